@@ -1,0 +1,53 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both install into .venv first, which is
+# quick the second time.
+#
+#   make install PYTHON=python3.12     another interpreter
+#   TORCH=cuda make install            the ordinary torch on a machine whose GPU was not found (or TORCH=cpu)
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python that is new enough.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+# Arguments for pytest, as in: make test-fast PYTEST_ARGS='-k streaming -x'
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test test-fast parity lint format upstream clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
+
+install:  ## make .venv with the project and all that it needs
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or newer found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) scripts/install.py
+
+demo: install  ## a recording of human speech to codes and back, with its scores
+	@$(BIN)/neucodec-tts demo
+
+test: lint upstream  ## lint, types, import directions, and every test, parity with upstream included
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: lint  ## the same without the comparison with upstream, which needs an environment of its own
+	$(BIN)/python -m pytest -m 'not upstream' $(PYTEST_ARGS)
+
+parity: upstream  ## compare with upstream and transformers, and print how far they agree
+	$(BIN)/python -m pytest tests/parity $(PYTEST_ARGS)
+
+lint: install  ## ruff, mypy and the import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+upstream: install  ## make .venv-upstream, the environment that the parity tests take their reference from
+	@$(BIN)/python scripts/upstream_env.py >/dev/null
+
+clean:  ## remove the environments and all caches
+	rm -rf .venv .venv-upstream build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

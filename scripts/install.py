@@ -1,0 +1,37 @@
+"""Make `.venv` with the project (editable) and all that its demo, tests and linters need.
+
+Run by `make install` with any Python from 3.10 on. Done once: until pyproject.toml or these scripts change,
+a second run returns at once and needs no network.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from venvs import CONSTRAINTS, ROOT, Environment, SetupError, say
+
+
+def main() -> int:
+    """Make or complete the environment; returns the exit status."""
+    scripts = ROOT / "scripts"
+    inputs = [ROOT / "pyproject.toml", CONSTRAINTS, scripts / "venvs.py", scripts / "install.py"]
+    try:
+        environment = Environment(".venv", inputs)
+        if environment.is_complete():
+            return 0
+        environment.create()
+        # torch first: once it is there, no other package's requirement pulls in another build of it.
+        environment.install_torch()
+        environment.install("neucodec-tts and what its tests need", "--editable", ".[dev]")
+        # PESQ comes as C source only. A machine without a compiler goes without that one score.
+        if environment.try_install("pesq") is not None:
+            say(".venv: pesq needs a C compiler and was left out; PESQ scores will be missing")
+        environment.mark_complete()
+    except SetupError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

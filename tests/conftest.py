@@ -1,0 +1,72 @@
+"""What holds for every test: no surprise downloads, few threads, and markers that say why they skip."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# Before anything imports torch or huggingface_hub, which read these once.
+WITH_HUB = os.environ.get("NEUCODEC_TTS_HUB", "") not in ("", "0")
+if not WITH_HUB:
+    # Without a network huggingface_hub retries for 24 s before it gives up.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 4))
+)  # small models gain nothing from more
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve a busy machine
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns at each fork
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Deadlines would make slow machines fail; the first example also pays for warming up.
+settings.register_profile(
+    "local", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def _why_no_hub() -> str | None:
+    """Why tests marked ``hub`` cannot run, or None if they can."""
+    if not WITH_HUB:
+        return "needs real weights: set NEUCODEC_TTS_HUB=1 where a model hub can be reached"
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    try:
+        socket.create_connection((endpoint.hostname or "", endpoint.port or 443), timeout=3).close()
+    except OSError as error:
+        return f"the model hub at {endpoint.hostname} cannot be reached: {error}"
+    return None
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Skip what needs the model hub, with the reason, where there is none."""
+    marked = [item for item in items if item.get_closest_marker("hub")]
+    reason = _why_no_hub() if marked else None
+    if reason:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def upstream_python() -> Path:
+    """Python of the environment that holds upstream neucodec 0.0.6; made if it is not there yet.
+
+    For tests marked ``upstream``: they give that Python a script of ``tests/parity`` and exchange files with it.
+    """
+    made = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "upstream_env.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, f"scripts/upstream_env.py failed:\n{made.stderr}"
+    return Path(made.stdout.strip())
