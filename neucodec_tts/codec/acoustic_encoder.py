@@ -1,0 +1,207 @@
+"""The acoustic encoder of BigCodec: 16 kHz waveform to one vector per code.
+
+Architecture and parameter names as in ``transformers``' ``NeuCodecEncoder`` (upstream ``codec_encoder.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import NeuCodecConfig
+
+from neucodec_tts.codec.ragged import Ragged, conv1d
+
+_TAPS = 12  # of the low-pass filter around each activation
+_BLOCK = 16  # samples that one row of the filter matrices yields
+_CACHED_SAMPLES = 640_000  # an activation this large still lies in a CPU's cache
+
+
+def low_pass_filter() -> Tensor:
+    """The 12 taps (12,) float32 of the Kaiser-windowed sinc at half band, with sum 1.
+
+    Source: ``alias_free_torch`` in upstream, ``kaiser_sinc_filter1d(0.25, 0.3, 12)``.
+    """
+    attenuation = 2.285 * (_TAPS // 2 - 1) * math.pi * 4 * 0.3 + 7.95  # 51.02 dB
+    beta = 0.1102 * (attenuation - 8.7)  # Kaiser's rule above 50 dB
+    window = torch.kaiser_window(_TAPS, beta=beta, periodic=False, dtype=torch.float32, device="cpu")
+    time = torch.arange(-_TAPS // 2, _TAPS // 2, device="cpu") + 0.5
+    taps = 0.5 * window * torch.sinc(0.5 * time)
+    return taps / taps.sum()
+
+
+@lru_cache(maxsize=8)
+def _resampling_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The 2x up-sampler (22, 32) and down-sampler (42, 16) for blocks of 16 samples.
+
+    As matrix products over overlapping blocks the two filters run at the speed of a matrix library, which the
+    grouped convolutions that say the same do not: 6 times faster on a CPU.
+    """
+    taps = low_pass_filter()
+    up = torch.zeros(_BLOCK + 6, 2 * _BLOCK, device="cpu")
+    down = torch.zeros(2 * _BLOCK + 10, _BLOCK, device="cpu")
+    for t in range(_BLOCK):
+        for j in range(-3, 3):  # sample t + j contributes to output 2t, and one further on to 2t + 1
+            up[t + j + 3, 2 * t] = 2 * taps[5 - 2 * j]
+            up[t + j + 4, 2 * t + 1] = 2 * taps[4 - 2 * j]
+        down[2 * t : 2 * t + _TAPS, t] = taps
+    return up.to(device, dtype), down.to(device, dtype)
+
+
+class SnakeBeta(nn.Module):
+    """Parameters of x + sin^2(x e^alpha) / e^beta, one pair per channel (Ziyin et al., arXiv:2006.08195)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+
+class AntiAliasedSnake(nn.Module):
+    """SnakeBeta at twice the sample rate, between an interpolating and a decimating low-pass filter.
+
+    Both filters extend their input by its edge values, and so does a ragged batch at the end of each item.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.act = SnakeBeta(channels)
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, C, T) to (B, C, T)."""
+        upsampled = None if ragged is None else Ragged(2 * ragged.lengths, 2 * ragged.size)
+        frequency = self.act.alpha.exp()[:, None]
+        magnitude = (self.act.beta.exp() + 1e-9).reciprocal()[:, None]
+        # On a CPU, a few channels at a time: every step then finds its input in the cache (3 times faster).
+        group = x.shape[1]
+        if x.device.type == "cpu":
+            group = max(1, min(group, _CACHED_SAMPLES // (x.shape[0] * x.shape[2])))
+        parts = [
+            self._activate(
+                x[:, i : i + group], frequency[i : i + group], magnitude[i : i + group], ragged, upsampled
+            )
+            for i in range(0, x.shape[1], group)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    @staticmethod
+    def _activate(
+        x: Tensor, frequency: Tensor, magnitude: Tensor, ragged: Ragged | None, upsampled: Ragged | None
+    ) -> Tensor:
+        batch, channels, size = x.shape
+        up, down = _resampling_matrices(x.device, x.dtype)
+        blocks = -(-size // _BLOCK)
+        spare = blocks * _BLOCK - size
+
+        x = x if ragged is None else ragged.hold(x)
+        x = F.pad(x, (3, 3 + spare), mode="replicate").unfold(-1, _BLOCK + 6, _BLOCK) @ up
+        x = x.reshape(batch, channels, -1)[..., : 2 * size]
+        x = torch.addcmul(x, (x * frequency).sin().square(), magnitude)
+        x = x if upsampled is None else upsampled.hold(x)
+        x = F.pad(x, (5, 5 + 2 * spare), mode="replicate").unfold(-1, 2 * _BLOCK + 10, 2 * _BLOCK) @ down
+        return x.reshape(batch, channels, -1)[..., :size]
+
+
+class ResidualUnit(nn.Module):
+    """Two activated convolutions, the first dilated, around which the input is added."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.snake1 = AntiAliasedSnake(channels)
+        self.conv1 = nn.Conv1d(channels, channels, kernel_size=7, dilation=dilation, padding=3 * dilation)
+        self.snake2 = AntiAliasedSnake(channels)
+        self.conv2 = nn.Conv1d(channels, channels, kernel_size=1)
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, C, T) to (B, C, T)."""
+        hidden = conv1d(self.conv1, self.snake1(x, ragged), ragged)
+        return x + self.conv2(self.snake2(hidden, ragged))
+
+
+class EncoderBlock(nn.Module):
+    """Three residual units, then a convolution that divides the rate by ``stride`` and doubles the channels."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.res_unit1 = ResidualUnit(channels, dilation=1)
+        self.res_unit2 = ResidualUnit(channels, dilation=3)
+        self.res_unit3 = ResidualUnit(channels, dilation=9)
+        self.snake1 = AntiAliasedSnake(channels)
+        self.conv1 = nn.Conv1d(
+            channels, 2 * channels, kernel_size=2 * stride, stride=stride, padding=-(-stride // 2)
+        )
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, C, T) to (B, 2C, T / stride)."""
+        for unit in (self.res_unit1, self.res_unit2, self.res_unit3):
+            x = unit(x, ragged)
+        return conv1d(self.conv1, self.snake1(x, ragged), ragged)
+
+
+class AcousticEncoder(nn.Module):
+    """16 kHz waveform (B, 1, T) to (B, hidden_size, T / hop), T a multiple of the hop (320 samples)."""
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        self.ratios = tuple(config.downsampling_ratios)
+        self.hop_length = math.prod(self.ratios)
+        channels = config.encoder_hidden_size
+        self.conv1 = nn.Conv1d(1, channels, kernel_size=7, padding=3)
+        self.block = nn.ModuleList()
+        for ratio in self.ratios:
+            self.block.append(EncoderBlock(channels, ratio))
+            channels *= 2
+        self.snake1 = AntiAliasedSnake(channels)
+        self.conv2 = nn.Conv1d(channels, config.hidden_size, kernel_size=3, padding=1)
+
+    @property
+    def reach(self) -> int:
+        """How many frames away a sample can still change a frame's vector (31 for NeuCodec)."""
+        samples, rate = 3, 1
+        for ratio in self.ratios:
+            snakes = 7 * 6  # seven activations, whose two filters reach 6 samples of their input
+            samples += rate * (snakes + 3 * (1 + 3 + 9) + 2 * ratio)
+            rate *= ratio
+        samples += rate * (6 + 1)
+        return -(-samples // self.hop_length) + 1
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Encode a batch at once.
+
+        Args:
+            waveform: (B, 1, T) at 16 kHz, T a multiple of the hop.
+            lengths: valid samples of each item, LongTensor (B,), multiples of the hop; None if all have T.
+
+        Returns:
+            (B, hidden_size, T / hop); what lies beyond an item's end has no meaning.
+        """
+        ragged = Ragged.of(lengths, waveform.shape[-1])
+        x = conv1d(self.conv1, waveform, ragged)
+        for ratio, block in zip(self.ratios, self.block, strict=True):
+            x = block(x, ragged)
+            if ragged is not None:
+                ragged = Ragged(ragged.lengths // ratio, x.shape[-1])
+        return conv1d(self.conv2, self.snake1(x, ragged), ragged)
+
+    def forward_in_chunks(self, waveform: Tensor, lengths: Tensor | None, chunk_frames: int) -> Tensor:
+        """As ``forward``, in pieces of ``chunk_frames`` that each see as far around them as the network reaches.
+
+        Equal to ``forward`` up to rounding, in memory that does not grow with the length.
+        """
+        frames = waveform.shape[-1] // self.hop_length
+        if frames <= chunk_frames + 2 * self.reach:
+            return self(waveform, lengths)
+        pieces = []
+        for start in range(0, frames, chunk_frames):
+            stop = min(start + chunk_frames, frames)
+            left = max(0, start - self.reach)
+            right = min(frames, stop + self.reach)
+            window = waveform[..., left * self.hop_length : right * self.hop_length]
+            inside = None
+            if lengths is not None:
+                inside = (lengths - left * self.hop_length).clamp(min=self.hop_length, max=window.shape[-1])
+            pieces.append(self(window, inside)[..., start - left : stop - left])
+        return torch.cat(pieces, dim=-1)

@@ -1,0 +1,166 @@
+"""The decoder: quantized vectors to 24 kHz waveform, with a Vocos-style backbone and an inverse STFT head."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import NeuCodecConfig
+
+from neucodec_tts.codec.ragged import Ragged, conv1d, group_norm
+
+
+class ResNetBlock(nn.Module):
+    """Two convolutions with group norm over channels *and time*: its statistics are those of the whole item."""
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.norm1 = nn.GroupNorm(32, size, eps=1e-6)
+        self.conv1 = nn.Conv1d(size, size, kernel_size=3, padding=1)
+        self.norm2 = nn.GroupNorm(32, size, eps=1e-6)
+        self.dropout = nn.Dropout(config.activation_dropout)
+        self.conv2 = nn.Conv1d(size, size, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, C, L) to (B, C, L)."""
+        hidden = conv1d(self.conv1, F.silu(group_norm(self.norm1, x, ragged)), ragged)
+        hidden = self.dropout(F.silu(group_norm(self.norm2, hidden, ragged)))
+        return x + conv1d(self.conv2, hidden, ragged)
+
+
+class Attention(nn.Module):
+    """Self-attention over all frames of an item.
+
+    Quirk of the checkpoints: their rotary embedding takes the *head's* index for the position, the same for
+    queries and keys, so that it cancels in every score. It is left out.
+    """
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.head_dim
+        inner = self.num_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, inner, bias=config.attention_bias)
+        self.k_proj = nn.Linear(config.hidden_size, inner, bias=config.attention_bias)
+        self.v_proj = nn.Linear(config.hidden_size, inner, bias=config.attention_bias)
+        self.o_proj = nn.Linear(inner, config.hidden_size, bias=config.attention_bias)
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, L, C) to (B, L, C)."""
+        batch, length, _ = x.shape
+        shape = (batch, length, self.num_heads, self.head_dim)
+        query = self.q_proj(x).view(shape).transpose(1, 2)
+        key = self.k_proj(x).view(shape).transpose(1, 2)
+        value = self.v_proj(x).view(shape).transpose(1, 2)
+        mask = None if ragged is None else ragged.mask[:, None, None, :]
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.o_proj(attended.transpose(1, 2).reshape(batch, length, -1))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with SiLU between."""
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) to (B, L, C)."""
+        return self.fc2(F.silu(self.fc1(x)))
+
+
+class DecoderLayer(nn.Module):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = FeedForward(config)
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, L, C) to (B, L, C)."""
+        x = x + self.self_attn(self.input_layernorm(x), ragged)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class ISTFTHead(nn.Module):
+    """Log-magnitude and phase of one STFT frame per code, and their inverse with Vocos' "same" padding.
+
+    Source: ``gemelo-ai/vocos`` ``heads.py`` and ``spectral_ops.py``.
+    """
+
+    window: Tensor
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        self.n_fft = config.n_fft
+        self.hop_length = config.hop_length
+        self.linear = nn.Linear(config.hidden_size, self.n_fft + 2)
+        self.register_buffer("window", torch.hann_window(self.n_fft, device="cpu"), persistent=False)
+
+    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+        """(B, L, C) to waveform, float32 (B, L * hop)."""
+        magnitude, phase = self.linear(x).float().chunk(2, dim=-1)
+        # Quirk of Vocos: magnitudes end at 100, "to prevent excessively large magnitudes".
+        spectrum = torch.polar(magnitude.exp().clamp(max=1e2), phase)
+        frames = torch.fft.irfft(spectrum, self.n_fft, dim=-1) * self.window
+        weight = self.window.square().expand(1, x.shape[1], -1)
+        if ragged is not None:
+            frames = frames.masked_fill(~ragged.mask[..., None], 0.0)
+            weight = weight * ragged.mask[..., None]
+        # Where an item has ended there is neither signal nor weight.
+        return self._overlap_add(frames) / self._overlap_add(weight).clamp(min=1e-11)
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """Frames (B, L, n_fft), a hop apart, to (B, L * hop), without the padding on either side."""
+        batch, length, _ = frames.shape
+        overlap = self.n_fft // self.hop_length
+        parts = frames.view(batch, length, overlap, self.hop_length)
+        total = frames.new_zeros(batch, length + overlap - 1, self.hop_length)
+        for i in range(overlap):
+            total[:, i : i + length] += parts[:, :, i]
+        padding = (self.n_fft - self.hop_length) // 2
+        return total.view(batch, -1)[:, padding : padding + length * self.hop_length]
+
+
+class Decoder(nn.Module):
+    """Vectors of the quantizer (B, L, quantization_dim) to 24 kHz waveform (B, L * 480).
+
+    Parameter names as in ``transformers``' ``NeuCodecDecoder`` (upstream ``codec_decoder_vocos.py``).
+    """
+
+    def __init__(self, config: NeuCodecConfig) -> None:
+        super().__init__()
+        self.fc = nn.Linear(config.quantization_dim, config.hidden_size)
+        self.embed = nn.Conv1d(config.hidden_size, config.hidden_size, kernel_size=7, padding=3)
+        self.prior_net = nn.ModuleList(ResNetBlock(config) for _ in range(2))
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.post_net = nn.ModuleList(ResNetBlock(config) for _ in range(2))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=1e-6)
+        self.head = ISTFTHead(config)
+
+    def forward(self, quantized: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Decode a batch at once.
+
+        Args:
+            quantized: (B, L, quantization_dim).
+            lengths: valid frames of each item, LongTensor (B,); None if all have L.
+
+        Returns:
+            Waveform, float32 (B, L * 480), zero beyond an item's end.
+        """
+        ragged = Ragged.of(lengths, quantized.shape[1])
+        x = conv1d(self.embed, self.fc(quantized).transpose(1, 2), ragged)
+        for block in self.prior_net:
+            x = block(x, ragged)
+        x = x.transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x, ragged)
+        x = x.transpose(1, 2)
+        for block in self.post_net:
+            x = block(x, ragged)
+        return self.head(self.norm(x.transpose(1, 2)), ragged)

@@ -1,0 +1,60 @@
+"""Batches of items of different lengths, in which no item may see another's padding."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Ragged:
+    """Lengths of the items of a padded batch along its time axis.
+
+    ``None`` stands for a batch without padding wherever a ``Ragged | None`` is taken, and costs nothing there.
+
+    Args:
+        lengths: number of valid positions of each item, LongTensor (B,).
+        size: length of the padded time axis.
+    """
+
+    def __init__(self, lengths: Tensor, size: int) -> None:
+        self.lengths = lengths
+        self.size = size
+        #: BoolTensor (B, size), true where an item has data.
+        self.mask = torch.arange(size, device=lengths.device) < lengths[:, None]
+
+    @staticmethod
+    def of(lengths: Tensor | None, size: int) -> Ragged | None:
+        """The ``Ragged`` of these lengths, or None if every item fills the axis."""
+        if lengths is None or bool((lengths == size).all()):
+            return None
+        return Ragged(lengths, size)
+
+    def zero(self, x: Tensor) -> Tensor:
+        """``x`` (B, C, size) with zeros beyond each item's end, as a convolution pads a lone item."""
+        return x.masked_fill(~self.mask[:, None, :], 0.0)
+
+    def hold(self, x: Tensor) -> Tensor:
+        """``x`` (B, C, size) with each item's last value beyond its end, as replicate padding gives a lone item."""
+        last = (self.lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, x.shape[1], 1)
+        return torch.where(self.mask[:, None, :], x, x.gather(2, last))
+
+
+def conv1d(layer: nn.Conv1d, x: Tensor, ragged: Ragged | None) -> Tensor:
+    """``layer`` over ``x`` (B, C, T), zeros beyond each item's end."""
+    return layer(x if ragged is None else ragged.zero(x))
+
+
+def group_norm(layer: nn.GroupNorm, x: Tensor, ragged: Ragged | None) -> Tensor:
+    """``layer`` over ``x`` (B, C, T) with each item's statistics from its valid positions only."""
+    if ragged is None:
+        return F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)
+    batch, channels, size = x.shape
+    grouped = x.view(batch, layer.num_groups, channels // layer.num_groups, size)
+    mask = ragged.mask[:, None, None, :]
+    count = (ragged.lengths * (channels // layer.num_groups)).clamp(min=1).view(-1, 1, 1, 1).to(x.dtype)
+    mean = grouped.masked_fill(~mask, 0.0).sum(dim=(2, 3), keepdim=True) / count
+    centred = (grouped - mean).masked_fill(~mask, 0.0)
+    variance = centred.square().sum(dim=(2, 3), keepdim=True) / count
+    normed = (centred * torch.rsqrt(variance + layer.eps)).view(batch, channels, size)
+    return normed * layer.weight[:, None] + layer.bias[:, None]

@@ -1,0 +1,306 @@
+"""Decoding while the codes arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from neucodec_tts.codec.model import Codes, NeuCodec
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of codes to decode, and what of it becomes sound.
+
+    All positions are frames of the stream: codes [begin, end) are decoded, [start, stop) are played.
+    """
+
+    codes: Tensor
+    begin: int
+    start: int
+    stop: int
+
+    @property
+    def end(self) -> int:
+        """The frame after the last that is decoded."""
+        return self.begin + self.codes.numel()
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """Sizes in frames of 20 ms; ``StreamingDecoder`` explains them.
+
+    Raises:
+        ValueError: a size is negative, or the overlap does not fit the chunks or the lookahead.
+    """
+
+    lookback: int = 50
+    chunk: int = 25
+    lookahead: int = 5
+    overlap: int = 1
+    first_chunk: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("lookback", "chunk", "lookahead", "overlap", "first_chunk"):
+            least = 1 if name.endswith("chunk") else 0
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)} frames; it must be at least {least}")
+        if self.first_chunk > self.chunk:
+            raise ValueError(
+                f"first_chunk is {self.first_chunk} frames; it must be at most chunk, {self.chunk}"
+            )
+        limit = min(self.lookahead, self.first_chunk)
+        if self.overlap > limit:
+            raise ValueError(
+                f"overlap is {self.overlap} frames; it must be at most lookahead and first_chunk, {limit}"
+            )
+
+
+class Stream:
+    """One stream's codes, position and cross-fade; it says what to decode, and somebody else decodes.
+
+    Windows depend on how many codes have come, never on how they were split, and so does the sound.
+    """
+
+    def __init__(self, settings: StreamSettings, hop_length: int) -> None:
+        self.settings = settings
+        self._hop = hop_length
+        self._codes = torch.empty(0, dtype=torch.long)
+        self._offset = 0  # frame of self._codes[0]; what lies before is no longer needed
+        self._played = 0  # frames
+        self._asked = 0  # frames up to which windows have been handed out
+        self._chunk = settings.first_chunk
+        self._tail: Tensor | None = None  # what the last window had to say about the next frames
+        self._finished = False
+
+    @property
+    def started(self) -> bool:
+        """Whether any sound has been asked for yet."""
+        return self._asked > 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream has ended and all its windows have been handed out."""
+        return self._finished and self._asked == self._known
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``next_window`` has one."""
+        return self.next_length > 0
+
+    @property
+    def next_length(self) -> int:
+        """Frames of the next window, 0 if its codes are not all there."""
+        span = self._next_span()
+        return 0 if span is None else span[3] - span[0]
+
+    @property
+    def _known(self) -> int:
+        return self._offset + self._codes.numel()
+
+    def push(self, codes: Tensor) -> None:
+        """Add codes, LongTensor (frames,)."""
+        if self._finished:
+            raise ValueError("the stream has ended; start another for more codes")
+        self._codes = torch.cat([self._codes, codes])
+
+    def finish(self) -> None:
+        """No more codes will come: the rest may be decoded without lookahead."""
+        self._finished = True
+
+    def next_window(self) -> Window | None:
+        """The next window whose codes are all there, or None. Hand windows back to ``play`` in the same order."""
+        span = self._next_span()
+        if span is None:
+            return None
+        begin, start, stop, end = span
+        window = Window(self._codes[begin - self._offset : end - self._offset], begin, start, stop)
+        self._asked = stop
+        self._chunk = min(self.settings.chunk, 2 * self._chunk)
+        keep = max(0, stop - self.settings.lookback)
+        self._codes, self._offset = self._codes[keep - self._offset :], keep
+        return window
+
+    def _next_span(self) -> tuple[int, int, int, int] | None:
+        """Frames (begin, start, stop, end) of the next window."""
+        start = self._asked
+        stop = start + self._chunk
+        end = stop + self.settings.lookahead
+        if end > self._known:
+            if not self._finished or start == self._known:
+                return None
+            stop = end = self._known
+        return max(0, start - self.settings.lookback), start, stop, end
+
+    def play(self, window: Window, audio: Tensor) -> Tensor:
+        """Samples of the frames that ``window`` is for, float32 (480 * frames,), from its decoded ``audio``."""
+        hop = self._hop
+        samples = audio[(window.start - window.begin) * hop : (window.stop - window.begin) * hop].clone()
+        if self._tail is not None:
+            fade = min(self._tail.numel(), samples.numel())
+            weight = (torch.arange(fade) + 0.5) / self._tail.numel()
+            samples[:fade] = self._tail[:fade] + (samples[:fade] - self._tail[:fade]) * weight
+        tail_end = min(window.stop + self.settings.overlap, window.end)
+        tail = audio[(window.stop - window.begin) * hop : (tail_end - window.begin) * hop]
+        self._tail = tail.clone() if tail.numel() else None
+        return samples
+
+
+class StreamingDecoder:
+    """Codes of one stream in, samples out as soon as they are sound.
+
+    The decoder is not causal, so a chunk of new codes is decoded together with codes on either side of it, and
+    joined to what was played before by a short cross-fade. Any split of the same codes gives the same samples, and
+    every code gives 480 of them. The defaults are those of NeuTTS, but for the first chunk.
+
+    Args:
+        codec: decodes.
+        lookback: frames before a chunk that are decoded with it (50 = 1 s). Costs no latency; with it a window is
+            lookback + chunk + lookahead frames long, of which chunk frames are new: 3.2 times the work of decoding
+            the whole at once by default.
+        chunk: new frames a window (25 = 0.5 s). A sample waits for up to chunk + lookahead frames, 0.6 s by
+            default; halving it doubles the number of windows.
+        lookahead: frames after a chunk that must be there before it is decoded (5 = 100 ms, all of it latency).
+        overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
+            lookahead, so that it costs nothing.
+        first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
+            by default, 0.2 s of speech. Chunks then double until they reach ``chunk``, so that a listener does not
+            run dry where codes come at least twice as fast as they are spoken. Costs one or two more windows.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        codec: NeuCodec,
+        *,
+        lookback: int = 50,
+        chunk: int = 25,
+        lookahead: int = 5,
+        overlap: int = 1,
+        first_chunk: int = 5,
+    ) -> None:
+        self.codec = codec
+        self.settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk)
+        self._stream = Stream(self.settings, codec.output_hop_length)
+
+    def __enter__(self) -> StreamingDecoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next codes begin a new stream."""
+        self._stream = Stream(self.settings, self.codec.output_hop_length)
+
+    def push(self, codes: Codes | int) -> Tensor:
+        """Add codes (frames,), or one code; returns the samples that are now sound, float32 (n,), perhaps none.
+
+        Raises:
+            CodesError: they are not codes of this codec; the stream goes on as if they had not come.
+        """
+        if isinstance(codes, int):
+            codes = [codes]
+        if len(codes):
+            self._stream.push(self.codec.check_codes(codes))
+        return self._play()
+
+    def flush(self) -> Tensor:
+        """The rest of the samples, float32 (n,); the stream is then at its end and the next push begins a new one."""
+        self._stream.finish()
+        samples = self._play()
+        self.reset()
+        return samples
+
+    def _play(self) -> Tensor:
+        parts = [torch.empty(0)]
+        while (window := self._stream.next_window()) is not None:
+            parts.append(self._stream.play(window, self.codec.decode_batch([window.codes])[0]))
+        return torch.cat(parts)
+
+
+class DecodeScheduler:
+    """Many streams at different positions, their windows decoded in batches.
+
+    Each stream sounds as on a ``StreamingDecoder`` of its own, up to rounding.
+
+    Args:
+        codec: decodes.
+        settings: of every stream; the defaults are those of ``StreamingDecoder``.
+        max_batch_frames: largest padded size of one batch, in frames.
+    """
+
+    def __init__(
+        self, codec: NeuCodec, settings: StreamSettings | None = None, *, max_batch_frames: int = 4096
+    ) -> None:
+        self.codec = codec
+        self.settings = settings or StreamSettings()
+        self.max_batch_frames = max_batch_frames
+        self._streams: dict[Hashable, Stream] = {}
+
+    def __len__(self) -> int:
+        """Number of streams that have not ended."""
+        return len(self._streams)
+
+    def push(self, name: Hashable, codes: Codes) -> None:
+        """Add codes (frames,) to the stream ``name``, which begins with its first codes.
+
+        Raises:
+            CodesError: they are not codes of this codec; all streams go on as if they had not come.
+        """
+        if len(codes):
+            checked = self.codec.check_codes(codes, f"stream {name!r}")
+            self._streams.setdefault(name, Stream(self.settings, self.codec.output_hop_length)).push(checked)
+
+    def finish(self, name: Hashable) -> None:
+        """No more codes will come for the stream ``name``; it is forgotten once its last samples are handed out."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.finish()
+            if stream.done:
+                del self._streams[name]
+
+    def drop(self, name: Hashable) -> None:
+        """Forget the stream ``name`` at once."""
+        self._streams.pop(name, None)
+
+    def step(self) -> dict[Hashable, Tensor]:
+        """Decode one batch of windows, at most one of each stream; streams without any sound yet come first.
+
+        Call it again until it returns nothing: between two calls new codes may be pushed.
+
+        Returns:
+            New samples of the streams in the batch, float32 (n,); empty when no stream had a window ready.
+        """
+        ready = [name for name, stream in self._streams.items() if stream.ready]
+        ready.sort(key=lambda name: self._streams[name].started)
+        batch: list[tuple[Hashable, Stream, Window]] = []
+        longest = 0
+        for name in ready:
+            stream = self._streams[name]
+            longest = max(longest, stream.next_length)
+            if batch and longest * (len(batch) + 1) > self.max_batch_frames:
+                break
+            window = stream.next_window()
+            assert window is not None
+            batch.append((name, stream, window))
+        if not batch:
+            return {}
+        decoded = self.codec.decode_batch([window.codes for _, _, window in batch])
+        samples = {}
+        for (name, stream, window), audio in zip(batch, decoded, strict=True):
+            samples[name] = stream.play(window, audio)
+            del self._streams[name]
+            if not stream.done:
+                self._streams[name] = stream  # behind those that still wait
+        return samples

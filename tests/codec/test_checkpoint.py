@@ -1,0 +1,200 @@
+"""Checkpoints in both layouts, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from neucodec_tts import CheckpointError, DeviceError, NeuCodec
+from neucodec_tts.codec import checkpoint
+
+
+@pytest.fixture
+def folder(codec, tmp_path):
+    target = tmp_path / "saved"
+    codec.save_pretrained(target)
+    return target
+
+
+def edit(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def test_saved_and_loaded_it_is_the_same_codec(codec, folder, speech):
+    loaded = NeuCodec.from_pretrained(folder)
+    assert loaded.codec_id == codec.codec_id
+    assert loaded.codec_id.startswith("neucodec-")
+    assert not loaded.training
+    wave = speech(0.5)
+    assert torch.equal(loaded.encode(wave, 16_000), codec.encode(wave, 16_000))
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+
+
+def test_the_name_of_the_codebook_outlives_lower_precision(codec, folder, tmp_path):
+    half = NeuCodec.from_pretrained(folder, dtype="bfloat16")
+    assert half.dtype == torch.bfloat16
+    half.save_pretrained(tmp_path / "half")
+    assert NeuCodec.from_pretrained(tmp_path / "half").codec_id == codec.codec_id
+    assert NeuCodec.from_pretrained(tmp_path / "half", dtype="auto").dtype == torch.bfloat16
+    assert NeuCodec.from_pretrained(tmp_path / "half").dtype == torch.float32
+
+
+def test_sharded_weights(codec, folder, speech):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    shards = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for file, keys in shards.items():
+        save_file({key: weights[key] for key in keys}, folder / file)
+    index = {"weight_map": {key: file for file, keys in shards.items() for key in keys}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    wave = speech(0.3)
+    assert torch.equal(NeuCodec.from_pretrained(folder).encode(wave, 16_000), codec.encode(wave, 16_000))
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks model-2\.safetensors"):
+        NeuCodec.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda w: w.pop("fc_encoder.bias"), "1 missing: fc_encoder.bias"),
+        (lambda w: w.update(surplus=torch.zeros(1)), "1 unexpected: surplus"),
+        (
+            lambda w: w.update({"fc_encoder.bias": torch.zeros(3)}),
+            r"1 of another shape: fc_encoder\.bias \(3,\) instead of \(176,\)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed(folder, change, says):
+    edit(folder, change)
+    with pytest.raises(CheckpointError, match=says):
+        NeuCodec.from_pretrained(folder)
+
+
+def test_a_half_downloaded_file(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged, perhaps half downloaded"):
+        NeuCodec.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "type 'list'"),
+        ('{"model_type": "qwen2"}', "type 'qwen2', not 'neucodec'"),
+        ('{"model_type": "neucodec", "hidden_size": "many"}', "not a valid configuration"),
+        ('{"model_type": "neucodec", "quantization_dim": 100}', "quantization_dim is 100"),
+    ],
+)
+def test_a_configuration_of_something_else(folder, text, says):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=says):
+        NeuCodec.from_pretrained(folder)
+
+
+def test_a_folder_without_weights_or_without_anything(folder, tmp_path):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor a \.bin"):
+        NeuCodec.from_pretrained(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="holds no NeuCodec checkpoint"):
+        NeuCodec.from_pretrained(tmp_path / "empty")
+
+
+class Evil:
+    """Would print, were it unpickled."""
+
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def test_a_pickle_with_more_than_tensors_is_not_loaded(tmp_path, capsys):
+    with open(tmp_path / "pytorch_model.bin", "wb") as file:
+        pickle.dump({"CodecEnc.x": Evil()}, file)
+    with pytest.raises(CheckpointError, match="damaged, or holds more than tensors"):
+        NeuCodec.from_pretrained(tmp_path)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ({"bert.layer": torch.zeros(1)}, "weights of another model: bert.layer"),
+        ([torch.zeros(1)], "does not hold a dictionary of tensors"),
+    ],
+)
+def test_a_pickle_of_something_else(tmp_path, weights, says):
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=says):
+        NeuCodec.from_pretrained(tmp_path)
+
+
+def test_upstreams_checkpoint_cut_short(tmp_path):
+    torch.save(
+        {"CodecEnc.x": torch.zeros(1), "semantic_model.x": torch.zeros(1)}, tmp_path / "pytorch_model.bin"
+    )
+    with pytest.raises(CheckpointError, match=r"layout of neucodec 0\.0\.6, but lacks"):
+        NeuCodec.from_pretrained(tmp_path)
+
+
+def test_names_that_are_nothing(tmp_path):
+    for name in ("no/such/folder", "./nothing", "tinny", tmp_path / "nothing"):
+        with pytest.raises(CheckpointError, match=r"there is no folder .*built-in: tiny"):
+            NeuCodec.from_pretrained(name)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(CheckpointError, match="is a file; name the folder"):
+        NeuCodec.from_pretrained(file)
+
+
+def test_without_a_network_it_says_so_at_once(monkeypatch, tmp_path):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    def retry(*_, **__):
+        raise AssertionError("huggingface_hub was asked, which tries for 24 s before it gives up")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", retry)
+    with pytest.raises(CheckpointError, match="offline mode is on, and it is not in the cache"):
+        NeuCodec.from_pretrained("neuphonic/neucodec", cache_dir=tmp_path, local_files_only=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CheckpointError, match=r"hub\.invalid cannot be reached"):
+        NeuCodec.from_pretrained("neuphonic/neucodec", cache_dir=tmp_path)
+
+
+def test_devices_and_formats_that_are_not_there(folder):
+    with pytest.raises(DeviceError, match="there is no device 'cuda:7' here; there are: cpu"):
+        NeuCodec.from_pretrained(folder, device="cuda:7")
+    with pytest.raises(DeviceError, match="no device 'toaster'"):
+        NeuCodec.from_pretrained(folder, device="toaster")
+    with pytest.raises(CheckpointError, match="dtype is 'int8'"):
+        NeuCodec.from_pretrained(folder, dtype="int8")
+
+
+def test_saving_where_nothing_can_be_saved(codec, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot make the folder"):
+        codec.save_pretrained(tmp_path / "file")
+
+
+def test_every_built_in_checkpoint_is_there():
+    for name, folder in checkpoint.BUILT_IN.items():
+        codec = NeuCodec.from_pretrained(name)
+        assert codec.codebook_size == 65_536
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 10_500_000

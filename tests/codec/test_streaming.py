@@ -1,0 +1,143 @@
+"""The streaming contract: any split gives the same samples, none lost, none late."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import pytest
+import torch
+
+from neucodec_tts import CodesError, DecodeScheduler, StreamSettings
+from tests.parity.comparisons import snr
+
+
+@pytest.fixture(scope="module")
+def codes(codec):
+    return torch.randint(codec.codebook_size, (173,), generator=torch.Generator().manual_seed(1))
+
+
+def streamed(decoder, codes, split):
+    parts = [decoder.push(part) for part in codes.split(split)]
+    return torch.cat([*parts, decoder.flush()])
+
+
+@pytest.mark.parametrize("split", [1, 3, 26, 173])
+def test_any_split_gives_the_same_samples(codec, codes, split):
+    whole = streamed(codec.stream(), codes, 7)
+    assert len(whole) == 480 * len(codes)
+    assert torch.equal(streamed(codec.stream(), codes, split), whole)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 6, 9, 10, 11, 15, 36])
+def test_short_streams_are_complete(codec, codes, frames):
+    audio = streamed(codec.stream(), codes[:frames], 4)
+    assert len(audio) == 480 * frames
+    if frames < 10:  # all of it fits the last window, which sees everything
+        assert torch.equal(audio, codec.decode(codes[:frames]))
+
+
+def test_sound_comes_as_soon_as_its_lookahead_is_there(codec, codes):
+    decoder = codec.stream(first_chunk=5, lookahead=5, chunk=25)
+    heard = torch.cumsum(torch.tensor([len(decoder.push(int(code))) for code in codes[:75]]), 0) // 480
+    arrivals = {int(frames): int((heard < frames).sum()) + 1 for frames in heard.unique() if frames}
+    assert arrivals == {5: 10, 15: 20, 35: 40, 60: 65}
+
+
+def test_with_all_context_a_stream_is_the_whole(codec, codes):
+    decoder = codec.stream(lookback=1000, chunk=200, first_chunk=200, lookahead=0, overlap=0)
+    assert torch.equal(streamed(decoder, codes, 10), codec.decode(codes))
+
+
+def test_the_cross_fade_joins_two_windows(codec, codes):
+    """In the overlap the sound goes from what the first window foresaw to what the second one says."""
+    settings = {"lookback": 20, "chunk": 30, "lookahead": 5, "overlap": 2, "first_chunk": 30}
+    audio = streamed(codec.stream(**settings), codes[:60], 60)
+    first, second = codec.decode(codes[:35]), codec.decode(codes[10:60])
+    hop = 480
+    assert torch.equal(audio[: 30 * hop], first[: 30 * hop])
+    assert torch.equal(audio[32 * hop :], second[22 * hop :])
+    old, new = first[30 * hop : 32 * hop], second[20 * hop : 22 * hop]
+    weight = (torch.arange(2 * hop) + 0.5) / (2 * hop)
+    torch.testing.assert_close(audio[30 * hop : 32 * hop], old * (1 - weight) + new * weight)
+
+
+def test_after_flush_or_the_end_of_the_block_a_new_stream_begins(codec, codes):
+    decoder = codec.stream()
+    once = streamed(decoder, codes, 10)
+    assert torch.equal(streamed(decoder, codes, 10), once)
+    with decoder:
+        decoder.push(codes[:30])
+    assert torch.equal(streamed(decoder, codes, 10), once)
+    assert len(decoder.flush()) == 0
+
+
+def test_codes_that_are_refused_do_not_disturb_the_stream(codec, codes):
+    decoder = codec.stream()
+    parts = [decoder.push(codes[:40])]
+    with pytest.raises(CodesError, match="outside"):
+        decoder.push([1, 70_000])
+    parts += [decoder.push([]), decoder.push(codes[40:]), decoder.flush()]
+    assert torch.equal(torch.cat(parts), streamed(codec.stream(), codes, 50))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"chunk": 0}, "chunk is 0"),
+        ({"lookback": -1}, "lookback is -1"),
+        ({"first_chunk": 30}, "first_chunk is 30"),
+        ({"overlap": 6}, "overlap is 6"),
+        ({"lookahead": 0}, "overlap is 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(codec, settings, says):
+    with pytest.raises(ValueError, match=says):
+        codec.stream(**settings)
+
+
+def test_many_streams_at_different_positions_sound_as_alone(codec, codes):
+    scheduler = DecodeScheduler(codec, max_batch_frames=200)
+    lengths = {"a": 173, "b": 4, "c": 60, "d": 99}
+    speeds = {"a": 9, "b": 1, "c": 3, "d": 25}
+    sounds: dict[Hashable, list[torch.Tensor]] = {name: [] for name in lengths}
+    sent = dict.fromkeys(lengths, 0)
+    while any(sent[name] < lengths[name] for name in lengths) or len(scheduler):
+        for name, length in lengths.items():
+            scheduler.push(name, codes[sent[name] : min(length, sent[name] + speeds[name])])
+            if sent[name] < length <= sent[name] + speeds[name]:
+                scheduler.finish(name)
+            sent[name] = min(length, sent[name] + speeds[name])
+        while samples := scheduler.step():
+            for heard, part in samples.items():
+                sounds[heard].append(part)
+    for name, length in lengths.items():
+        alone = streamed(codec.stream(), codes[:length], 10)
+        assert len(torch.cat(sounds[name])) == 480 * length
+        assert snr(alone, torch.cat(sounds[name])) > 80
+
+
+def test_streams_without_sound_come_first_and_batches_are_bounded(codec, codes):
+    scheduler = DecodeScheduler(codec, max_batch_frames=80)
+    scheduler.push("old", codes[:10])
+    assert set(scheduler.step()) == {"old"}
+    scheduler.push("old", codes[10:120])
+    for name in range(9):
+        scheduler.push(name, codes[:10])
+    assert set(scheduler.step()) == set(range(8))  # 8 windows of 10 frames fill 80
+    assert set(scheduler.step()) == {8, "old"}
+    assert len(scheduler) == 10
+    scheduler.drop("old")
+    assert "old" not in scheduler.step()
+    for name in range(9):
+        scheduler.finish(name)
+    while scheduler.step():
+        pass
+    assert len(scheduler) == 0
+
+
+def test_a_scheduler_takes_its_settings(codec, codes):
+    scheduler = DecodeScheduler(codec, StreamSettings(first_chunk=25))
+    scheduler.push("a", codes[:29])
+    assert scheduler.step() == {}
+    scheduler.push("a", codes[29:30])
+    assert len(scheduler.step()["a"]) == 25 * 480

@@ -1,0 +1,91 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from neucodec_tts.errors import AudioError, NeuCodecError
+from neucodec_tts.files import atomic_path
+from tests.privileges import ordinary_user
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "a.wav"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".wav"
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["a.wav"]
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interrupted_block_leaves_what_was_there(tmp_path, interruption):
+    target = tmp_path / "a.wav"
+    target.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_half()
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.wav"]
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.write_text("x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_symbolic_link_stays_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "real" / "file.txt")
+    with atomic_path(link) as temporary:
+        temporary.write_text("x")
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "file.txt").read_text() == "x"
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    path = tmp_path / "nowhere" / "a.wav"
+    with pytest.raises(AudioError, match="nowhere does not exist; make it"), atomic_path(path, AudioError):
+        raise AssertionError("not reached")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(NeuCodecError, match="it is a folder"), atomic_path(tmp_path):
+        raise AssertionError("not reached")
+
+
+def test_devices_are_not_replaced():
+    with pytest.raises(NeuCodecError, match="not a plain file"), atomic_path(os.devnull):
+        raise AssertionError("not reached")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_a_folder_without_permission_is_named(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    with (
+        ordinary_user(),
+        pytest.raises(NeuCodecError, match=r"cannot write .*Permission denied"),
+        atomic_path(folder / "a"),
+    ):
+        raise AssertionError("not reached")
