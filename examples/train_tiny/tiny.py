@@ -1,0 +1,110 @@
+"""What `tiny` is: its configuration, how it starts, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import NeuCodecConfig, Wav2Vec2BertConfig
+
+from neucodec_tts import NeuCodec
+from neucodec_tts.codec.acoustic_encoder import AntiAliasedSnake
+
+
+def tiny_config() -> NeuCodecConfig:
+    """Just under 5 million parameters, 10 MB in float16, and the 65,536 codes at 50 Hz of the large model.
+
+    The acoustic encoder works at 16 kHz, and so takes much of the time however small it is: two channels, and a stride
+    of 8 at once. What it adds to the semantic branch, which hears the mel bands normalised, is level and timbre.
+    """
+    semantic = Wav2Vec2BertConfig(
+        hidden_size=144,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=576,
+        conformer_conv_dropout=0.0,
+        feature_projection_input_dim=160,
+    )
+    return NeuCodecConfig(
+        hidden_size=224,
+        intermediate_size=640,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=56,
+        encoder_hidden_size=2,
+        downsampling_ratios=[8, 5, 4, 2],
+        semantic_model_config=semantic,
+        activation_dropout=0.0,
+        quantization_dim=224 + 144,
+    )
+
+
+def full_lengths(waveform: Tensor) -> Tensor:
+    """The lengths (B,) of a batch (B, T) without padding."""
+    return torch.full((len(waveform),), waveform.shape[-1], device=waveform.device)
+
+
+@torch.no_grad()
+def initialise(codec: NeuCodec, waveform: Tensor) -> None:
+    """Start where gradients flow: sound that is not silent, and codes spread over all levels.
+
+    `waveform` (B, T) is a first batch: the quantizer's inputs are shifted and scaled to fit it.
+    """
+    for module in codec.semantic_encoder.modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d)):
+            module.reset_parameters()  # transformers' own start is too small for two layers
+    head = codec.acoustic_decoder.head
+    head.linear.bias[: head.n_fft // 2 + 1] = -2.0  # the log-magnitude half
+    project = codec.quantizer.project_in
+    latents, _ = codec.encode_latents(waveform, full_lengths(waveform))
+    values = project(latents).flatten(0, 1)
+    # Through both bounds, each of the four levels then holds a quarter of a normal distribution.
+    scale = 0.9 / values.std(dim=0)
+    project.weight *= scale[:, None]
+    project.bias.copy_((project.bias - values.mean(dim=0)) * scale - 0.24)
+
+
+@contextmanager
+def unfiltered(active: bool) -> Iterator[None]:
+    """Compute the acoustic encoder's activations without their anti-aliasing filters, which take a third of a step.
+
+    With so few channels the two differ little. The last quarter of the training has the filters.
+    """
+    exact = AntiAliasedSnake.forward
+
+    def plain(self: AntiAliasedSnake, x: Tensor, ragged: object = None) -> Tensor:
+        frequency, magnitude = self.act.alpha.exp()[:, None], self.act.beta.neg().exp()[:, None]
+        return torch.addcmul(x, (x * frequency).sin().square(), magnitude)
+
+    if active:
+        AntiAliasedSnake.forward = plain  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        AntiAliasedSnake.forward = exact  # type: ignore[method-assign]
+
+
+class Average:
+    """An exponential moving average of the weights: what is measured and written."""
+
+    def __init__(self, codec: NeuCodec, decay: float = 0.999) -> None:
+        self.codec = NeuCodec(codec.config).to(codec.device).eval().requires_grad_(False)
+        self.codec.load_state_dict(codec.state_dict())
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, codec: NeuCodec, step: int) -> None:
+        """Take in the weights after step number `step`; over the first steps the average is short."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.codec.parameters()), list(codec.parameters()), 1 - decay)
+
+
+def export(codec: NeuCodec, folder: Path) -> None:
+    """Write the weights in float16, in the layout that `NeuCodec` and transformers' `NeuCodecModel` load."""
+    half = NeuCodec(codec.config).half()
+    half.load_state_dict(codec.state_dict())
+    half.save_pretrained(folder)
