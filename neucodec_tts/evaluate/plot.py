@@ -1,0 +1,167 @@
+"""A picture of a round trip: what went in, what came out, and the codes in between."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neucodec_tts.errors import NeuCodecError
+from neucodec_tts.evaluate.metrics import SCORE_RATE, ScoreError, Waveform, align, log_mel
+from neucodec_tts.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LONGEST_SECONDS = 30.0
+"""Of a longer recording the beginning is drawn: more would be a smear at the width of a page."""
+_MEL_TICKS_HZ = (250, 1000, 2000, 4000, 8000)
+_INK, _FAINT, _IN, _OUT = "#22282f", "#8a929c", "#2f5d8a", "#b4562b"
+_DECIBELS_SHOWN = 70.0
+
+
+def plot_roundtrip(
+    path: str | os.PathLike[str],
+    original: Waveform,
+    original_rate: int,
+    reconstruction: Waveform,
+    reconstruction_rate: int,
+    digits: np.ndarray,
+    levels: int,
+    frame_rate: float,
+    title: str,
+    subtitle: str = "",
+) -> None:
+    """Draw both waveforms, both mel spectrograms and the code track, on one time axis, into a PNG (or .pdf, .svg).
+
+    Args:
+        path: the picture to write; its folder must exist.
+        original: floats (samples,) at `original_rate` Hz.
+        reconstruction: floats (samples,) at `reconstruction_rate` Hz.
+        digits: the codes as their FSQ digits, integers (frames, D) from 0 to `levels` - 1, ``codec.quantizer.digits``.
+        levels: the most levels that a digit has.
+        frame_rate: codes a second, in Hz.
+        title: first line above the picture, and `subtitle` the second.
+
+    Raises:
+        ScoreError: matplotlib is not installed.
+        NeuCodecError: the picture cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as problem:
+        raise ScoreError("a picture needs matplotlib: pip install 'neucodec-tts[evaluate]'") from problem
+
+    before, after = align(original, original_rate, reconstruction, reconstruction_rate)
+    whole = before.size / SCORE_RATE
+    shown = min(whole, LONGEST_SECONDS)
+    if shown < whole:
+        subtitle = f"the first {shown:g} s of {whole:.0f} s" + (f" · {subtitle}" if subtitle else "")
+    before, after = before[: round(shown * SCORE_RATE)], after[: round(shown * SCORE_RATE)]
+    digits = np.asarray(digits)[: round(shown * frame_rate)]
+
+    # A Figure of its own and not pyplot, whose state is the whole program's.
+    figure = Figure(figsize=(11, 9), dpi=130, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(5, 1, sharex=True, height_ratios=(1, 1, 2, 2, 1.7))
+    peak = max(1e-3, float(np.abs(before).max()), float(np.abs(after).max())) * 1.05
+    _waveform(axes[0], before, peak, _IN, "original")
+    _waveform(axes[1], after, peak, _OUT, "reconstruction")
+    _mel_spectrograms(axes[2], axes[3], before, after)
+    _code_track(axes[4], digits, levels, frame_rate)
+    axes[4].set_xlim(0, shown)
+    axes[4].set_xlabel("seconds", color=_INK)
+    axes[0].set_title(title, loc="left", fontsize=14, fontweight="bold", color=_INK, pad=26)
+    below_title = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 9), "textcoords": "offset points"}
+    axes[0].annotate(subtitle, **below_title, fontsize=9.5, color=_FAINT)
+    figure.align_ylabels(axes)
+    for axis in axes:
+        axis.tick_params(colors=_INK, labelsize=8.5, length=3)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axis.spines[side].set_color(_FAINT)
+    with atomic_path(path) as temporary:
+        try:
+            figure.savefig(temporary)
+        except (ValueError, OSError) as problem:
+            raise NeuCodecError(
+                f"cannot draw {os.fspath(path)}: {problem}; end the name in .png"
+            ) from problem
+
+
+def _waveform(axis: Axes, samples: np.ndarray, peak: float, colour: str, name: str) -> None:
+    """Lowest and highest sample of each of some 2,000 columns: as it looks on paper, at any length."""
+    step = max(1, samples.size // 2000)
+    columns = samples[: samples.size // step * step].reshape(-1, step)
+    time = np.arange(columns.shape[0]) * step / SCORE_RATE
+    axis.fill_between(
+        time, columns.min(axis=1), columns.max(axis=1), color=colour, linewidth=0.4, edgecolor=colour
+    )
+    axis.set_ylim(-peak, peak)
+    axis.set_ylabel(name, color=colour, fontsize=9.5)
+
+
+def _mel_spectrograms(upper: Axes, lower: Axes, before: np.ndarray, after: np.ndarray) -> None:
+    # Natural logarithms of magnitudes to decibels below the loudest spot of the original.
+    pictures = [log_mel(samples) * (20 / np.log(10)) for samples in (before, after)]
+    loudest = float(pictures[0].max())
+    seconds = before.size / SCORE_RATE
+    for axis, picture, name, colour in zip(
+        (upper, lower), pictures, ("original", "reconstruction"), (_IN, _OUT), strict=True
+    ):
+        image = axis.imshow(
+            picture - loudest,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            extent=(0, seconds, 0, picture.shape[0]),
+            cmap="magma",
+            vmin=-_DECIBELS_SHOWN,
+            vmax=0,
+        )
+        axis.set_yticks([_mel_band(hertz, picture.shape[0]) for hertz in _MEL_TICKS_HZ])
+        axis.set_yticklabels(
+            [f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz) for hertz in _MEL_TICKS_HZ]
+        )
+        axis.set_ylabel(f"{name}\nmel, Hz", color=colour, fontsize=9.5)
+    bar = upper.figure.colorbar(image, ax=[upper, lower], pad=0.01, aspect=40)
+    bar.set_label("dB", color=_INK, fontsize=8.5)
+    bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
+    bar.outline.set_visible(False)
+
+
+def _mel_band(hertz: float, bands: int) -> float:
+    """Where a frequency lies on the axis of `log_mel`'s bands."""
+
+    def mel(value: float) -> float:
+        return float(2595 * np.log10(1 + value / 700))
+
+    return mel(hertz) / mel(SCORE_RATE / 2) * bands
+
+
+def _code_track(axis: Axes, digits: np.ndarray, levels: int, frame_rate: float) -> None:
+    from matplotlib.colors import ListedColormap
+
+    shades = ["#f1eee6", "#b9c8cf", "#6b93a8", "#1f4e66"] if levels == 4 else None
+    colours = ListedColormap(shades) if shades else "YlGnBu"
+    image = axis.imshow(
+        digits.T,
+        origin="upper",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, digits.shape[0] / frame_rate, digits.shape[1] + 0.5, 0.5),
+        cmap=colours,
+        vmin=-0.5,
+        vmax=levels - 0.5,
+    )
+    axis.set_yticks(range(1, digits.shape[1] + 1))
+    axis.set_ylabel(f"codes, {frame_rate:g} a second\ndigit", color=_INK, fontsize=9.5)
+    bar = axis.figure.colorbar(
+        image, ax=axis, pad=0.01, aspect=11, ticks=range(levels) if levels <= 8 else None
+    )
+    bar.ax.tick_params(labelsize=8, colors=_INK, length=0)
+    bar.set_label("level", color=_INK, fontsize=8.5)
+    bar.outline.set_visible(False)

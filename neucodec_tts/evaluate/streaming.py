@@ -1,0 +1,89 @@
+"""What streaming costs: how far streamed sound is from the whole decoded at once, for several settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import torch
+
+from neucodec_tts.codec.streaming import StreamingDecoder, StreamSettings
+from neucodec_tts.evaluate.metrics import align, snr, stoi
+
+if TYPE_CHECKING:
+    from neucodec_tts.codec.model import NeuCodec
+
+
+@dataclass(frozen=True)
+class StreamingQuality:
+    """One setting, averaged over recordings."""
+
+    lookback: int
+    lookahead: int
+    """Frames of 20 ms."""
+    first_sound: int
+    """Codes that must have come before the first sample sounds."""
+    work: float
+    """Frames decoded for each frame heard, once the chunks have their full size."""
+    snr: float
+    """Of the streamed sound against the whole decoded at once, in dB."""
+    stoi: float
+    """Of the same two."""
+    stoi_original: float
+    """Of the streamed sound against the recording."""
+
+
+def compare_settings(defaults: StreamSettings) -> list[StreamSettings]:
+    """The settings given, and those with half and twice the lookback and the lookahead."""
+    return [
+        replace(defaults, lookback=lookback, lookahead=lookahead)
+        for lookback in (defaults.lookback // 2, defaults.lookback, 2 * defaults.lookback)
+        for lookahead in (defaults.lookahead // 2, defaults.lookahead, 2 * defaults.lookahead)
+    ]
+
+
+def measure_streaming(
+    codec: NeuCodec,
+    recordings: Sequence[torch.Tensor],
+    settings: Sequence[StreamSettings],
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[list[StreamingQuality], float]:
+    """Stream the codes of recordings under each setting.
+
+    Args:
+        codec: encodes and decodes.
+        recordings: waveforms (samples,) at the codec's input rate.
+        settings: to compare.
+        advance: called with 1 after each setting.
+
+    Returns:
+        A row for each setting, and the mean STOI of the whole decoded at once against the recordings.
+    """
+    sequences = codec.encode([*recordings], codec.sample_rate)
+    wholes = codec.decode(sequences)
+    rates = (codec.sample_rate, codec.output_sample_rate)
+    best = mean(stoi(*align(r, rates[0], w, rates[1])) for r, w in zip(recordings, wholes, strict=True))
+    rows = []
+    for each in settings:
+        streamed = []
+        for codes in sequences:
+            with StreamingDecoder(codec, **vars(each)) as decoder:
+                streamed.append(torch.cat([decoder.push(codes), decoder.flush()]))
+        pairs = list(zip(recordings, wholes, streamed, strict=True))
+        rows.append(
+            StreamingQuality(
+                lookback=each.lookback,
+                lookahead=each.lookahead,
+                first_sound=each.first_chunk + each.lookahead,
+                work=(each.lookback + each.chunk + each.lookahead) / each.chunk,
+                snr=mean(snr(whole, stream) for _, whole, stream in pairs),
+                stoi=mean(stoi(*align(whole, rates[1], stream, rates[1])) for _, whole, stream in pairs),
+                stoi_original=mean(
+                    stoi(*align(recording, rates[0], stream, rates[1])) for recording, _, stream in pairs
+                ),
+            )
+        )
+        advance(1)
+    return rows, best
