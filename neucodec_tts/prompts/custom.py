@@ -1,0 +1,172 @@
+"""A prompt format written down in ``speech_config.json`` instead of in Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from neucodec_tts.errors import PromptError
+from neucodec_tts.prompts.formats import (
+    Codes,
+    ToPhones,
+    TrainingExample,
+    Voice,
+    control_ids,
+    example,
+    speakable,
+    speech_ids,
+    voice_ids,
+    voice_text,
+)
+from neucodec_tts.prompts.phonemes import check_text
+from neucodec_tts.prompts.plain_text import PlainTextEncoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from neucodec_tts.tokens import SpeechVocabulary
+
+_PLACES = ("{text}", "{codes}")
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """The template of a custom format.
+
+    Attributes:
+        prompt: the prompt with ``{text}`` once and ``{codes}`` at its end, as in
+            ``"<|user|>{text}<|assistant|><|SPEECH_GENERATION_START|>{codes}"``. Names of tokens in it become those
+            tokens. ``{text}`` is the transcript of the voice, `join` and the text; ``{codes}`` is the codes of
+            the voice. Other braces are ordinary text.
+        stop: names of the tokens of which any ends the speech; the first is learnt in training.
+        phones: whether ``{text}`` is phones and not the text itself.
+        join: what stands between the transcript of the voice and the text.
+        begin: whether to add what the tokenizer adds before each text, such as a beginning-of-text token.
+
+    Raises:
+        PromptError: a placeholder is missing, repeated or in the wrong place, or there is no stop.
+    """
+
+    prompt: str
+    stop: tuple[str, ...]
+    phones: bool = False
+    join: str = " "
+    begin: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str):
+            raise PromptError(f"the template's prompt must be text, not {type(self.prompt).__name__}")
+        for place in _PLACES:
+            if self.prompt.count(place) != 1:
+                raise PromptError(
+                    f"the template {self.prompt!r} must hold {place} exactly once, as in "
+                    "'user: {text}\\nassistant:{codes}'"
+                )
+        if not self.prompt.endswith("{codes}"):
+            raise PromptError(
+                f"the template {self.prompt!r} must end with {{codes}}, from where the model goes on"
+            )
+        if (
+            isinstance(self.stop, str)
+            or not self.stop
+            or not all(isinstance(name, str) for name in self.stop)
+        ):
+            raise PromptError(
+                "the template needs the stop tokens as a list, as in ['<|SPEECH_GENERATION_END|>']"
+            )
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PromptTemplate:
+        """Make one from what a JSON file holds.
+
+        Raises:
+            PromptError: an entry is unknown, missing or wrong.
+        """
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise PromptError(
+                f"the template has unknown entries: {', '.join(sorted(unknown))}; known are "
+                f"{', '.join(cls.__dataclass_fields__)}"
+            )
+        missing = {"prompt", "stop"} - set(values)
+        if missing:
+            raise PromptError(f"the template lacks {' and '.join(sorted(missing))}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into a JSON file."""
+        return {**asdict(self), "stop": list(self.stop)}
+
+
+class CustomFormat:
+    """The format of a `PromptTemplate`.
+
+    In training everything from the codes on is learnt; what stands right before them, such as a start token, is
+    in every prompt and need not be.
+
+    Args:
+        tokenizer: with the tokens that the template names.
+        vocabulary: its codes.
+        template: what the prompt looks like.
+        to_phones: turns text into phones, for a template that asks for them.
+        text_tokens: names of tokens that text may contain.
+
+    Raises:
+        VocabularyError: the tokenizer lacks a stop token.
+        PromptError: the template asks for phones, and `to_phones` is missing.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocabulary: SpeechVocabulary,
+        template: PromptTemplate,
+        to_phones: ToPhones | None = None,
+        text_tokens: Sequence[str] = (),
+    ) -> None:
+        if template.phones and to_phones is None:
+            raise PromptError("the template asks for phones; give to_phones=Phonemizer(language)")
+        self._stop = tuple(control_ids(tokenizer, *template.stop))
+        self._vocabulary = vocabulary
+        self._to_phones = to_phones if template.phones else None
+        self._join = template.join
+        self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
+        before, after = template.prompt.removesuffix("{codes}").split("{text}")
+        self._before: list[int] = tokenizer.encode(before, add_special_tokens=template.begin)
+        self._after: list[int] = tokenizer.encode(after, add_special_tokens=False)
+        unread = _unread_names(before + after, tokenizer)
+        if unread:
+            control_ids(tokenizer, *unread)  # raises
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Token ids of which any ends the speech."""
+        return self._stop
+
+    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
+        """See `PromptFormat.prompt_ids`."""
+        read, codes = self._read(text), []
+        if voice is not None:
+            read = self._read(voice_text(voice)) + self._join + read
+            codes = voice_ids(voice, self._vocabulary)
+        return self._before + self._encode(read) + self._after + codes
+
+    def training_example(self, text: str, codes: Codes) -> TrainingExample:
+        """See `PromptFormat.training_example`."""
+        return example(self.prompt_ids(text), [*speech_ids(codes, self._vocabulary), self._stop[0]])
+
+    def _read(self, text: str) -> str:
+        if self._to_phones is None:
+            return speakable(check_text(text))
+        return speakable(self._to_phones(check_text(text)), of=text)
+
+
+def _unread_names(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Names like ``<|this|>`` in a template that the tokenizer does not have: surely misspelt."""
+    from neucodec_tts.tokens.lookup import token_lookup
+
+    lookup = token_lookup(tokenizer)
+    return [name for name in re.findall(r"<\|[^|<>]+\|>", text) if lookup(name) is None]

@@ -1,0 +1,338 @@
+"""Prompt formats: how a text and a voice become the token ids that a speech language model goes on from."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from neucodec_tts.errors import PromptError, VocabularyError
+from neucodec_tts.prompts.phonemes import check_text, has_speech
+from neucodec_tts.prompts.plain_text import PlainTextEncoder
+from neucodec_tts.tokens.lookup import token_lookup
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from neucodec_tts.tokens import SpeechVocabulary
+
+IGNORED = -100
+"""The label of a token that no loss is computed for, by the convention of PyTorch and transformers."""
+
+Codes: TypeAlias = "torch.Tensor | np.ndarray[Any, Any] | Sequence[int]"
+ToPhones = Callable[[str], str]
+
+
+class Voice(Protocol):
+    """What a format needs to know of a voice; `SpeakerPrompt` is one."""
+
+    @property
+    def codes(self) -> np.ndarray[Any, Any]:
+        """Codes of the reference recording, integers (frames,)."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What is said in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """One text with its codes, ready for a causal language model.
+
+    Attributes:
+        input_ids: the whole sequence.
+        labels: the same ids from the speech on, and `IGNORED` before it; as long as `input_ids`. Not shifted:
+            transformers' models do that themselves.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+@runtime_checkable
+class PromptFormat(Protocol):
+    """How one family of models wants its prompts.
+
+    A format must not load models or run them, and it must give equal ids for equal input. Whatever stands in
+    the text must arrive as text: no control token and no code may come from there.
+    """
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Token ids of which any ends the speech."""
+        ...
+
+    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
+        """Return the token ids after which the model speaks `text`.
+
+        Args:
+            text: one sentence or a few, as much as fits into the model's context with the voice.
+            voice: whose voice to speak in; None leaves it to the model.
+
+        Raises:
+            PromptError: there is nothing to say in `text`, or the voice has no transcript.
+            CodesError: the voice's codes are not of the model's codebook.
+        """
+        ...
+
+    def training_example(self, text: str, codes: Codes) -> TrainingExample:
+        """Return what a model learns `text` with, spoken as `codes`.
+
+        Raises:
+            PromptError: there is nothing to say in `text`, or there are no codes.
+            CodesError: a code is not of the model's codebook.
+        """
+        ...
+
+
+class NeuTTSFormat:
+    """The format of NeuTTS Air and Nano, and with ``to_phones=None`` that of NeuTTS-2E.
+
+    The ids are those of ``NeuTTS._apply_chat_template`` in neutts 1.4.1 and, for training, of its
+    ``examples/finetune.py``: everything from ``<|SPEECH_GENERATION_START|>`` on is learnt.
+
+    Args:
+        tokenizer: with NeuTTS' control tokens.
+        vocabulary: its codes.
+        to_phones: turns text into phones; None gives the model the text itself, with typographic quotes
+            straightened and NFKC applied.
+        text_tokens: names of tokens that text may contain.
+
+    Raises:
+        VocabularyError: the tokenizer lacks a control token.
+    """
+
+    _PHONES_CHAT = "user: Convert the text to speech:<|TEXT_REPLACE|>\nassistant:<|SPEECH_REPLACE|>"
+    _TEXT_CHAT = "<|TEXT_REPLACE|><|SPEECH_REPLACE|>"
+    _STRAIGHT_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocabulary: SpeechVocabulary,
+        to_phones: ToPhones | None,
+        text_tokens: Sequence[str] = (),
+    ) -> None:
+        text, start, end, speech, begin, stop = control_ids(
+            tokenizer,
+            "<|TEXT_REPLACE|>",
+            "<|TEXT_PROMPT_START|>",
+            "<|TEXT_PROMPT_END|>",
+            "<|SPEECH_REPLACE|>",
+            "<|SPEECH_GENERATION_START|>",
+            "<|SPEECH_GENERATION_END|>",
+        )
+        self._vocabulary = vocabulary
+        self._to_phones = to_phones
+        self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
+        frame: list[int] = tokenizer.encode(self._TEXT_CHAT if to_phones is None else self._PHONES_CHAT)
+        text_at, speech_at = frame.index(text), frame.index(speech)
+        self._before = [*frame[:text_at], start]
+        self._after = [end, *frame[text_at + 1 : speech_at], begin]
+        self._stop = stop
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Token ids of which any ends the speech."""
+        return (self._stop,)
+
+    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
+        """See `PromptFormat.prompt_ids`."""
+        spoken = self._read(text)
+        if voice is None:
+            return self._before + self._encode(spoken) + self._after
+        spoken = f"{self._read(voice_text(voice))} {spoken}"
+        return self._before + self._encode(spoken) + self._after + voice_ids(voice, self._vocabulary)
+
+    def training_example(self, text: str, codes: Codes) -> TrainingExample:
+        """See `PromptFormat.training_example`."""
+        prompt = self.prompt_ids(text)
+        return example(prompt[:-1], [prompt[-1], *speech_ids(codes, self._vocabulary), self._stop])
+
+    def _read(self, text: str) -> str:
+        if self._to_phones is not None:
+            return speakable(self._to_phones(check_text(text)), of=text)
+        return speakable(unicodedata.normalize("NFKC", check_text(text).translate(self._STRAIGHT_QUOTES)))
+
+
+class LlasaFormat:
+    """The format of Llasa: the tokenizer's chat template around the text itself.
+
+    The ids are those of the recipe on Llasa's model cards and, for training, of ``train_tts.py`` and
+    ``get_memmap_from_token.py`` in LLaSA_training. The recipe puts the transcript of the voice and the text
+    together without anything between them; `join` changes that.
+
+    Llama's chat template writes today's date into the prompt, so ids change at midnight.
+
+    Args:
+        tokenizer: with Llasa's control tokens and a chat template.
+        vocabulary: its codes.
+        join: what to put between the transcript of the voice and the text.
+        text_tokens: names of tokens that text may contain.
+
+    Raises:
+        VocabularyError: the tokenizer lacks a control token, or a chat template.
+    """
+
+    _INSTRUCTION = "Convert the text to speech:"
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocabulary: SpeechVocabulary,
+        join: str = "",
+        text_tokens: Sequence[str] = (),
+    ) -> None:
+        self._start, self._end, self._begin, self._stop = control_ids(
+            tokenizer,
+            "<|TEXT_UNDERSTANDING_START|>",
+            "<|TEXT_UNDERSTANDING_END|>",
+            "<|SPEECH_GENERATION_START|>",
+            "<|SPEECH_GENERATION_END|>",
+        )
+        if not tokenizer.chat_template:
+            raise VocabularyError(
+                "the format 'llasa' is built with the tokenizer's chat template, and this tokenizer has none; begin "
+                "from an instruction-tuned model (Llama-3.2-1B-Instruct), or use the format 'neutts'"
+            )
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._join = join
+        self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
+        self._frames: dict[str, list[int]] = {}  # by the rendered chat, which changes with the date
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Token ids of which any ends the speech."""
+        return (self._stop,)
+
+    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
+        """See `PromptFormat.prompt_ids`."""
+        text = speakable(check_text(text))
+        codes: list[int] = []
+        if voice is not None:
+            text = voice_text(voice) + self._join + text
+            codes = voice_ids(voice, self._vocabulary)
+        frame = self._frame(ended=False)
+        at = frame.index(self._end)
+        return frame[:at] + self._encode(text) + frame[at:] + codes
+
+    def training_example(self, text: str, codes: Codes) -> TrainingExample:
+        """See `PromptFormat.training_example`."""
+        frame = self._frame(ended=True)
+        at, speech_at = frame.index(self._end), frame.index(self._begin)
+        before = frame[:at] + self._encode(speakable(check_text(text))) + frame[at:speech_at]
+        speech = [self._begin, *speech_ids(codes, self._vocabulary), self._stop]
+        # The template's end of turn follows the stop. Generation never gets there, and train_tts.py does not
+        # learn it either: it is the padding token there.
+        return example(before, speech, frame[speech_at + 1 :])
+
+    def _frame(self, ended: bool) -> list[int]:
+        """Ids of the chat without text and speech, up to the place of the speech or to the very end."""
+        chat = [
+            {
+                "role": "user",
+                "content": f"{self._INSTRUCTION}<|TEXT_UNDERSTANDING_START|><|TEXT_UNDERSTANDING_END|>",
+            },
+            {"role": "assistant", "content": "<|SPEECH_GENERATION_START|>"},
+        ]
+        rendered = str(
+            self._tokenizer.apply_chat_template(chat, tokenize=False, continue_final_message=not ended)
+        )
+        if rendered not in self._frames:
+            if len(self._frames) > 16:
+                self._frames.clear()
+            ids: list[int] = self._tokenizer.encode(rendered, add_special_tokens=False)
+            for control in (self._start, self._end, self._begin):
+                if ids.count(control) != 1:
+                    raise PromptError(
+                        "the tokenizer's chat template changes or repeats the message, so no prompt can be built with "
+                        "it; use the format 'neutts' or 'custom'"
+                    )
+            self._frames[rendered] = ids
+        return self._frames[rendered]
+
+
+def example(before: list[int], speech: list[int], after: Sequence[int] = ()) -> TrainingExample:
+    """Put an example together: only `speech` is learnt."""
+    return TrainingExample(
+        [*before, *speech, *after], [*[IGNORED] * len(before), *speech, *[IGNORED] * len(after)]
+    )
+
+
+def control_ids(tokenizer: PreTrainedTokenizerBase, *names: str) -> list[int]:
+    """Return the ids of control tokens.
+
+    Raises:
+        VocabularyError: the tokenizer lacks one.
+    """
+    lookup = token_lookup(tokenizer)
+    ids = [lookup(name) for name in names]
+    missing = [name for name, id in zip(names, ids, strict=True) if id is None]
+    if missing:
+        raise VocabularyError(
+            f"the tokenizer lacks the control token{'s' if len(missing) > 1 else ''} {', '.join(missing)}: it is not "
+            "one of this prompt format; `neucodec-tts extend-vocab` makes one"
+        )
+    return [id for id in ids if id is not None]
+
+
+def speakable(text: str, of: str | None = None) -> str:
+    """Return `text` if there is something to pronounce in it.
+
+    Args:
+        text: the text, or its phones.
+        of: the text that the phones are of, for the message.
+
+    Raises:
+        PromptError: there is no letter and no digit in it.
+    """
+    if has_speech(text):
+        return text
+    shown = text if of is None else of
+    if not shown.strip():
+        raise PromptError("the text is empty; give at least a word to speak")
+    raise PromptError(f"there is nothing to pronounce in {shown[:40]!r}: it has no letters or digits")
+
+
+def voice_text(voice: Voice) -> str:
+    """Return the transcript of a voice.
+
+    Raises:
+        PromptError: it has none.
+    """
+    if not isinstance(voice.text, str) or not voice.text.strip():
+        raise PromptError(
+            "the voice has no transcript, and the model needs it to tell what of the speech is voice and what is "
+            "text; write down what is said in the recording (text=...)"
+        )
+    return check_text(voice.text)
+
+
+def voice_ids(voice: Voice, vocabulary: SpeechVocabulary) -> list[int]:
+    """Return the token ids of a voice's codes.
+
+    Raises:
+        CodesError: a code is not of the model's codebook.
+    """
+    return vocabulary.to_ids(np.asarray(voice.codes)).tolist()
+
+
+def speech_ids(codes: Any, vocabulary: SpeechVocabulary) -> list[int]:
+    """Return the token ids of the codes of one utterance.
+
+    Raises:
+        PromptError: there are none, or they are not flat.
+        CodesError: a code is not of the model's codebook.
+    """
+    ids = vocabulary.to_ids(codes)
+    listed = ids if isinstance(ids, list) else ids.tolist()
+    if not isinstance(listed, list) or not listed or isinstance(listed[0], list):
+        raise PromptError("the codes of one utterance are needed, flat and at least one")
+    return listed

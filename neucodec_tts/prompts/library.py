@@ -1,0 +1,164 @@
+"""A folder of voices with names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from neucodec_tts.errors import PromptError
+from neucodec_tts.prompts.speaker import SpeakerPrompt
+
+SUFFIX = ".safetensors"
+# Safe as a file name on every system, in a URL and on a command line.
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])")  # Windows' devices
+_VOICE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".npy")
+
+
+def default_folder() -> Path:
+    """Return the folder of this user's voices.
+
+    It is what the environment variable ``NEUCODEC_TTS_VOICES`` names, or ``neucodec-tts/voices`` where programs keep
+    their data: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux, ``~/Library/Application Support`` on macOS,
+    ``%APPDATA%`` on Windows.
+    """
+    named = os.environ.get("NEUCODEC_TTS_VOICES")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    elif sys.platform == "win32":
+        data = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "neucodec-tts" / "voices"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a voice may be called so.
+
+    Raises:
+        PromptError: it may not; the message says what names are made of.
+    """
+    if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+        raise PromptError(
+            f"a voice cannot be called {name!r}: names are up to 64 letters (A to Z), digits, - and _, and begin "
+            "with a letter or a digit"
+        )
+    return name
+
+
+class VoiceLibrary:
+    """The voices in a folder, one ``NAME.safetensors`` each.
+
+    Names are case-sensitive, but two names that differ in nothing else are refused, because not every file system
+    can tell them apart.
+
+    Args:
+        folder: made with the first voice; `default_folder` by default.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = default_folder() if folder is None else Path(folder)
+
+    def names(self) -> list[str]:
+        """Return the names of all voices, sorted."""
+        if not self.folder.is_dir():
+            return []
+        stems = (file.stem for file in self.folder.glob(f"*{SUFFIX}") if file.is_file())
+        return sorted((name for name in stems if _SAFE_NAME.fullmatch(name)), key=str.lower)
+
+    def path(self, name: str) -> Path:
+        """Return the file that a voice called `name` lies in or would lie in.
+
+        Raises:
+            PromptError: no voice may be called so.
+        """
+        return self.folder / f"{check_name(name)}{SUFFIX}"
+
+    def load(self, name: str) -> SpeakerPrompt:
+        """Read a voice.
+
+        Raises:
+            PromptError: there is none of that name, or its file is damaged.
+        """
+        if name not in self:
+            check_name(name)
+            raise PromptError(f"there is no voice {name!r} in {self.folder}; {self._hint(name)}")
+        return SpeakerPrompt.load(self.path(name))
+
+    def find(self, name_or_path: str | os.PathLike[str]) -> SpeakerPrompt:
+        """Read what a user calls a voice: a file of any kind that `SpeakerPrompt.load` reads, or a name.
+
+        Raises:
+            PromptError: it is neither.
+        """
+        text = os.fspath(name_or_path)
+        if (
+            isinstance(name_or_path, os.PathLike)
+            or Path(text).suffix.lower() in _VOICE_SUFFIXES
+            or os.sep in text
+            or "/" in text
+        ):
+            return SpeakerPrompt.load(text)
+        return self.load(text)
+
+    def save(self, name: str, voice: SpeakerPrompt, *, overwrite: bool = False) -> Path:
+        """Store a voice, and return its file.
+
+        Raises:
+            PromptError: no voice may be called so, there is one already, or the folder is not writable.
+        """
+        path = self.path(name)
+        taken = [other for other in self.names() if other.lower() == name.lower()]
+        if taken and (taken != [name] or not overwrite):
+            raise PromptError(
+                f"there is a voice {taken[0]!r} in {self.folder} already; take another name"
+                + (", or overwrite it (overwrite=True, --overwrite)" if taken == [name] else "")
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise PromptError(
+                f"the folder of voices {self.folder} cannot be made: {problem.strerror}"
+            ) from problem
+        voice.save(path)
+        return path
+
+    def remove(self, name: str) -> None:
+        """Delete a voice.
+
+        Raises:
+            PromptError: there is none of that name, or it cannot be deleted.
+        """
+        path = self.path(name)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            raise PromptError(f"there is no voice {name!r} in {self.folder}; {self._hint(name)}") from None
+        except OSError as problem:
+            raise PromptError(f"the voice {path} cannot be deleted: {problem.strerror}") from problem
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def __repr__(self) -> str:
+        return f"VoiceLibrary({str(self.folder)!r}, {len(self)} voices)"
+
+    def _hint(self, name: str) -> str:
+        names = self.names()
+        if not names:
+            return "it holds none yet; `neucodec-tts voice` makes one"
+        near = difflib.get_close_matches(name.lower(), [known.lower() for known in names], n=3)
+        listed = [known for known in names if known.lower() in near] or names[:8]
+        return f"{'did you mean' if near else 'there are'} {', '.join(listed)}"

@@ -1,0 +1,301 @@
+"""``speech_config.json``: what a speech language model's folder says of itself."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neucodec_tts.errors import CheckpointError, PromptError
+from neucodec_tts.files import atomic_path
+from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
+from neucodec_tts.prompts.formats import LlasaFormat, NeuTTSFormat, PromptFormat
+from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer
+from neucodec_tts.tokens.scheme import SCHEMES, check_pattern
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from neucodec_tts.tokens import SpeechVocabulary
+
+FILENAME = "speech_config.json"
+FORMATS = ("neutts", "neutts-text", "llasa", "custom")
+"""Prompt formats: NeuTTS with phones, NeuTTS with text (NeuTTS-2E), Llasa, and a template of one's own."""
+SAMPLING = ("temperature", "top_k", "top_p", "min_frames", "max_frames", "repetition_frames")
+"""What may stand in `SpeechConfig.sampling`."""
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """What one must know to speak with a language model.
+
+    Attributes:
+        prompt_format: one of `FORMATS`.
+        codec: hub id or folder of the codec whose codes the model speaks.
+        codec_id: id of that codec (``NeuCodec.codec_id``), if it is known; voices of another are then refused.
+        token_pattern: name of a code's token.
+        codebook_size: number of codes; None finds it from the tokenizer.
+        language: espeak's name of the language the model speaks, for formats with phones.
+        context_length: longest sequence the model was trained with, prompt and speech together, in tokens.
+        sampling: the model's own defaults: any of `SAMPLING`.
+        template: of the format ``"custom"``.
+        text_join: what stands between the transcript of the voice and the text in the format ``"llasa"``.
+        text_tokens: names of tokens that text may contain; every other name of a token is read as plain text.
+        espeak_version: of the espeak-ng that made the phones the model was trained with, if it is known.
+
+    Raises:
+        PromptError: a value is wrong, or an entry does not go with the format.
+    """
+
+    prompt_format: str = "neutts"
+    codec: str = "neuphonic/neucodec"
+    codec_id: str | None = None
+    token_pattern: str = "<|speech_{}|>"
+    codebook_size: int | None = None
+    language: str | None = None
+    context_length: int = 2048
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    template: PromptTemplate | None = None
+    text_join: str = ""
+    text_tokens: tuple[str, ...] = ()
+    espeak_version: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.prompt_format not in FORMATS:
+            raise PromptError(f"unknown prompt format {self.prompt_format!r}; known are {', '.join(FORMATS)}")
+        if (self.template is not None) != (self.prompt_format == "custom"):
+            raise PromptError(
+                "the prompt format 'custom' needs a template, and no other has one; this is "
+                f"{self.prompt_format!r} {'with' if self.template else 'without'} a template"
+            )
+        check_pattern(self.token_pattern)
+        if self.needs_phones and not self.language:
+            raise PromptError(
+                f"the prompt format {self.prompt_format!r} reads phones and needs a language, as in 'en-us'"
+            )
+        for name in ("context_length", "codebook_size"):
+            count = getattr(self, name)
+            if count is None and name == "codebook_size":
+                continue
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise PromptError(f"{name} is {count!r}; it must be a whole number of at least 1")
+        for name, value in self.sampling.items():
+            if name not in SAMPLING:
+                raise PromptError(f"unknown sampling default {name!r}; known are {', '.join(SAMPLING)}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise PromptError(f"the sampling default {name} is {value!r}; it must be a number")
+        if isinstance(self.text_tokens, str):
+            raise PromptError("text_tokens must be a list of names, as in ['<|LAUGHING|>']")
+        object.__setattr__(self, "text_tokens", tuple(self.text_tokens))
+
+    @property
+    def needs_phones(self) -> bool:
+        """Whether the prompt holds phones and not the text itself."""
+        return self.prompt_format == "neutts" or (self.template is not None and self.template.phones)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> SpeechConfig:
+        """Find the configuration of a model.
+
+        Args:
+            model: a folder, or a hub id. A folder's own file comes first; models in `KNOWN_MODELS` need none
+                and nothing is asked of the network for them; any other hub repository must hold one.
+            revision: branch, tag or commit of a hub repository.
+            cache_dir: where downloads are kept.
+            token: hub token.
+            local_files_only: never use the network.
+
+        Raises:
+            CheckpointError: there is no such model, it has no such file, or the file is damaged.
+            PromptError: a value in the file is wrong.
+        """
+        name = os.fspath(model)
+        if not Path(name).expanduser().is_dir():
+            known = known_model(name)
+            if known is not None:
+                return known
+        from neucodec_tts.codec.checkpoint import locate  # torch, so not before it is needed
+
+        location = locate(
+            model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+        )
+        path = location.find(FILENAME)
+        if path is None:
+            near = difflib.get_close_matches(name.lower(), [known.lower() for known in KNOWN_MODELS], n=2)
+            raise CheckpointError(
+                f"{name} has no {FILENAME}, so its codec and prompt format are unknown; "
+                + (f"did you mean {' or '.join(near)}? " if near else "")
+                + "Write one with SpeechConfig(...).save(folder), or copy that of a known model: "
+                f"SpeechConfig.from_pretrained({next(iter(KNOWN_MODELS))!r}).save(folder)"
+            )
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> SpeechConfig:
+        """Read a file.
+
+        Raises:
+            CheckpointError: it is missing, or no JSON object.
+            PromptError: a value in it is unknown or wrong.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise CheckpointError(f"{path} cannot be read as JSON: {problem}") from problem
+        if not isinstance(values, dict):
+            raise CheckpointError(f'{path} must hold a JSON object, as in {{"prompt_format": "neutts", ...}}')
+        try:
+            return cls.from_dict(values)
+        except PromptError as problem:
+            raise PromptError(f"{path}: {problem}") from problem
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SpeechConfig:
+        """Make one from what a JSON file holds.
+
+        Raises:
+            PromptError: an entry is unknown, missing or wrong.
+        """
+        names = [entry.name for entry in fields(cls)]
+        for name in values:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+                raise PromptError(f"unknown entry {name!r}; {hint}")
+        if "prompt_format" not in values:
+            raise PromptError(f"prompt_format is missing; it is one of {', '.join(FORMATS)}")
+        template = values.get("template")
+        if template is not None and not isinstance(template, Mapping):
+            raise PromptError("the template must be an object with the entries prompt and stop")
+        built = PromptTemplate.from_dict(template) if template is not None else None
+        try:
+            return cls(**{**values, "template": built})
+        except (TypeError, AttributeError) as problem:
+            raise PromptError(f"an entry has a value of the wrong kind: {problem}") from problem
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into a JSON file: all that differs from the defaults, and what a reader looks for."""
+        values = {**asdict(self), "text_tokens": list(self.text_tokens), "sampling": dict(self.sampling)}
+        values["template"] = self.template.to_dict() if self.template else None
+        always = ("prompt_format", "codec", "token_pattern", "codebook_size", "context_length")
+        return {
+            name: value for name, value in values.items() if name in always or value not in (None, "", [], {})
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``speech_config.json`` into a folder, and return its path.
+
+        Raises:
+            CheckpointError: the folder is missing or not writable.
+        """
+        path = Path(folder) / FILENAME
+        with atomic_path(path, CheckpointError) as temporary:
+            temporary.write_text(
+                json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+        return path
+
+    def vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> SpeechVocabulary:
+        """Find the codes in the model's tokenizer.
+
+        Raises:
+            VocabularyError: some or all are missing, or there are more.
+        """
+        from neucodec_tts.tokens import SpeechVocabulary
+
+        return SpeechVocabulary.from_tokenizer(tokenizer, self.token_pattern, self.codebook_size)
+
+    def make_format(
+        self, tokenizer: PreTrainedTokenizerBase, vocabulary: SpeechVocabulary | None = None
+    ) -> PromptFormat:
+        """Build the prompt format.
+
+        Args:
+            tokenizer: of the model.
+            vocabulary: its codes, if they have been found already.
+
+        Raises:
+            VocabularyError: the tokenizer lacks codes or control tokens.
+            PromptError: the format reads phones, and espeak-ng is not installed or lacks the language.
+        """
+        vocabulary = vocabulary or self.vocabulary(tokenizer)
+        if self.prompt_format == "llasa":
+            return LlasaFormat(tokenizer, vocabulary, self.text_join, self.text_tokens)
+        phonemizer = None
+        if self.needs_phones and self.language:
+            phonemizer = Phonemizer(self.language)
+            phonemizer.compare_version(self.espeak_version)
+        if self.template is not None:
+            return CustomFormat(tokenizer, vocabulary, self.template, phonemizer, self.text_tokens)
+        return NeuTTSFormat(tokenizer, vocabulary, phonemizer, self.text_tokens)
+
+
+# The sampling of neutts 1.4.1: NeuTTS.infer and NeuTTS._infer_torch.
+_NEUTTS_SAMPLING = {"temperature": 1.0, "top_k": 50, "min_frames": 50}
+# Of Llasa's model cards; transformers' own default of top_k applies there.
+_LLASA_SAMPLING = {"temperature": 0.8, "top_p": 1.0, "top_k": 50}
+
+
+def _neutts(language: str) -> SpeechConfig:
+    return SpeechConfig(
+        "neutts",
+        codebook_size=65536,
+        language=language,
+        sampling=_NEUTTS_SAMPLING,
+        espeak_version=NEUTTS_ESPEAK_VERSION,
+    )
+
+
+_LLASA = SpeechConfig(
+    "llasa",
+    codec="HKUSTAudio/xcodec2",
+    token_pattern=SCHEMES["llasa"].pattern,
+    codebook_size=65536,
+    sampling=_LLASA_SAMPLING,
+)
+
+KNOWN_MODELS: dict[str, SpeechConfig] = {
+    "neuphonic/neutts-air": _neutts("en-us"),
+    "neuphonic/neutts-nano": _neutts("en-us"),
+    "neuphonic/neutts-nano-german": _neutts("de"),
+    "neuphonic/neutts-nano-french": _neutts("fr-fr"),
+    "neuphonic/neutts-nano-spanish": _neutts("es"),
+    "neuphonic/neutts-2e": SpeechConfig("neutts-text", codebook_size=65536, sampling=_NEUTTS_SAMPLING),
+    "HKUSTAudio/Llasa-1B": _LLASA,
+    "HKUSTAudio/Llasa-3B": _LLASA,
+    "HKUSTAudio/Llasa-8B": _LLASA,
+    "HKUSTAudio/Llasa-1B-Multilingual": _LLASA,
+}
+"""Models of the hub that have no ``speech_config.json`` and need none."""
+
+
+def known_model(name: str) -> SpeechConfig | None:
+    """Return the configuration of a model of the hub, or None if it is not known.
+
+    Raises:
+        CheckpointError: it is one of the GGUF files of a known model, which only llama.cpp runs.
+    """
+    wanted = name.lower().replace("hkust-audio/", "hkustaudio/")  # the organisation's older name
+    full_precision = re.sub(r"(-q\d+)?-gguf$", "", wanted)
+    for known, config in KNOWN_MODELS.items():
+        if known.lower() == wanted:
+            return config
+        if known.lower() == full_precision:
+            raise CheckpointError(
+                f"{name} holds GGUF files, which only llama.cpp runs; use {known!r}, the same model in full precision"
+            )
+    return None

@@ -1,0 +1,139 @@
+"""A folder of named voices."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neucodec_tts.errors import PromptError
+from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
+from neucodec_tts.prompts.library import check_name, default_folder
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> VoiceLibrary:
+    return VoiceLibrary(tmp_path / "deep" / "voices")
+
+
+@pytest.fixture
+def voice() -> SpeakerPrompt:
+    return SpeakerPrompt(np.array([1, 2, 3]), "Hello there.")
+
+
+def test_an_empty_library(library: VoiceLibrary):
+    assert library.names() == []
+    assert len(library) == 0
+    with pytest.raises(PromptError, match=r"no voice 'dave'.*holds none yet; `neucodec-tts voice` makes one"):
+        library.load("dave")
+    with pytest.raises(PromptError, match="holds none yet"):
+        library.remove("dave")
+    assert not library.folder.exists()
+
+
+def test_save_load_remove(library: VoiceLibrary, voice: SpeakerPrompt):
+    path = library.save("Dave", voice)
+    library.save("anna-2", voice)
+    assert path == library.folder / "Dave.safetensors"
+    assert library.names() == list(library) == ["anna-2", "Dave"]
+    assert "Dave" in library
+    assert library.load("Dave") == voice
+    library.remove("Dave")
+    assert library.names() == ["anna-2"]
+    assert "1 voices" in repr(library)
+
+
+def test_nothing_is_overwritten_by_mistake(library: VoiceLibrary, voice: SpeakerPrompt):
+    other = SpeakerPrompt(np.array([9]), "Other.")
+    library.save("dave", voice)
+    with pytest.raises(PromptError, match=r"'dave' in .* already.*--overwrite"):
+        library.save("dave", other)
+    assert library.load("dave") == voice
+    library.save("dave", other, overwrite=True)
+    assert library.load("dave") == other
+    # macOS and Windows would take it for the same file.
+    with pytest.raises(PromptError, match=r"'dave' in .* already; take another name$"):
+        library.save("DAVE", voice, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "../evil", "/etc/passwd", "a/b", "a\\b", ".hidden", "-rf"),
+        *("a b", "a.b", "é", "x" * 65, "CON", "com1", "a\n", "a\0", None, 5),
+    ],
+)
+def test_unsafe_names(library: VoiceLibrary, voice: SpeakerPrompt, name):
+    for call in (
+        lambda: library.save(name, voice),
+        lambda: library.load(name),
+        lambda: library.remove(name),
+        lambda: library.path(name),
+    ):
+        with pytest.raises(PromptError, match="cannot be called"):
+            call()
+    assert name not in library
+    assert not library.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["a", "Dave", "voice_1", "0-0", "x" * 64, "console"])
+def test_safe_names(name: str):
+    assert check_name(name) == name
+
+
+def test_unknown_voices_get_near_names(library: VoiceLibrary, voice: SpeakerPrompt):
+    for name in ("Dave", "anna", "bert"):
+        library.save(name, voice)
+    with pytest.raises(PromptError, match="did you mean Dave"):
+        library.load("dav")
+    with pytest.raises(PromptError, match="did you mean Dave"):
+        library.load("dave")  # another case is another name
+    with pytest.raises(PromptError, match="there are anna, bert, Dave"):
+        library.load("zzz")
+
+
+def test_names_and_files(library: VoiceLibrary, voice: SpeakerPrompt, tmp_path: Path):
+    library.save("dave", voice)
+    voice.save(tmp_path / "else.safetensors")
+    torch.save(torch.tensor([7, 8]), tmp_path / "neutts.pt")
+    (tmp_path / "neutts.txt").write_text("From NeuTTS.")
+    assert library.find("dave") == voice
+    assert library.find(tmp_path / "else.safetensors") == voice
+    assert library.find(str(tmp_path / "else.safetensors")) == voice
+    assert library.find(str(tmp_path / "neutts.pt")).text == "From NeuTTS."
+    with pytest.raises(PromptError, match="does not exist"):
+        library.find("nowhere.pt")
+    with pytest.raises(PromptError, match="no voice 'else'"):
+        library.find("else")
+
+
+def test_other_files_are_no_voices(library: VoiceLibrary, voice: SpeakerPrompt):
+    library.save("dave", voice)
+    (library.folder / "notes.txt").write_text("x")
+    (library.folder / "has space.safetensors").write_text("x")
+    (library.folder / "folder.safetensors").mkdir()
+    assert library.names() == ["dave"]
+    (library.folder / "broken.safetensors").write_text("x")
+    with pytest.raises(PromptError, match=r"broken\.safetensors"):
+        library.load("broken")
+
+
+def test_a_file_in_the_way(tmp_path: Path, voice: SpeakerPrompt):
+    (tmp_path / "voices").write_text("I am a file")
+    with pytest.raises(PromptError, match="cannot be made"):
+        VoiceLibrary(tmp_path / "voices").save("dave", voice)
+
+
+def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NEUCODEC_TTS_VOICES", str(tmp_path / "mine"))
+    assert default_folder() == tmp_path / "mine"
+    assert VoiceLibrary().folder == tmp_path / "mine"
+    monkeypatch.delenv("NEUCODEC_TTS_VOICES")
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+        assert default_folder() == tmp_path / "neucodec-tts" / "voices"
+        monkeypatch.delenv("XDG_DATA_HOME")
+        assert default_folder() == Path.home() / ".local" / "share" / "neucodec-tts" / "voices"
