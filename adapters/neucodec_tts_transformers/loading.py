@@ -1,0 +1,63 @@
+"""Loading a causal language model, with errors that say what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from neucodec_tts.codec import checkpoint
+from neucodec_tts.errors import CheckpointError, DeviceError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_model(
+    model: str,
+    *,
+    device: str | None,
+    dtype: str | None,
+    revision: str | None,
+    cache_dir: str | None,
+    token: str | bool | None,
+    local_files_only: bool,
+    options: dict[str, Any],
+) -> PreTrainedModel:
+    """Load `AutoModelForCausalLM` to a device.
+
+    Raises:
+        CheckpointError: there is no such model, it cannot be downloaded, or it is damaged.
+        DeviceError: there is no such device.
+    """
+    target = torch.device(device) if device else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = dtype or ("float32" if target.type == "cpu" else "bfloat16")
+    # Asked first, because it fails at once where there is no network; transformers would try for 24 s.
+    location = checkpoint.locate(
+        model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+    )
+    if location.find("config.json") is None:
+        raise CheckpointError(f"{model} holds no config.json; it is not a model that transformers can load")
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(location.folder or location.name),
+            dtype=wanted,
+            revision=revision or "main",
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        raise CheckpointError(f"{model} cannot be loaded as a causal language model: {error}") from error
+    except Exception as error:  # safetensors raises a class of its own, which derives from Exception only
+        if type(error).__module__.startswith("safetensors"):
+            raise CheckpointError(
+                f"the weights of {model} are damaged: {error}; download them again"
+            ) from error
+        raise
+    try:
+        return cast("Any", loaded).to(target)  # transformers wraps `to` so that its types lack self
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"{model} cannot be moved to {str(target)!r}: {error}") from error

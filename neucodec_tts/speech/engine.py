@@ -1,0 +1,229 @@
+"""What the pipeline asks of a language model: prompts in, code tokens out, one at a time or many prompts at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from neucodec_tts.errors import EngineError
+
+if TYPE_CHECKING:
+    from neucodec_tts.tokens import SpeechVocabulary
+
+FinishReason = Literal["stop", "length", "repetition"]
+"""Why a generation ended: the model said so, it reached its longest, or it went round in a loop."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, and how many.
+
+    Attributes:
+        temperature: 1 as trained, lower is safer and flatter; 0 takes the likeliest token each time.
+        top_k: draw from the k likeliest tokens only; 0 draws from all.
+        top_p: draw from the likeliest tokens that together have this probability only, applied after `top_k`.
+        min_frames: the stop is forbidden until there are so many codes (50 a second).
+        max_frames: the generation ends at so many codes; None leaves it to the model's context.
+        repetition_frames: it ends when the last so many codes are a loop; 0 lets it run. The default is 2 s,
+            beyond any pause that a speaker makes within a sentence.
+        seed: the same seed draws the same tokens from the same model and prompt; None draws new ones each time.
+
+    Raises:
+        EngineError: a value is out of range or not a number.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    min_frames: int = 0
+    max_frames: int | None = None
+    repetition_frames: int = 100
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and 0 <= self.temperature <= 10):
+            raise EngineError(f"temperature is {self.temperature}; it must lie between 0 and 10")
+        if not 0 < self.top_p <= 1:  # false for NaN
+            raise EngineError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        for name, least in (("top_k", 0), ("min_frames", 0), ("max_frames", 1), ("repetition_frames", 0)):
+            value = getattr(self, name)
+            if value is None and name == "max_frames":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise EngineError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+        if self.max_frames is not None and self.max_frames < self.min_frames:
+            raise EngineError(
+                f"max_frames is {self.max_frames} and min_frames {self.min_frames}; the first must not be smaller"
+            )
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
+            raise EngineError(f"seed is {self.seed!r}; it must be a whole number")
+
+
+@dataclass(frozen=True)
+class SpeechTokens:
+    """The tokens that a speech generation may consist of.
+
+    Attributes:
+        vocabulary: which ids are codes.
+        stop_ids: ids of which any ends the speech.
+    """
+
+    vocabulary: SpeechVocabulary
+    stop_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stop_ids:
+            raise EngineError("there are no stop tokens: the model could not end a sentence by itself")
+        if any(self.vocabulary.is_code(list(self.stop_ids))):
+            raise EngineError(
+                f"a stop token is also a code: {self.stop_ids}; the prompt format is not this model's"
+            )
+
+    @property
+    def required_rows(self) -> int:
+        """Rows that the model's output layer needs at least."""
+        return max(self.vocabulary.required_rows, max(self.stop_ids) + 1)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished generation.
+
+    Attributes:
+        ids: the token ids, all of them codes; the stop is not among them.
+        finish_reason: why it ended.
+    """
+
+    ids: list[int]
+    finish_reason: FinishReason
+
+
+class TokenStream(Iterator[int]):
+    """Token ids of one running generation, as they come.
+
+    Args:
+        tokens: a generator that yields the ids of codes and returns the reason why it ended.
+
+    Attributes:
+        finish_reason: None until the last token has been taken.
+    """
+
+    def __init__(self, tokens: Generator[int, None, FinishReason]) -> None:
+        self._tokens = tokens
+        self.finish_reason: FinishReason | None = None
+
+    def __next__(self) -> int:
+        try:
+            return next(self._tokens)
+        except StopIteration as end:
+            if end.value is not None:  # a generator says it only once
+                self.finish_reason = end.value
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Stop generating and free what it holds; harmless when it has ended."""
+        self._tokens.close()
+
+    def collect(self) -> Generated:
+        """Take all that is left."""
+        ids = list(self)
+        return Generated(ids, self.finish_reason or "stop")
+
+
+@runtime_checkable
+class SpeechEngine(Protocol):
+    """A language model that speaks codes.
+
+    An engine gets token ids and gives token ids: it must not tokenize, know of text or voices, or decode audio. It
+    yields ids of codes only, never a stop, and obeys `Sampling`. A generation's tokens depend on its own prompt and
+    sampling, not on what runs beside it, up to the rounding of floating-point numbers. Errors are `EngineError`.
+    """
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and speech may have together."""
+        ...
+
+    def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> TokenStream:
+        """Continue one prompt; each token is there as soon as the model has drawn it.
+
+        Raises:
+            EngineError: the prompt leaves no room for speech, or holds ids that the model lacks.
+        """
+        ...
+
+    def generate_batch(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    ) -> Iterator[tuple[int, Generated]]:
+        """Continue many prompts together; yields the index and the outcome of each as it ends, in any order.
+
+        Raises:
+            EngineError: as for `generate`.
+        """
+        ...
+
+
+class AsyncTokenStream(Protocol):
+    """As `TokenStream`, awaited."""
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """None until the last token has been taken."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[int]: ...
+
+    async def __anext__(self) -> int: ...
+
+    async def aclose(self) -> None:
+        """Stop generating and free what it holds."""
+        ...
+
+
+@runtime_checkable
+class AsyncSpeechEngine(Protocol):
+    """The twin of `SpeechEngine` for servers: any number of generations at a time in one event loop.
+
+    Batches need no call of their own here; the engine runs together what is asked of it together.
+    """
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and speech may have together."""
+        ...
+
+    def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> AsyncTokenStream:
+        """Continue one prompt, as `SpeechEngine.generate`."""
+        ...
+
+
+@dataclass
+class RepetitionDetector:
+    """Notices that a sequence of codes has become a loop.
+
+    The codes are a loop when each of the last ``frames`` equals the one ``period`` before it, for any period that
+    goes round at least four times in them.
+
+    Attributes:
+        frames: length of the loop that is noticed; 0 notices none.
+    """
+
+    frames: int
+    _recent: list[int] = field(default_factory=list, repr=False)
+    _runs: list[int] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        self._runs = [0] * (max(1, self.frames // 4) if self.frames else 0)
+
+    def push(self, code: int) -> bool:
+        """Add a code or a token id; whether the sequence is now a loop. Costs microseconds."""
+        if not self._runs:
+            return False
+        # self._recent[p] is what came p + 1 before; the run of period p + 1 grows while they are equal.
+        self._runs = [
+            run + 1 if before == code else 0 for run, before in zip(self._runs, self._recent, strict=False)
+        ] + self._runs[len(self._recent) :]
+        self._recent = [code, *self._recent[: len(self._runs) - 1]]
+        return any(run >= self.frames - period for period, run in enumerate(self._runs, start=1))

@@ -1,0 +1,76 @@
+"""Engines by name. A package brings one by an entry point in the group ``neucodec_tts.engines``."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, cast
+
+from neucodec_tts.errors import EngineError
+from neucodec_tts.speech.engine import SpeechEngine, SpeechTokens
+
+GROUP = "neucodec_tts.engines"
+
+
+class EngineLoader(Protocol):
+    """What an entry point refers to: a class, or anything else with this method."""
+
+    def load(
+        self,
+        model: str,
+        tokens: SpeechTokens,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> SpeechEngine:
+        """Load a model.
+
+        Args:
+            model: a folder or hub id.
+            tokens: the codes and stops of its tokenizer.
+            device: None lets the engine choose.
+            dtype: floating-point format of the weights; None lets the engine choose.
+            revision: branch, tag or commit of a hub repository.
+            cache_dir: where downloads are kept.
+            token: hub token.
+            local_files_only: never use the network.
+            options: the engine's own.
+
+        Raises:
+            CheckpointError: there is no such model, or it is damaged.
+            VocabularyError: it lacks tokens.
+            EngineError: an option is unknown, or the engine does not start.
+        """
+        ...
+
+
+def engine_names() -> list[str]:
+    """Names of the engines that are installed."""
+    return sorted(_installed())
+
+
+def engine_loader(name: str) -> EngineLoader:
+    """Return the engine called `name`.
+
+    Raises:
+        EngineError: none is called so, or its package does not import; the message says what is installed.
+    """
+    installed = _installed()
+    if name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        mend = f'pip install "neucodec-tts[{name}]"' if name == "vllm" else "reinstall neucodec-tts"
+        raise EngineError(f"there is no engine {name!r} here; installed: {known}. To get it: {mend}")
+    try:
+        return cast("EngineLoader", installed[name].load())
+    except (ImportError, AttributeError) as error:
+        raise EngineError(
+            f"the engine {name!r} ({installed[name].value}) cannot be imported: {error}; install what it needs"
+        ) from error
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

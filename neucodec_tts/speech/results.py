@@ -1,0 +1,103 @@
+"""What speaking gives back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neucodec_tts.speech.engine import FinishReason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of text that was spoken in one go.
+
+    Attributes:
+        index: number of the segment, from 0.
+        text: what was spoken.
+        start_char: where it begins in the whole text.
+        end_char: where it ends.
+        start: when it begins in the whole sound, in seconds, after the pause before it.
+        end: when it ends.
+        codes: int64 (frames,).
+        prompt_tokens: tokens of the prompt, voice and text.
+        finish_reason: ``"stop"`` if the model ended it; ``"length"`` if it reached its longest, so that text may be
+            missing; ``"repetition"`` if it had become a loop.
+        attempts: generations that were made; all but the last were thrown away.
+    """
+
+    index: int
+    text: str
+    start_char: int
+    end_char: int
+    start: float
+    end: float
+    codes: NDArray[np.int64] = field(repr=False)
+    prompt_tokens: int
+    finish_reason: FinishReason
+    attempts: int = 1
+
+    @property
+    def speech_tokens(self) -> int:
+        """Tokens that were generated and kept."""
+        return int(self.codes.size)
+
+
+@dataclass(frozen=True)
+class SpeechResult:
+    """A whole text, spoken.
+
+    Attributes:
+        samples: float32 (n,).
+        sample_rate: in Hz.
+        segments: what was spoken when, in the order of the text.
+        seed: with it the same text is spoken in the same way again.
+        watermarked: whether the sound carries a watermark.
+    """
+
+    samples: NDArray[np.float32] = field(repr=False)
+    sample_rate: int
+    segments: tuple[Segment, ...]
+    seed: int
+    watermarked: bool = False
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Codes of all segments, int64 (frames,); pauses between them have none."""
+        return np.concatenate([segment.codes for segment in self.segments])
+
+    @property
+    def duration(self) -> float:
+        """In seconds."""
+        return self.samples.size / self.sample_rate
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return sum(segment.prompt_tokens for segment in self.segments)
+
+    @property
+    def speech_tokens(self) -> int:
+        """Tokens that were generated and kept."""
+        return sum(segment.speech_tokens for segment in self.segments)
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """``"stop"`` if all segments ended by themselves, else the reason of the first that did not."""
+        return next((s.finish_reason for s in self.segments if s.finish_reason != "stop"), "stop")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the sound; the suffix chooses the format, as `neucodec_tts.audio.write_audio`.
+
+        Raises:
+            AudioError: it cannot be written there.
+        """
+        from neucodec_tts.audio import write_audio
+
+        write_audio(path, self.samples, self.sample_rate)
