@@ -1,0 +1,18 @@
+"""The command line ``neucodec-tts``: its verbs are the library's verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave the program with its exit code.
+
+    0: done. 1: the work failed, with one line ``error: ...`` on stderr. 2: wrong use. 130: interrupted by Ctrl-C.
+
+    Args:
+        arguments: what follows the program's name; that of this process by default.
+    """
+    from neucodec_tts.cli.app import run
+
+    run(arguments)

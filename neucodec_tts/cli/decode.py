@@ -1,0 +1,84 @@
+"""``neucodec-tts decode``: files of codes to recordings."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neucodec_tts.cli.jobs import Task, report, work_off
+from neucodec_tts.cli.paths import CODE_SUFFIXES, plan
+from neucodec_tts.cli.terminal import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    load_codec,
+    reporting,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AudioFormat(str, Enum):
+    """How recordings are written."""
+
+    wav = "wav"
+    flac = "flac"
+    ogg = "ogg"
+    opus = "opus"
+    mp3 = "mp3"
+
+
+def decode(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="CODES", help="Files of codes, or folders of them.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="A .wav (.flac, .ogg, .opus, .mp3) file, or a folder."
+        ),
+    ],
+    audio_format: Annotated[
+        AudioFormat | None, typer.Option("--format", help="Of the files in a folder: wav is the default.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Turn codes back into speech, 24 kHz.
+
+    Codes must be decoded by the codec that made them: a .safetensors file that names another one is refused. A .npy
+    file names none; there only codes that lie outside the codebook give it away. A file that cannot be used is
+    reported, the others are decoded all the same, and the exit code is 1.
+    """
+    jobs = plan(
+        inputs,
+        output,
+        read=CODE_SUFFIXES,
+        write=[f".{each.value}" for each in AudioFormat],
+        suffix=f".{audio_format.value}" if audio_format else None,
+        things="files of codes",
+    )
+    with reporting(as_json, quiet, debug) as terminal:
+        codec = load_codec(terminal, model, device)
+        from neucodec_tts.audio import write_audio
+        from neucodec_tts.codec.storage import load_codes
+
+        task: Task[torch.Tensor, torch.Tensor] = Task(
+            verb="decoded",
+            read=lambda path: load_codes(path, codec),
+            run=lambda sequences: codec.decode([*sequences]),
+            write=lambda path, waveform: write_audio(path, waveform, codec.output_sample_rate),
+            seconds=lambda codes: codes.numel() / codec.frame_rate,
+            count=lambda codes, waveform: codes.numel(),
+        )
+        outcome = work_off(terminal, task, jobs, output)
+        report(terminal, task, outcome, output, codec.codec_id)

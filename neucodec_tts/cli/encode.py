@@ -1,0 +1,90 @@
+"""``neucodec-tts encode``: recordings to files of codes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neucodec_tts.cli.jobs import Task, report, work_off
+from neucodec_tts.cli.paths import AUDIO_SUFFIXES, plan
+from neucodec_tts.cli.terminal import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    load_codec,
+    reporting,
+)
+from neucodec_tts.errors import AudioError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CodesFormat(str, Enum):
+    """How codes are stored."""
+
+    safetensors = "safetensors"
+    npy = "npy"
+
+
+def encode(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Recordings, or folders of them.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="A .safetensors or .npy file, or a folder for many."
+        ),
+    ],
+    codes_format: Annotated[
+        CodesFormat | None,
+        typer.Option("--format", help="Of the files in a folder: safetensors is the default."),
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Turn recordings into codes, 50 for each second.
+
+    .safetensors files name the codec that made them, so that no other decodes them; .npy files hold nothing but
+    the codes. Both are uint16. A recording that cannot be used is reported, the others are encoded all the same,
+    and the exit code is 1.
+    """
+    jobs = plan(
+        inputs,
+        output,
+        read=AUDIO_SUFFIXES,
+        write=[".safetensors", ".npy"],
+        suffix=f".{codes_format.value}" if codes_format else None,
+        things="recordings",
+    )
+    with reporting(as_json, quiet, debug) as terminal:
+        codec = load_codec(terminal, model, device)
+        from neucodec_tts.audio import as_waveform
+        from neucodec_tts.codec.storage import save_codes
+
+        def read(path: Path) -> torch.Tensor:
+            waveform = as_waveform(path, target_rate=codec.sample_rate)
+            if waveform.numel() < codec.hop_length:
+                raise AudioError(
+                    f"{path}: {1000 * waveform.numel() / codec.sample_rate:.1f} ms are shorter than one frame "
+                    f"({1000 / codec.frame_rate:g} ms); leave it out"
+                )
+            return waveform
+
+        task: Task[torch.Tensor, torch.Tensor] = Task(
+            verb="encoded",
+            read=read,
+            run=lambda waveforms: codec.encode([*waveforms], codec.sample_rate),
+            write=lambda path, codes: save_codes(path, codes, codec),
+            seconds=lambda waveform: waveform.numel() / codec.sample_rate,
+            count=lambda waveform, codes: codes.numel(),
+        )
+        outcome = work_off(terminal, task, jobs, output)
+        report(terminal, task, outcome, output, codec.codec_id)

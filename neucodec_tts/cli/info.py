@@ -1,0 +1,109 @@
+"""``neucodec-tts info``: what is installed here, and what a model is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Annotated
+
+import typer
+
+import neucodec_tts
+from neucodec_tts.cli.terminal import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    load_codec,
+    reporting,
+)
+
+_PACKAGES = ("torch", "transformers", "torchaudio", "soundfile", "numpy", "pystoi", "pesq", "matplotlib")
+
+
+def info(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="Hub id, folder, or tiny, which is the default.", show_default=False
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show versions, devices, and a model's configuration, parameters and codec id."""
+    with reporting(as_json, quiet, debug) as terminal:
+        versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
+        versions |= {name: _version(name) for name in _PACKAGES}
+        terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+        devices = _devices()
+        terminal.say("devices    " + ", ".join(devices))
+        codec = load_codec(terminal, model, device)
+        from neucodec_tts.evaluate.metrics import bit_rate
+
+        parameters = {
+            name: sum(each.numel() for each in part.parameters()) for name, part in codec.named_children()
+        }
+        bits = bit_rate(codec.codebook_size, codec.frame_rate)
+        config = codec.config.to_dict()
+        description: dict[str, object] = {
+            "model": model or "tiny",
+            "codec_id": codec.codec_id,
+            "sample_rate": codec.sample_rate,
+            "output_sample_rate": codec.output_sample_rate,
+            "frame_rate": codec.frame_rate,
+            "codebook_size": codec.codebook_size,
+            "bit_rate": bits,
+            "dtype": str(codec.dtype).removeprefix("torch."),
+            "device": str(codec.device),
+            "parameters": parameters,
+        }
+        terminal.say(f"model      {description['model']}, codec id {codec.codec_id}")
+        terminal.say(
+            f"audio      {codec.sample_rate} Hz in, {codec.output_sample_rate} Hz out; {codec.frame_rate:g} codes "
+            f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
+        )
+        total = sum(parameters.values())
+        terminal.say(
+            f"parameters {_millions(total)}: "
+            + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
+        )
+        semantic = config["semantic_model_config"]
+        terminal.say(
+            f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "
+            f"{semantic['num_attention_heads']} heads (Wav2Vec2-BERT)"
+        )
+        terminal.say(
+            f"acoustic   {config['encoder_hidden_size']} channels, strides "
+            + ", ".join(str(ratio) for ratio in config["downsampling_ratios"])
+        )
+        terminal.say(
+            f"decoder    {config['num_hidden_layers']} layers of {config['hidden_size']}, "
+            f"{config['num_attention_heads']} heads"
+        )
+        terminal.result(description | {"versions": versions, "devices": devices, "config": config})
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> list[str]:
+    import torch
+
+    devices = [f"cpu ({torch.get_num_threads()} threads)"]
+    for index in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+        devices.append(f"cuda:{index} ({torch.cuda.get_device_name(index)}, {memory:.0f} GiB)")
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return devices
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"

@@ -1,0 +1,112 @@
+"""Working off many files: what `encode` and `decode` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import typer
+
+from neucodec_tts.cli.paths import Job, make_parents
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, real_time
+from neucodec_tts.errors import NeuCodecError
+
+GROUP_SECONDS = 240.0
+"""Files are read, computed and written in groups of about this much audio, so that a folder of any size fits."""
+
+Item = TypeVar("Item")  # what is read from a file
+Result = TypeVar("Result")  # what is written to one
+
+
+@dataclass(frozen=True)
+class Task(Generic[Item, Result]):
+    """What to do with each file."""
+
+    verb: str
+    """Past tense, for messages: "encoded"."""
+    read: Callable[[Path], Item]
+    run: Callable[[list[Item]], list[Result]]
+    write: Callable[[Path, Result], None]
+    seconds: Callable[[Item], float]
+    """Of audio in an item."""
+    count: Callable[[Item, Result], int]
+    """Codes of an item and its result."""
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    files: list[dict[str, object]] = field(default_factory=list)
+    failed: list[dict[str, object]] = field(default_factory=list)
+    audio_seconds: float = 0.0
+    codes: int = 0
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+
+def work_off(terminal: Terminal, task: Task[Item, Result], jobs: Sequence[Job], output: Path) -> Outcome:
+    """Do `task` for all of `jobs`. A file that cannot be read as it should is reported and left out."""
+    outcome = Outcome()
+    group: list[tuple[Job, Item]] = []
+    with terminal.progress(task.verb, len(jobs)) as advance:
+        for number, job in enumerate(jobs, start=1):
+            try:
+                group.append((job, task.read(job.source)))
+            except NeuCodecError as problem:
+                terminal.error(problem)
+                outcome.failed.append({"input": job.source, "error": str(problem)})
+                advance(1)
+            if sum(task.seconds(item) for _, item in group) >= GROUP_SECONDS or number == len(jobs):
+                _finish(task, group, output, outcome)
+                advance(len(group))
+                group = []
+    return outcome
+
+
+def _finish(task: Task[Item, Result], group: list[tuple[Job, Item]], output: Path, outcome: Outcome) -> None:
+    if not group:
+        return
+    with outcome.watch:
+        results = task.run([item for _, item in group])
+    for (job, item), result in zip(group, results, strict=True):
+        make_parents(job, output)
+        task.write(job.target, result)
+        seconds, codes = task.seconds(item), task.count(item, result)
+        outcome.files.append({"input": job.source, "output": job.target, "seconds": seconds, "codes": codes})
+        outcome.audio_seconds += seconds
+        outcome.codes += codes
+
+
+def report(
+    terminal: Terminal, task: Task[Item, Result], outcome: Outcome, output: Path, codec_id: str
+) -> None:
+    """Say what came of it.
+
+    Raises:
+        typer.Exit: with code 1, if any file failed.
+    """
+    terminal.result(
+        {
+            "files": outcome.files,
+            "failed": outcome.failed,
+            "codec_id": codec_id,
+            "audio_seconds": outcome.audio_seconds,
+            "codes": outcome.codes,
+            "work_seconds": outcome.watch.seconds,
+        }
+    )
+    if outcome.files:
+        name, where = f"{len(outcome.files)} files", f"the folder {output}"
+        if len(outcome.files) == 1:
+            name, where = str(outcome.files[0]["input"]), str(outcome.files[0]["output"])
+        speed = real_time(outcome.watch.seconds, outcome.audio_seconds)
+        terminal.say(
+            f"{task.verb} {name} to {where}: {outcome.audio_seconds:.2f} s of speech, {outcome.codes} codes ({speed})"
+        )
+    if outcome.failed:
+        total = len(outcome.failed) + len(outcome.files)
+        if total > 1:
+            terminal.error(f"{len(outcome.failed)} of {total} files could not be {task.verb}")
+        raise typer.Exit(1)

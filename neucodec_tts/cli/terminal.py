@@ -1,0 +1,166 @@
+"""What commands say: results on stdout, everything else on stderr, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neucodec_tts.errors import NeuCodecError
+
+if TYPE_CHECKING:
+    from neucodec_tts.codec.model import NeuCodec
+
+PROGRESS_AFTER_SECONDS = 2.0
+"""Work that is done sooner shows no progress bar."""
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Hub id (neuphonic/neucodec), folder, or tiny, the small built-in model, which is the default.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help="cpu (the default), cuda, cuda:1, mps ...")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object, and nothing else.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and log more.")]
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Where a command's words go."""
+
+    json: bool
+    quiet: bool
+
+    def say(self, line: str = "") -> None:
+        """A line about the result, on stdout, for people."""
+        if not (self.json or self.quiet):
+            typer.echo(line)
+
+    def note(self, line: str) -> None:
+        """A line that is no result, on stderr."""
+        if not self.quiet:
+            typer.echo(line, err=True)
+
+    def error(self, problem: object) -> None:
+        """One line about what failed, on stderr."""
+        typer.echo(f"error: {' '.join(str(problem).split())}", err=True)
+
+    def result(self, values: Mapping[str, object]) -> None:
+        """The result for machines, on stdout; numbers that JSON lacks (infinity, NaN) become null."""
+        if self.json:
+            typer.echo(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False))
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A progress bar on stderr, only on a terminal and only for work that takes a while.
+
+        Yields:
+            A function that moves the bar on by so many of `total`; without a total it only shows the time.
+        """
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda count: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+        if total is not None:
+            columns.insert(2, MofNCompleteColumn())
+        bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        task = bar.add_task(what, total=total)
+        delay = threading.Timer(PROGRESS_AFTER_SECONDS, bar.start)
+        delay.daemon = True
+        delay.start()
+        try:
+            yield lambda count: bar.advance(task, count)
+        finally:
+            delay.cancel()
+            delay.join()
+            bar.stop()
+
+
+@contextmanager
+def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
+    """Run the body of a command: errors of ours become one line and exit code 1, Ctrl-C exit code 130."""
+    terminal = Terminal(as_json, quiet)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setLevel(logging.DEBUG if debug else logging.WARNING)
+    logger = logging.getLogger("neucodec_tts")
+    if not quiet:
+        logger.addHandler(handler)
+        logger.setLevel(handler.level)
+    try:
+        yield terminal
+    except NeuCodecError as problem:
+        if debug:
+            raise
+        terminal.error(problem)
+        raise typer.Exit(1) from problem
+    except KeyboardInterrupt as interrupt:
+        terminal.error("interrupted; what was finished is kept, and nothing is left half-written")
+        raise typer.Exit(130) from interrupt
+    finally:
+        logger.removeHandler(handler)
+
+
+def load_codec(terminal: Terminal, model: str | None, device: str | None) -> NeuCodec:
+    """The codec that the options name."""
+    if model is None:
+        terminal.note(
+            "using the small built-in model 'tiny'; for the quality NeuCodec is known for: --model neuphonic/neucodec"
+        )
+    with terminal.progress("loading the model"):
+        from neucodec_tts.codec.model import NeuCodec
+
+        return NeuCodec.from_pretrained("tiny" if model is None else model, device=device)
+
+
+class Stopwatch:
+    """Seconds spent inside ``with`` blocks, added up."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += time.perf_counter() - self._start
+
+
+def real_time(work_seconds: float, audio_seconds: float) -> str:
+    """How fast that was, as people say it."""
+    return f"{work_seconds:.2f} s, {audio_seconds / max(work_seconds, 1e-9):.3g} times real time"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    return str(value)

@@ -1,0 +1,140 @@
+"""``neucodec-tts voice``: a recording to a voice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neucodec_tts.cli.terminal import (
+    DebugOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    QuietOption,
+    load_codec,
+    reporting,
+)
+
+CUT_TO_SECONDS = 15.0
+_CODES = (".safetensors", ".pt", ".pth", ".npy")
+
+
+def voice(
+    reference: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REF",
+            help="A recording of one person speaking, or codes of one (.pt, .npy, .safetensors).",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="NAME", help="A name in your library of voices, or a .safetensors file."
+        ),
+    ],
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text",
+            "-t",
+            metavar="TEXT",
+            help="What is said in it, word for word; by default what stands in the .txt file of the same name.",
+            show_default=False,
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language", "-l", metavar="CODE", help="Of the recording, as espeak calls it: en-us, de ..."
+        ),
+    ] = None,
+    cut: Annotated[
+        bool,
+        typer.Option(
+            "--cut",
+            help=f"Cut a recording of more than {CUT_TO_SECONDS:g} s at its last pause before that; the text is then "
+            "what is said up to the cut.",
+        ),
+    ] = False,
+    trim: Annotated[
+        bool, typer.Option("--trim/--no-trim", help="Leave out the quiet before and after the speech.")
+    ] = True,
+    library: Annotated[
+        Path | None,
+        typer.Option(
+            "--library", metavar="DIR", help="The library of voices; yours by default.", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the voice of that name.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a voice from a recording: 3 to 15 s of clean, natural speech of one person.
+
+    What could be better about the recording is said as warnings. The voice is one small file that holds the
+    codes and the transcript; `say --voice NAME` speaks in it. NeuTTS' reference codes (.pt) become voices, too.
+    """
+    from neucodec_tts.errors import PromptError
+    from neucodec_tts.prompts.library import VoiceLibrary, check_name
+    from neucodec_tts.prompts.speaker import SpeakerPrompt
+
+    to_file = output.lower().endswith(".safetensors")
+    if not to_file:
+        try:
+            check_name(output)
+        except PromptError as problem:
+            raise typer.BadParameter(f"-o: {problem}") from problem
+    if text is None:
+        beside = reference.with_suffix(".txt")
+        if reference.suffix.lower() != ".safetensors" and not beside.is_file():
+            raise typer.BadParameter(
+                f"--text is missing: say what is spoken in {reference}, or write it into {beside}"
+            )
+        if beside.is_file():
+            text = beside.read_text(encoding="utf-8-sig")
+    with reporting(as_json, quiet, debug) as terminal:
+        voices = VoiceLibrary(library)
+        if not to_file and output in voices and not overwrite:
+            raise PromptError(
+                f"there is a voice {output!r} in {voices.folder} already; take another name, or --overwrite"
+            )
+        if reference.suffix.lower() in _CODES:
+            made = SpeakerPrompt.load(reference, text=text, language=language)
+        else:
+            codec = load_codec(terminal, model, device)
+            made = SpeakerPrompt.from_audio(
+                codec,
+                reference,
+                text or "",
+                language=language,
+                trim=trim,
+                cut_to=CUT_TO_SECONDS if cut else None,
+            )
+        if to_file:
+            target = Path(output)
+            made.save(target)
+        else:
+            target = voices.save(output, made, overwrite=overwrite)
+        terminal.result(
+            {
+                "voice": None if to_file else output,
+                "file": target,
+                "seconds": made.duration,
+                "codes": len(made),
+                "text": made.text,
+                "language": made.language,
+                "codec_id": made.codec_id,
+                "metadata": made.metadata,
+                "advice": [{"kind": advice.kind, "message": advice.message} for advice in made.advice],
+            }
+        )
+        named = "the voice" if to_file else f"the voice {output!r}"
+        terminal.say(
+            f"made {named} from {reference}: {made.duration:.1f} s of speech, {len(made)} codes, in {target}"
+        )

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from neucodec_tts.codec.storage import read_codes
+
+
+def test_encode_and_decode_a_file(call, recording):
+    done = call("encode", recording, "-o", "codes.safetensors")
+    assert done.code == 0
+    assert "encoded speech.wav to codes.safetensors: 1.50 s of speech, 75 codes" in done.out
+    assert "using the small built-in model 'tiny'" in done.err
+    assert "neuphonic/neucodec" in done.err
+    stored = read_codes("codes.safetensors")
+    assert stored.codes.shape == (75,)
+    assert stored.codec_id is not None
+
+    done = call("decode", "codes.safetensors", "-o", "again.flac", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["codes"] == 75
+    samples, rate = soundfile.read("again.flac")
+    assert (samples.size, rate) == (75 * 480, 24_000)
+
+
+def test_a_folder_keeps_its_structure_and_a_bad_file_does_not_stop_the_rest(call, recording):
+    Path("in/deep").mkdir(parents=True)
+    recording.rename("in/deep/good.wav")
+    Path("in/bad.wav").write_bytes(b"RIFF rubbish")
+    done = call("encode", "in", "-o", "out", "--format", "npy", "--json", "-m", "tiny")
+    assert done.code == 1
+    found = json.loads(done.out)
+    assert [Path(f["output"]) for f in found["files"]] == [Path("out/deep/good.npy")]
+    assert "bad.wav" in found["failed"][0]["error"]
+    assert "error: in/bad.wav" in done.err
+    assert "1 of 2 files could not be encoded" in done.err
+    assert np.load("out/deep/good.npy").dtype == np.uint16
+
+
+def test_codes_of_another_codec_are_refused(call, recording, other_codec):
+    assert call("encode", recording, "-o", "codes.safetensors", "-m", other_codec).code == 0
+    done = call("decode", "codes.safetensors", "-o", "again.wav")
+    assert done.code == 1
+    assert "these codes were made by the codec neucodec-" in done.err
+    assert not Path("again.wav").exists()
+
+
+def test_roundtrip(call, recording):
+    done = call("roundtrip", recording, "--plot", "picture.png", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert 0.5 < found["stoi"] < 1
+    assert found["bit_rate"] == 800
+    assert found["codes"] == 75
+    assert Path("speech-reconstructed.wav").exists()
+    assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
+    done = call("roundtrip", recording, "-o", recording)
+    assert done.code == 2
+    assert "is the input, too" in done.err
+
+
+def test_demo(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("demo")
+    assert done.code == 0
+    assert {p.name for p in Path("outputs/demo").iterdir()} == {
+        "original.flac",
+        "reconstruction.wav",
+        "codes.safetensors",
+        "roundtrip.png",
+    }
+    assert "STOI" in done.out
+    assert "Next:" in done.out
+
+
+def test_info(call):
+    done = call("info", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["codebook_size"] == 65_536
+    assert found["frame_rate"] == 50
+    assert call("info", "--quiet").out == ""
+
+
+@pytest.mark.parametrize("direction", ["encode", "decode"])
+def test_bench(call, direction):
+    done = call("bench", direction, "--size", "tiny", "--seconds", "1", "--repeats", "1", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert len(found["ours"]) == len(found["theirs"]) == 1
+    assert found["ratio"] == pytest.approx(found["theirs_median"] / found["ours_median"])
+    assert found["agreement"] > (0.99 if direction == "encode" else 80)
+
+
+def test_bench_stream(call, recording):
+    done = call("bench", "stream", recording, "--json")
+    assert done.code == 0
+    rows = json.loads(done.out)["rows"]
+    assert len(rows) == 9
+    assert all(0.5 < row["stoi"] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["encode", "missing.wav", "-o", "a.npy"], 1, "error: missing.wav: no such file"),
+        (["encode", "empty.wav", "-o", "a.npy"], 1, "error: empty.wav: the file is empty (0 bytes)"),
+        (["encode", "text.wav", "-o", "a.npy"], 1, "error: text.wav: not a recording"),
+        (["encode", "speech.wav", "-o", "a.txt"], 2, "a file must end in .safetensors or .npy"),
+        (["encode", "speech.wav", "-o", "none/a.npy"], 1, "none does not exist; make it first"),
+        (["encode", "speech.wav"], 2, "--output"),
+        (["encode", "nothing", "-o", "out"], 2, "there are no recordings in the folder nothing"),
+        (["decode", "speech.wav", "-o", "a.wav"], 1, "speech.wav"),
+        (["decode", "bad.npy", "-o", "a.wav"], 1, "error: bad.npy"),
+        (["decode", "float.npy", "-o", "a.wav"], 1, "codes are stored as integers"),
+        (["roundtrip", "short.wav"], 1, "shorter than one frame"),
+        (["roundtrip", "speech.wav", "-m", "no/such/folder"], 1, "there is no folder"),
+        (["roundtrip", "speech.wav", "--device", "cuda:9"], 1, "there is no device 'cuda:9' here"),
+        (["info", "neuphonic/neucodec"], 1, "offline mode is on"),
+        (["bench"], 2, "Usage"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["encode", "speech.wav", "-o", "a.npy", "--wrong"], 2, "No such option"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line(call, recording, arguments, code, says):
+    Path("empty.wav").touch()
+    Path("text.wav").write_text("this is no recording")
+    Path("nothing").mkdir()
+    soundfile.write("short.wav", np.zeros(100), 16_000)
+    Path("bad.npy").write_bytes(b"rubbish")
+    np.save("float.npy", np.zeros(3))
+    before = set(os.listdir())
+    done = call(*arguments)
+    assert done.code == code
+    said = " ".join((done.err + done.out).replace("│", " ").split())
+    assert says in said
+    assert "Traceback" not in said
+    assert set(os.listdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal")
+def test_ctrl_c_leaves_nothing_half_written(recording):
+    samples, rate = soundfile.read(recording)
+    Path("in").mkdir()
+    for i in range(400):
+        soundfile.write(f"in/{i:03d}.wav", samples, rate)
+    command = [sys.executable, "-m", "neucodec_tts", "encode", "in", "-o", "out"]
+    # A new session: the signal is for it alone.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Once a file is finished; one that is being written has a name with a dot in front.
+    while process.poll() is None and not list(Path().glob("out/[!.]*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    written = list(Path("out").iterdir())
+    assert 0 < len(written) < 400
+    assert all(read_codes(file).codes.shape == (75,) for file in written)
