@@ -118,12 +118,16 @@ def test_top_p_leaves_only_the_likeliest(engine):
 
 def test_nothing_but_codes_is_ever_drawn(engine):
     for seed in range(20):
-        ids = engine.generate(PROMPTS[1], Sampling(temperature=3.0, top_k=0, seed=seed, max_frames=20)).collect().ids
+        ids = (
+            engine.generate(PROMPTS[1], Sampling(temperature=3.0, top_k=0, seed=seed, max_frames=20))
+            .collect()
+            .ids
+        )
         assert all(FIRST <= token < FIRST + 256 for token in ids)
 
 
 def test_streaming_computes_no_more_than_is_asked_for(engine, monkeypatch):
-    steps = []
+    steps: list[object] = []
     inner = engine._head
     monkeypatch.setattr(engine, "_head", inner)  # restored afterwards
     forward = engine.model.forward
