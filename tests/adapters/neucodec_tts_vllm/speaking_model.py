@@ -1,0 +1,45 @@
+"""A small random language model in a folder that vLLM serves; it speaks nonsense through the built-in codec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from neucodec_tts import NeuCodec, SpeechVocabulary
+from neucodec_tts.prompts import SpeechConfig
+from tests.tokens.small_tokenizers import qwen_like
+
+MAX_FRAMES = 40
+
+
+def save_speaking_model(folder: Path, codec: NeuCodec) -> Path:
+    """Write the folder, as `extend-vocab` does, with NeuTTS-2E's prompts, which need no espeak-ng."""
+    tokenizer = qwen_like()
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=64,  # heads of 32, the smallest that vLLM's CPU attention knows
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+        )
+    )
+    vocabulary = SpeechVocabulary.extend(
+        tokenizer, model, codebook_size=codec.codebook_size, init="random", format="neutts"
+    )
+    model.save_pretrained(folder)
+    vocabulary.save_tokenizer(tokenizer, folder, "vocab")
+    SpeechConfig(
+        "neutts-text",
+        codec="tiny",
+        codec_id=codec.codec_id,
+        codebook_size=codec.codebook_size,
+        sampling={"max_frames": MAX_FRAMES},
+    ).save(folder)
+    return folder
