@@ -158,15 +158,18 @@ def test_gradients_stay_as_the_caller_has_them(engine):
     assert not torch.is_inference_mode_enabled()
 
 
-def test_a_loop_is_stopped_with_its_reason(engine):
-    """At temperature 0 a small model runs into a loop sooner or later."""
-    result = engine.generate(
-        PROMPTS[0], Sampling(temperature=0, min_frames=200, max_frames=200, repetition_frames=20)
-    ).collect()
+def test_a_loop_is_stopped_with_its_reason():
+    """Layers that add nothing leave the last token's own embedding, which is likest to itself."""
+    engine = small_engine(tied=True)
+    with torch.no_grad():
+        for name, parameter in engine.model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                parameter.zero_()
+        embeddings = engine.model.get_input_embeddings().weight
+        embeddings /= embeddings.norm(dim=1, keepdim=True)
+    result = engine.generate([150], Sampling(temperature=0, max_frames=200, repetition_frames=20)).collect()
     assert result.finish_reason == "repetition"
-    assert len(result.ids) < 200
-    tail = result.ids[-20:]
-    assert any(tail[period:] == tail[:-period] for period in range(1, 6))
+    assert result.ids == [150] * 20
 
 
 def test_only_rows_of_codes_are_computed_where_that_is_the_same():
