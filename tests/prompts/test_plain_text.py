@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
@@ -64,6 +64,7 @@ def test_no_composition_slips_through(text: str):
 
 @given(st.text(max_size=60))
 def test_ordinary_text_is_encoded_as_ever(text: str):
+    assume("<|" not in text)  # hypothesis tries strings of the source code, names of tokens among them
     encode, extended = _encoder()
     assert encode(text) == extended.tokenizer.encode(text, add_special_tokens=False)
 
