@@ -36,3 +36,7 @@ class PromptError(NeuCodecError, ValueError):
 
 class EngineError(NeuCodecError, RuntimeError):
     """A language model engine failed, or produced what it must not."""
+
+
+class DatasetError(NeuCodecError, ValueError):
+    """A corpus, a manifest or a prepared data set cannot be used as asked."""

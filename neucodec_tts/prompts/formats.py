@@ -168,13 +168,14 @@ class LlasaFormat:
     ``get_memmap_from_token.py`` in LLaSA_training. The recipe puts the transcript of the voice and the text
     together without anything between them; `join` changes that.
 
-    Llama's chat template writes today's date into the prompt, so ids change at midnight.
+    Llama's chat template writes today's date into the prompt, so ids change at midnight unless `date` is given.
 
     Args:
         tokenizer: with Llasa's control tokens and a chat template.
         vocabulary: its codes.
         join: what to put between the transcript of the voice and the text.
         text_tokens: names of tokens that text may contain.
+        date: what the chat template takes for today's date, as in "26 Jul 2024"; None is today.
 
     Raises:
         VocabularyError: the tokenizer lacks a control token, or a chat template.
@@ -188,6 +189,7 @@ class LlasaFormat:
         vocabulary: SpeechVocabulary,
         join: str = "",
         text_tokens: Sequence[str] = (),
+        date: str | None = None,
     ) -> None:
         self._start, self._end, self._begin, self._stop = control_ids(
             tokenizer,
@@ -205,6 +207,7 @@ class LlasaFormat:
         self._vocabulary = vocabulary
         self._join = join
         self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
+        self._template_options: dict[str, Any] = {} if date is None else {"date_string": date}
         self._frames: dict[str, list[int]] = {}  # by the rendered chat, which changes with the date
 
     @property
@@ -243,7 +246,9 @@ class LlasaFormat:
             {"role": "assistant", "content": "<|SPEECH_GENERATION_START|>"},
         ]
         rendered = str(
-            self._tokenizer.apply_chat_template(chat, tokenize=False, continue_final_message=not ended)
+            self._tokenizer.apply_chat_template(
+                chat, tokenize=False, continue_final_message=not ended, **self._template_options
+            )
         )
         if rendered not in self._frames:
             if len(self._frames) > 16:

@@ -1,0 +1,201 @@
+"""The plan of a run: every item of the corpus, in units of work of which each becomes a shard.
+
+It is written before anything is encoded, to ``sources.arrow``, an Arrow file with one record batch a unit. Reading
+a unit from it does not need the rest, so that it may be of any size, and a corpus that has changed is known by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neucodec_tts.dataset.filters import clean_text
+from neucodec_tts.dataset.items import Item, Source
+from neucodec_tts.dataset.packages import arrow
+from neucodec_tts.dataset.settings import MAX_SHARDS
+from neucodec_tts.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SHOWN = 3
+_values = attrgetter(*(each.name for each in fields(Item)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the plan in a file amounts to."""
+
+    items: int
+    units: int
+    digest: str
+    """SHA-256 of all items, but for the times at which their files were last modified."""
+
+
+def write_plan(source: Source, path: Path, shard_items: int) -> Plan:
+    """List a corpus into a file.
+
+    Duplicate ids are found on the way: the first item of an id counts, the others get a `Item.problem`. Apart from 8
+    bytes an item, memory does not grow with the corpus.
+
+    Args:
+        source: the corpus.
+        path: the file to write; its folder must exist.
+        shard_items: items a unit.
+
+    Raises:
+        DatasetError: the corpus is empty, or what `Source.items` raises.
+    """
+    hashes = array("Q")
+    plan = _write(_checked(source, hashes), path, shard_items)
+    if plan.items == 0:
+        raise DatasetError(
+            f"there are no recordings in {source.name}; check the path, or name the kind (--kind)"
+        )
+    if plan.units > MAX_SHARDS:
+        raise DatasetError(
+            f"{plan.items} utterances in shards of {shard_items} would be {plan.units} shards, more than {MAX_SHARDS}; "
+            f"set shard_items (--shard-items) to {-(-plan.items // MAX_SHARDS)} or more"
+        )
+    repeated = _repeated(hashes)
+    if repeated:
+        first = path.with_name(path.name + ".first")
+        path.rename(first)
+        plan = _write(_without_duplicates(first, repeated), path, shard_items)
+        first.unlink()
+    return plan
+
+
+def read_unit(path: Path, unit: int) -> list[Item]:
+    """The items of a unit of work, from the plan's file."""
+    pa = arrow()
+    with pa.memory_map(str(path)) as opened, pa.ipc.open_file(opened) as reader:
+        return [Item(**row) for row in reader.get_batch(unit).to_pylist()]
+
+
+def explain_difference(before: Path, after: Path) -> list[str]:
+    """In words, how the corpus of one plan differs from that of another."""
+    old, new = _fingerprints(before), _fingerprints(after)
+    found = []
+    for what, ids in (
+        ("were added", [id for id in new if id not in old]),
+        ("are gone", [id for id in old if id not in new]),
+        ("have changed", [id for id in new if id in old and new[id] != old[id]]),
+    ):
+        if ids:
+            shown = ", ".join(ids[:_SHOWN]) + (" ..." if len(ids) > _SHOWN else "")
+            found.append(f"{len(ids)} utterances {what} ({shown})")
+    return found or ["the utterances come in another order"]
+
+
+def _schema() -> pa.Schema:
+    pa = arrow()
+    text, integer = pa.string(), pa.int64()
+    return pa.schema(
+        {
+            "id": text,
+            "where": text,
+            "text": text,
+            "speaker": text,
+            "start": pa.float64(),
+            "end": pa.float64(),
+            "locator": text,
+            "size": integer,
+            "modified": integer,
+            "problem": text,
+        }
+    )
+
+
+def _write(items: Iterator[Item], path: Path, shard_items: int) -> Plan:
+    pa = arrow()
+    schema = _schema()
+    digest = hashlib.sha256()
+    count = units = 0
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), "wb") as opened, pa.ipc.new_file(opened, schema, options=options) as writer:
+        unit: list[Item] = []
+
+        def finish() -> None:
+            columns = list(zip(*map(_values, unit), strict=True))
+            arrays = [
+                pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)
+            ]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            unit.clear()
+
+        for item in items:
+            unit.append(item)
+            count += 1
+            digest.update(_canonical(item))
+            if len(unit) == shard_items:
+                finish()
+                units += 1
+        if unit:
+            finish()
+            units += 1
+    return Plan(count, units, digest.hexdigest())
+
+
+def _checked(source: Source, hashes: array[int]) -> Iterator[Item]:
+    for item in source.items():
+        item = replace(item, text=clean_text(item.text), speaker=clean_text(item.speaker))
+        values: dict[str, Any] = {}
+        for name in ("id", "where", "text", "speaker", "locator", "problem"):
+            value = getattr(item, name)
+            if value is None:
+                continue
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                # Half a character, which nothing can be stored with: from a file name in another encoding, or JSON.
+                values[name] = value.encode("utf-8", "backslashreplace").decode("utf-8")
+                values["problem"] = f"its {name} is not valid Unicode ({values[name][:60]}); mend it"
+        item = replace(item, **values) if values else item
+        hashes.append(_hash(item.id))
+        yield item
+
+
+def _hash(id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
+
+
+def _repeated(hashes: array[int]) -> frozenset[int]:
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.uint64)) if hashes else np.zeros(0, np.uint64)
+    return frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+
+def _without_duplicates(path: Path, repeated: frozenset[int]) -> Iterator[Item]:
+    first_of: dict[str, str] = {}
+    for item in _items(path):
+        if _hash(item.id) in repeated:
+            if item.id in first_of:
+                item = replace(item, problem=f"duplicate id: it is that of {first_of[item.id]}, too")
+            else:
+                first_of[item.id] = item.where
+        yield item
+
+
+def _items(path: Path) -> Iterator[Item]:
+    pa = arrow()
+    with pa.memory_map(str(path)) as opened, pa.ipc.open_file(opened) as reader:
+        for unit in range(reader.num_record_batches):
+            for row in reader.get_batch(unit).to_pylist():
+                yield Item(**row)
+
+
+def _canonical(item: Item) -> bytes:
+    values = _values(replace(item, modified=-1))
+    return json.dumps(values, ensure_ascii=False).encode() + b"\n"
+
+
+def _fingerprints(path: Path) -> dict[str, tuple[object, ...]]:
+    return {item.id: _values(item) for item in _items(path)}

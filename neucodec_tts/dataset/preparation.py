@@ -1,0 +1,257 @@
+"""Preparing a data set: what is to be done, doing it here, and putting the results together."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neucodec_tts.dataset.items import Reject, Source
+from neucodec_tts.dataset.manifest import DatasetManifest, ShardEntry, read_manifest
+from neucodec_tts.dataset.pipeline import FinishedUnit, Job, Progress, run_units
+from neucodec_tts.dataset.plan import explain_difference, write_plan
+from neucodec_tts.dataset.readers import Reader
+from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings, differences
+from neucodec_tts.dataset.shards import RejectsWriter, hexadecimal
+from neucodec_tts.dataset.sources import open_source
+from neucodec_tts.dataset.store import DatasetFolder
+from neucodec_tts.dataset.tokens import TokenSettings
+from neucodec_tts.errors import DatasetError
+
+if TYPE_CHECKING:
+    from neucodec_tts.codec.model import NeuCodec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of a run."""
+
+    folder: Path
+    manifest: DatasetManifest
+    progress: Progress
+    """Of this run alone; of an earlier one on the same data set nothing is known."""
+    shards_before: int
+    """Shards that were finished already."""
+    was_complete: bool
+    """Whether there was nothing to do."""
+
+
+def prepare(
+    source: str | os.PathLike[str] | Source,
+    out: str | os.PathLike[str],
+    codec: NeuCodec,
+    settings: PrepareSettings | None = None,
+    *,
+    tokens: TokenSettings | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Prepared:
+    """Turn a corpus into a data set of codes; `neucodec_tts.dataset` says what the data set looks like.
+
+    Killed at any moment and called again with the same arguments, it goes on with the first shard that is not
+    finished and ends with the same bytes. On a complete data set it does nothing.
+
+    Args:
+        source: a corpus, or what `sources.open_source` makes one of.
+        out: the data set's folder: new, empty, or begun by the same call.
+        codec: what encodes.
+        settings: which utterances are kept, and how they are divided.
+        tokens: the language model to make training examples for; None makes none.
+        workers: reader processes; None takes one a core but one, 0 reads in this process.
+        on_progress: is called from time to time.
+
+    Raises:
+        DatasetError: the corpus is not what it should be, `out` holds something else or was begun from another
+            corpus or with
+            other settings, another run is at it, the disk is full, or a reader process died.
+        NeuCodecError: whatever loading the language model's tokenizer or encoding raises.
+    """
+    info = CodecInfo.of(codec)
+    with Reader(workers) as reader, preparing(source, out, info, settings, tokens=tokens) as preparation:
+        job, progress = preparation.job, preparation.progress
+        before = job.units - len(preparation.pending)
+        if preparation.pending:
+            for _ in run_units(job, preparation.pending, codec, reader, progress, on_progress):
+                pass
+        manifest = preparation.finish()
+    return Prepared(Path(out), manifest, progress, before, preparation.was_complete)
+
+
+class Preparation:
+    """A data set being made, by whatever does its units of work. Made by `preparing`.
+
+    Attributes:
+        job: what there is to do; give it, and numbers of units, to `pipeline.run_units`, on any machine that sees the
+            data set's folder and the corpus under the same paths.
+        pending: numbers of the units that are not finished.
+        progress: counts what earlier runs have done already.
+        was_complete: whether there is nothing to do.
+    """
+
+    def __init__(self, job: Job, items: int, manifest: DatasetManifest) -> None:
+        self.job = job
+        self._begun = manifest
+        self.was_complete = manifest.complete
+        self.pending = [] if manifest.complete else [u for u in range(job.units) if not self._is_finished(u)]
+        size = job.settings.shard_items
+        left = sum(min(size, items - unit * size) for unit in self.pending)
+        self.progress = Progress(items_total=items, items_done=items - left, items_before=items - left)
+
+    def finish(self) -> DatasetManifest:
+        """Put the results of all units together; the data set is complete then.
+
+        Raises:
+            DatasetError: a unit is not finished, or a file cannot be written.
+        """
+        folder, job = self.job.folder, self.job
+        if self._begun.complete:
+            shutil.rmtree(folder.work / "finished", ignore_errors=True)
+            return self._begun
+        shards: list[ShardEntry] = []
+        rejects: Counter[str] = Counter()
+        with folder.replacing(folder.rejects) as part:
+            writer = RejectsWriter(part)
+            try:
+                for unit in range(job.units):
+                    finished = self._record(unit)
+                    if finished is None:
+                        raise DatasetError(
+                            f"shard {unit} of {job.units} is not finished; run the same command again"
+                        )
+                    writer.write(finished.rejects)
+                    rejects.update(reject.reason for reject in finished.rejects)
+                    shards.append(finished.shard)
+            finally:
+                writer.close()
+        manifest = replace(
+            self._begun,
+            complete=True,
+            rows=sum(shard.rows for shard in shards),
+            frames=sum(shard.frames for shard in shards),
+            seconds=sum(shard.seconds for shard in shards),
+            content=hexadecimal(sum(int(shard.content, 16) for shard in shards)),
+            rejects=dict(sorted(rejects.items())),
+            rejects_sha256=folder.sha256(folder.rejects),
+            shards=tuple(shards),
+        )
+        manifest.write(folder)
+        shutil.rmtree(folder.work / "finished", ignore_errors=True)
+        return manifest
+
+    def _is_finished(self, unit: int) -> bool:
+        finished = self._record(unit)
+        if finished is None:
+            return False
+        shard = self.job.folder.path / finished.shard.file
+        try:
+            return shard.stat().st_size == finished.shard.bytes
+        except OSError:
+            return False
+
+    def _record(self, unit: int) -> FinishedUnit | None:
+        try:
+            values = json.loads(self.job.folder.record(unit).read_text(encoding="utf-8"))
+            return FinishedUnit(
+                values["unit"],
+                ShardEntry(**values["shard"]),
+                tuple(Reject(**reject) for reject in values["rejects"]),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            logger.warning("the record of shard %d is damaged (%s); the shard is made again", unit, problem)
+            return None
+
+
+@contextmanager
+def preparing(
+    source: str | os.PathLike[str] | Source,
+    out: str | os.PathLike[str],
+    codec: CodecInfo,
+    settings: PrepareSettings | None = None,
+    *,
+    tokens: TokenSettings | None = None,
+) -> Iterator[Preparation]:
+    """Begin a data set, or go on with one: list the corpus, and find out what is to be done.
+
+    The data set is locked while the block runs. In it, give `Preparation.job` and its pending units to whatever
+    does them, and call `Preparation.finish` in the end.
+
+    Args:
+        source: see `prepare`; so `out`, `settings` and `tokens`.
+        codec: the codec that will encode.
+
+    Raises:
+        DatasetError: see `prepare`.
+    """
+    opened = open_source(source) if isinstance(source, (str, os.PathLike)) else source
+    settings = settings or PrepareSettings()
+    if tokens is not None:
+        tokens = tokens.resolved(codec.codebook_size)
+        if settings.text_rule == "any":
+            settings = replace(settings, text_rule="speakable")  # the others would have no tokens
+    folder = DatasetFolder(Path(out))
+    with folder.lock():
+        stored = read_manifest(folder) if folder.manifest.exists() else None
+        settings = settings.resolved(codec, None if stored is None else PrepareSettings(**stored.settings))
+        fresh = folder.work / "parts" / "sources.arrow"
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        plan = write_plan(opened, fresh, settings.shard_items)
+        manifest = DatasetManifest(
+            complete=False,
+            codec=codec.to_dict(),
+            settings=asdict(settings),
+            source={
+                "kind": opened.kind,
+                **opened.options,
+                "items": plan.items,
+                "units": plan.units,
+                "digest": plan.digest,
+            },
+            tokens=None if tokens is None else tokens.to_dict(),
+        )
+        if stored is not None:
+            _refuse_difference(folder, stored, manifest, fresh)
+            if stored.complete:
+                manifest, tokens = stored, None
+        else:
+            with folder.replacing(folder.sources) as part:
+                os.replace(fresh, part)
+            manifest.write(folder)
+        fresh.unlink(missing_ok=True)
+        yield Preparation(Job(folder, opened, settings, codec, plan.units, tokens), plan.items, manifest)
+
+
+def _refuse_difference(
+    folder: DatasetFolder, stored: DatasetManifest, wanted: DatasetManifest, fresh: Path
+) -> None:
+    """Refuse to go on with a data set that was begun from another corpus or with other settings.
+
+    Raises:
+        DatasetError: with what differs.
+    """
+    found = differences(stored.settings, wanted.settings)
+    found += [f"codec: {each}" for each in differences(stored.codec, wanted.codec)]
+    if wanted.tokens is not None or not stored.complete:
+        found += [f"tokens: {each}" for each in differences(stored.tokens or {}, wanted.tokens or {})]
+    choices = [
+        {name: value for name, value in each.source.items() if name not in ("items", "units", "digest")}
+        for each in (stored, wanted)
+    ]
+    found += [f"source: {each}" for each in differences(*choices)]
+    if not found and folder.sources.read_bytes() != fresh.read_bytes():
+        found = explain_difference(folder.sources, fresh)
+    if found:
+        raise DatasetError(
+            f"{folder.path} was made from another corpus or with other settings: {'; '.join(found)}. Choose "
+            "another folder, or use what it was made with"
+        )

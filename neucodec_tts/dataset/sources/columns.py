@@ -1,0 +1,119 @@
+"""Columns of manifests: which of them is what, whatever a corpus calls it, and what a row says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neucodec_tts.errors import DatasetError
+
+_KNOWN = {
+    "audio": (
+        *("audio", "audio_filepath", "audio_path", "audio_file", "path", "file_path", "filepath"),
+        *("file_name", "filename", "file", "wav", "wav_path", "flac"),
+    ),
+    "text": (
+        *(
+            "text",
+            "normalized_text",
+            "text_normalized",
+            "transcript",
+            "transcription",
+            "normalized_transcript",
+        ),
+        *("sentence", "text_original"),
+    ),
+    "id": ("id", "utt_id", "utterance_id", "utt", "key", "__key__", "segment_id"),
+    "speaker": ("speaker", "speaker_id", "spk", "spk_id", "client_id", "speaker_name"),
+    "start": ("start", "offset", "start_time", "begin_time"),
+    "end": ("end", "end_time"),
+    "duration": ("duration",),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns; None finds one by the names that corpora use."""
+
+    audio: str | None = None
+    text: str | None = None
+    id: str | None = None
+    speaker: str | None = None
+
+    def options(self) -> dict[str, object]:
+        """Those that were named."""
+        return {f"{name}_column": value for name, value in asdict(self).items() if value is not None}
+
+    def find(self, names: Collection[str], where: str) -> Found:
+        """Match the columns of one manifest.
+
+        Args:
+            names: the columns there are.
+            where: the manifest, for errors.
+
+        Raises:
+            DatasetError: there is no column with audio, or none of a name that was asked for.
+        """
+        found: dict[str, str | None] = {}
+        for role, known in _KNOWN.items():
+            wanted = getattr(self, role, None)
+            if wanted is not None and wanted not in names:
+                raise DatasetError(
+                    f"{where}: there is no column {wanted!r}; the columns are {', '.join(map(str, names))}"
+                )
+            found[role] = wanted or next((name for name in known if name in names), None)
+        if found["audio"] is None:
+            raise DatasetError(
+                f"{where}: no column with the audio; the columns are {', '.join(map(str, names))}, and "
+                f"{', '.join(_KNOWN['audio'][:4])} ... are looked for: name yours (--audio-column)"
+            )
+        return Found(**found)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Names of a manifest's columns; None for those it has not."""
+
+    audio: str | None
+    text: str | None
+    id: str | None
+    speaker: str | None
+    start: str | None
+    end: str | None
+    duration: str | None
+
+    def part(self, row: Mapping[str, Any], where: str) -> tuple[float, float | None]:
+        """Where the utterance begins and ends in its file, in seconds.
+
+        A duration counts only beside a beginning (NeMo's ``offset``): alone it describes the whole file.
+
+        Raises:
+            DatasetError: one of them is no time.
+        """
+        start, end = _seconds(row, self.start, where), _seconds(row, self.end, where)
+        if end is None and start is not None:
+            duration = _seconds(row, self.duration, where)
+            end = None if duration is None else start + duration
+        return start or 0.0, end
+
+
+def words(value: object) -> str | None:
+    """What a cell says; None if it is empty."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return str(value)
+
+
+def _seconds(row: Mapping[str, Any], name: str | None, where: str) -> float | None:
+    value = row.get(name) if name is not None else None
+    if value is None or value == "":
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0:
+        raise DatasetError(f"{where}: {name} is {value!r}, which is no time in seconds")
+    return seconds

@@ -1,0 +1,165 @@
+"""Training tokens of a data set: the rows of a language model's training, beside the codes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from neucodec_tts.dataset.shards import Row
+from neucodec_tts.errors import CheckpointError, DatasetError, PromptError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from neucodec_tts.prompts.formats import PromptFormat
+    from neucodec_tts.prompts.speech_config import SpeechConfig
+
+FORMATS = ("neutts", "neutts-text", "llasa")
+CHAT_DATE = "26 Jul 2024"
+"""Today, as far as the chat templates of Llama are concerned, which write the date into every prompt: that of Llama
+3.2's template itself. With the true one, a run that goes past midnight would have rows of two kinds."""
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """For which language model, and in which form.
+
+    Attributes:
+        model: hub id or folder; its tokenizer is what is needed of it.
+        prompt_format: one of `FORMATS`; None takes what the model's ``speech_config.json`` says.
+        language: of the phones, as espeak calls it; None takes what the model says, or en-us.
+        tokenizer: fingerprint of the tokenizer; filled in by `resolved`.
+    """
+
+    model: str
+    prompt_format: str | None = None
+    language: str | None = None
+    tokenizer: str = ""
+
+    def resolved(self, codebook_size: int | None = None) -> TokenSettings:
+        """With everything filled in from the model.
+
+        Args:
+            codebook_size: of the codec, which must go with the model's tokens.
+
+        Raises:
+            NeuCodecError: the model cannot be had, says nothing of its format, lacks the tokens, or phones cannot
+                be made.
+        """
+        tokenizer = _load_tokenizer(self.model)
+        config = self._config()
+        settings = replace(
+            self,
+            prompt_format=config.prompt_format,
+            language=config.language if config.needs_phones else None,
+            tokenizer=_fingerprint(tokenizer),
+        )
+        vocabulary = config.vocabulary(tokenizer)
+        if codebook_size is not None and vocabulary.codebook_size < codebook_size:
+            raise DatasetError(
+                f"{self.model} has tokens for {vocabulary.codebook_size} codes, and the codec has {codebook_size}; "
+                "take the model's own codec, or extend the model for this one (neucodec-tts extend-vocab --codec)"
+            )
+        return settings
+
+    def make_format(self) -> PromptFormat:
+        """Build the prompt format.
+
+        Raises:
+            NeuCodecError: as `resolved`.
+            DatasetError: the model's tokenizer is no longer the one these settings were resolved with.
+        """
+        tokenizer = _load_tokenizer(self.model)
+        if self.tokenizer and _fingerprint(tokenizer) != self.tokenizer:
+            raise DatasetError(
+                f"the tokenizer of {self.model} has changed since this run was begun; prepare anew"
+            )
+        config = self._config()
+        if config.prompt_format == "llasa":
+            from neucodec_tts.prompts.formats import LlasaFormat
+
+            vocabulary = config.vocabulary(tokenizer)
+            return LlasaFormat(tokenizer, vocabulary, config.text_join, config.text_tokens, date=CHAT_DATE)
+        return config.make_format(tokenizer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values for the manifest."""
+        return asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """A name for tokens made with these settings."""
+        values = {name: value for name, value in asdict(self).items() if name != "model"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TokenSettings:
+        """From what a manifest has."""
+        return cls(**values)
+
+    def _config(self) -> SpeechConfig:
+        from neucodec_tts.prompts.speech_config import SpeechConfig
+        from neucodec_tts.tokens.scheme import scheme_by_name
+
+        if self.prompt_format is not None and self.prompt_format not in FORMATS:
+            raise DatasetError(
+                f"unknown prompt format {self.prompt_format!r}; known are {', '.join(FORMATS)}"
+            )
+        try:
+            config = SpeechConfig.from_pretrained(self.model)
+        except (CheckpointError, PromptError) as problem:
+            if self.prompt_format is None:
+                raise DatasetError(
+                    f"{problem}; or say what its prompts look like (--format neutts or --format llasa)"
+                ) from problem
+            config = None
+        name = self.prompt_format or (config.prompt_format if config is not None else "neutts")
+        if config is None or config.prompt_format != name:
+            pattern = scheme_by_name("llasa" if name == "llasa" else "neutts").pattern
+            config = SpeechConfig(name, token_pattern=pattern, language=self.language or "en-us")
+        elif self.language is not None:
+            config = replace(config, language=self.language)
+        return config
+
+
+def add_tokens(rows: Sequence[Row], prompt_format: PromptFormat) -> tuple[list[Row], int]:
+    """Give rows their training examples.
+
+    Returns:
+        The rows, and how many of them have none: those without text, or with a text that makes no prompt.
+    """
+    done = []
+    without = 0
+    for row in rows:
+        ids: list[int] | None = None
+        labels: list[int] | None = None
+        if row.text is not None:
+            try:
+                example = prompt_format.training_example(row.text, row.codes)
+                ids, labels = example.input_ids, example.labels
+            except PromptError:
+                pass
+        without += ids is None
+        done.append(replace(row, input_ids=ids, labels=labels))
+    return done, without
+
+
+def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError) as problem:
+        first = str(problem).strip().partition("\n")[0]
+        raise CheckpointError(f"the tokenizer of {model} cannot be loaded: {first}") from problem
+    return tokenizer
+
+
+def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    said = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    said += str(tokenizer.chat_template)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
