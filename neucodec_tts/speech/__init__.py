@@ -3,6 +3,7 @@
 Nothing here knows of any engine; those register themselves, see `neucodec_tts.speech.registry`.
 """
 
+from neucodec_tts.speech.asynchronous import AsyncEngine
 from neucodec_tts.speech.engine import (
     AsyncSpeechEngine,
     Generated,
@@ -17,6 +18,7 @@ from neucodec_tts.speech.stream import SpeechStream
 from neucodec_tts.speech.text_to_speech import TextToSpeech
 
 __all__ = [
+    "AsyncEngine",
     "AsyncSpeechEngine",
     "Generated",
     "Pauses",

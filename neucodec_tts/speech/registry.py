@@ -62,8 +62,12 @@ def engine_loader(name: str) -> EngineLoader:
     installed = _installed()
     if name not in installed:
         known = ", ".join(sorted(installed)) or "none"
-        mend = f'pip install "neucodec-tts[{name}]"' if name == "vllm" else "reinstall neucodec-tts"
-        raise EngineError(f"there is no engine {name!r} here; installed: {known}. To get it: {mend}")
+        mend = (
+            f'to get it: pip install "neucodec-tts[{name}]"'
+            if name == "vllm"
+            else f"a package brings one by an entry point in the group {GROUP}"
+        )
+        raise EngineError(f"there is no engine {name!r} here; installed: {known}; {mend}")
     try:
         return cast("EngineLoader", installed[name].load())
     except (ImportError, AttributeError) as error:

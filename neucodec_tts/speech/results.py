@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segment:
     """One stretch of text that was spoken in one go.
 
@@ -48,8 +48,22 @@ class Segment:
         """Tokens that were generated and kept."""
         return int(self.codes.size)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Segment):
+            return NotImplemented
+        return all(
+            np.array_equal(mine, theirs) for mine, theirs in zip(*map(_values, (self, other)), strict=True)
+        )
 
-@dataclass(frozen=True)
+    def __hash__(self) -> int:
+        return hash((self.index, self.start_char, self.end_char, self.text))
+
+
+def _values(segment: Segment) -> list[object]:
+    return [getattr(segment, each.name) for each in fields(segment)]
+
+
+@dataclass(frozen=True, eq=False)
 class SpeechResult:
     """A whole text, spoken.
 

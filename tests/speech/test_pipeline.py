@@ -1,0 +1,325 @@
+"""What the pipeline makes of tokens, with an engine that speaks codes of real speech."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from neucodec_tts import StreamingDecoder
+from neucodec_tts.errors import EngineError, PromptError
+from neucodec_tts.evaluate.metrics import snr
+from neucodec_tts.prompts import SpeakerPrompt
+from neucodec_tts.speech import Pauses
+from tests.speech.scripted import Line, Stage
+
+TEXT = (
+    "Alice was beginning to get very tired of sitting by her sister. Once or twice she had peeped into the book!\n\n"
+    "And what is the use of a book, thought Alice, without pictures?"
+)
+WAIT = 60  # seconds after which a test that would hang fails
+
+
+@pytest.fixture(scope="module")
+def thirds(speech_codes: np.ndarray) -> list[np.ndarray]:
+    """Three stretches of real speech, of different lengths."""
+    return [speech_codes[:150], speech_codes[150:270], speech_codes[270:430]]
+
+
+def test_results_say_what_lies_where(stage: Stage, thirds: list[np.ndarray]):
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    result = tts.speak(TEXT, seed=1)
+    assert [segment.codes.tolist() for segment in result.segments] == [codes.tolist() for codes in thirds]
+    assert [TEXT[segment.start_char : segment.end_char] for segment in result.segments] == [
+        segment.text for segment in result.segments
+    ]
+    assert " ".join(" ".join(segment.text for segment in result.segments).split()) == " ".join(TEXT.split())
+    assert result.codes.tolist() == np.concatenate(thirds).tolist()
+    assert result.speech_tokens == 430
+    assert result.prompt_tokens == sum(len(prompt) for prompt, _ in engine.asked)
+    assert result.finish_reason == "stop"
+    assert result.sample_rate == 24_000
+    assert result.segments[0].start == 0
+    assert result.segments[-1].end == pytest.approx(result.duration)
+    assert all(a.end <= b.start for a, b in zip(result.segments, result.segments[1:], strict=False))
+
+
+def test_pauses_are_as_long_as_they_should_be(stage: Stage, thirds: list[np.ndarray]):
+    """Of each seam, silence that the segments bring included."""
+    pauses = Pauses(sentence=0.8, paragraph=1.6)
+    tts, _ = stage.tts(*map(stage.line, thirds), pauses=pauses)
+    result = tts.speak(TEXT, seed=1)
+    loudest = np.abs(result.samples).max()
+    for (before, after), wanted in zip(
+        zip(result.segments, result.segments[1:], strict=False), (0.8, 1.6), strict=True
+    ):
+        middle = round((before.end + after.start) / 2 * 24_000)
+        loud = np.flatnonzero(np.abs(result.samples) > 0.02 * loudest)
+        silence = (loud[loud > middle].min() - loud[loud < middle].max()) / 24_000
+        assert silence == pytest.approx(wanted, abs=0.1)
+
+
+def test_streamed_sound_is_as_long_and_within_the_streaming_contract(stage: Stage, thirds: list[np.ndarray]):
+    tts, _ = stage.tts(*map(stage.line, thirds))
+    whole = tts.speak(TEXT, seed=1)
+    streams = []
+    for ahead in (0.0, 10.0):
+        again, _ = stage.tts(*map(stage.line, thirds))
+        with again.stream(TEXT, seed=1, ahead_seconds=ahead) as stream:
+            chunks = list(stream)
+            assert stream.seed == 1
+        assert all(chunk.dtype == np.float32 and chunk.size for chunk in chunks)
+        streams.append(np.concatenate(chunks))
+        assert stream.segments == whole.segments
+    assert np.array_equal(streams[0], streams[1]), "how far ahead it runs changes nothing"
+    streamed = streams[0]
+    assert streamed.size == whole.samples.size
+    for segment, codes in zip(whole.segments, thirds, strict=True):
+        # Exactly what the streaming decoder gives for these codes, but for 5 ms at either end.
+        decoder = StreamingDecoder(stage.codec)
+        alone = torch.cat([decoder.push(codes), decoder.flush()]).numpy()
+        start, end = round(segment.start * 24_000), round(segment.end * 24_000)
+        kept = alone[alone.size - (end - start) :]
+        assert np.array_equal(streamed[start + 120 : end - 120], kept[120:-120])
+        # And close to the codes decoded at once.
+        assert snr(torch.from_numpy(whole.samples[start:end]), torch.from_numpy(streamed[start:end])) > 10
+    gaps = [(a.end, b.start) for a, b in zip(whole.segments, whole.segments[1:], strict=False)]
+    assert all(not streamed[round(a * 24_000) : round(b * 24_000)].any() for a, b in gaps)
+
+
+def test_the_first_sound_costs_one_chunk_of_tokens_and_one_decode(
+    stage: Stage, thirds: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    decoded: list[list[int]] = []
+    decode = stage.codec.decode_batch
+
+    def counted(batch: list[torch.Tensor]) -> list[torch.Tensor]:
+        decoded.append([len(item) for item in batch])
+        return decode(batch)
+
+    monkeypatch.setattr(stage.codec, "decode_batch", counted)
+    settings = tts.stream_settings
+    with tts.stream(TEXT, seed=1, ahead_seconds=0) as stream:
+        assert (engine.taken, decoded) == (0, [])
+        first = next(stream)
+        assert engine.taken == settings.first_chunk + settings.lookahead
+        assert decoded == [[settings.first_chunk + settings.lookahead]]
+        assert len(engine.asked) == 1
+    # All of the chunk but the 5 ms that would be faded out if it were the end.
+    assert first.size == settings.first_chunk * 480 - 120
+
+
+def test_the_next_sentence_is_made_while_the_first_is_heard(stage: Stage, thirds: list[np.ndarray]):
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    second = threading.Event()
+    engine.on_token = lambda count: second.set() if count > len(thirds[0]) else None
+    with tts.stream(TEXT, seed=1, ahead_seconds=60) as stream:
+        next(stream)
+        assert second.wait(WAIT)
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    with tts.stream(TEXT, seed=1, ahead_seconds=0) as stream:
+        next(stream)
+        assert len(engine.asked) == 1
+
+
+def test_leaving_a_stream_early_stops_the_engine(stage: Stage, thirds: list[np.ndarray]):
+    for ahead in (0.0, 0.3):
+        tts, engine = stage.tts(*map(stage.line, thirds))
+        with tts.stream(TEXT, seed=1, ahead_seconds=ahead) as stream:
+            next(stream)
+        assert engine.closed == 1
+        assert engine.taken < len(thirds[0])
+        assert list(stream) == []
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    stream = tts.stream(TEXT, seed=1, ahead_seconds=0)
+    next(stream)
+    del stream
+    gc.collect()
+    assert engine.closed == 1
+
+
+def test_segments_are_told_as_they_are_ready(stage: Stage, thirds: list[np.ndarray]):
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    told: list[tuple[int, int]] = []
+    tts.speak(TEXT, batch_size=1, on_segment=lambda segment: told.append((segment.index, len(engine.asked))))
+    assert told == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_every_sentence_is_in_the_same_voice(stage: Stage, thirds: list[np.ndarray]):
+    voice = SpeakerPrompt(thirds[2], "That is what my voice sounds like.", codec_id=stage.codec.codec_id)
+    tts, engine = stage.tts(*map(stage.line, thirds))
+    result = tts.speak(TEXT, voice, seed=1)
+    ids = stage.vocabulary.to_ids(voice.codes.tolist())
+    assert len(engine.asked) == 3
+    assert all(prompt[-len(ids) :] == ids for prompt, _ in engine.asked)
+    assert [prompt for prompt, _ in engine.asked] == [
+        stage.prompt_format.prompt_ids(segment.text, voice) for segment in result.segments
+    ]
+
+
+# -- generations that do not end well ---------------------------------------------------------------------
+
+
+def test_what_does_not_end_well_is_generated_again(stage: Stage, thirds: list[np.ndarray]):
+    good, bad = stage.line(thirds[0]), stage.line(thirds[1], "repetition")
+    tts, engine = stage.tts(bad, good)
+    result = tts.speak("Alice was late indeed.", seed=1)
+    assert [(s.attempts, s.finish_reason) for s in result.segments] == [(2, "stop")]
+    assert result.codes.tolist() == thirds[0].tolist()
+    assert engine.asked[0][1].seed != engine.asked[1][1].seed
+    tts, engine = stage.tts(bad, good)
+    result = tts.speak("Alice was late indeed.", seed=1, retries=0)
+    assert (len(engine.asked), result.finish_reason) == (1, "repetition")
+
+
+def test_what_never_ends_well_is_kept_with_a_warning(
+    stage: Stage, thirds: list[np.ndarray], caplog: pytest.LogCaptureFixture
+):
+    tts, _ = stage.tts(stage.line(thirds[0], "length"))
+    with caplog.at_level(logging.WARNING, "neucodec_tts"):
+        result = tts.speak("Alice was late indeed.", seed=1)
+    assert [(s.attempts, s.finish_reason) for s in result.segments] == [(2, "length")]
+    assert "did not stop and was ended after 3.0 s" in caplog.text
+
+
+def test_a_sentence_too_long_for_the_context_is_spoken_in_halves(stage: Stage, thirds: list[np.ndarray]):
+    text = "Alice was beginning to get very tired of sitting by her sister, and of having nothing to do."
+    room = stage.prompt_format.prompt_ids(text)
+    tts, engine = stage.tts(
+        stage.line(thirds[0], "length"),
+        stage.line(thirds[1]),
+        stage.line(thirds[2]),
+        context_length=len(room) + 450,
+    )
+    result = tts.speak(text, seed=1)
+    assert [segment.text for segment in result.segments] == [text[:63], text[64:]]
+    assert [segment.attempts for segment in result.segments] == [2, 2]
+    assert len(engine.asked) == 3
+
+
+def test_no_codes_at_all(stage: Stage):
+    tts, engine = stage.tts(Line([]))
+    with pytest.raises(EngineError, match="gave no speech codes for 'Alice was late'; another seed may help"):
+        tts.speak("Alice was late", seed=1)
+    assert len(engine.asked) == 2, "once more, with other random numbers"
+    tts, _ = stage.tts(Line([]))
+    with pytest.raises(EngineError, match="gave no speech codes"):
+        list(tts.stream("Alice was late", seed=1))
+
+
+def test_nothing_but_text(stage: Stage):
+    """From an engine that lets tokens of text through."""
+    tts, _ = stage.tts(Line([1, 2, 3] * 20))
+    with pytest.raises(EngineError, match="gave no speech codes"):
+        tts.speak("Alice was late", seed=1)
+    tts, _ = stage.tts(Line([1, 2, 3] * 20))
+    with pytest.raises(EngineError, match="gave no speech codes"):
+        list(tts.stream("Alice was late", seed=1))
+
+
+def test_text_between_codes_is_left_out(stage: Stage, thirds: list[np.ndarray]):
+    ids = stage.vocabulary.to_ids(thirds[0].tolist())
+    mixed = [part for token in ids for part in (token, 5)]
+    text = "Alice was beginning to get very tired of it."
+    tts, _ = stage.tts(Line(mixed))
+    assert tts.speak(text, seed=1).codes.tolist() == thirds[0].tolist()
+    tts, _ = stage.tts(Line(mixed))
+    stream = tts.stream(text, seed=1)
+    assert sum(chunk.size for chunk in stream) == 150 * 480
+    assert stream.segments[0].codes.tolist() == thirds[0].tolist()
+
+
+def test_an_engine_that_never_stops_is_stopped(stage: Stage, caplog: pytest.LogCaptureFixture):
+    line = stage.line([5, 6, 7])
+    line.endless = True
+    tts, engine = stage.tts(line)
+    with caplog.at_level(logging.WARNING, "neucodec_tts"):
+        stream = tts.stream("Alice was late", seed=1)
+        samples = sum(chunk.size for chunk in stream)
+    limit = engine.asked[0][1].max_frames
+    assert limit is not None
+    assert (engine.taken, engine.closed) == (limit, 1)
+    assert samples == limit * 480
+    assert stream.segments[0].finish_reason == "length"
+    assert "did not stop" in caplog.text
+
+
+def test_an_engine_that_breaks_in_the_middle(stage: Stage, thirds: list[np.ndarray]):
+    for ahead in (0.0, 10.0):
+        line = stage.line(thirds[0])
+        line.problem = EngineError("the engine has lost its model")
+        tts, engine = stage.tts(line)
+        heard = []
+        with pytest.raises(EngineError, match="lost its model"):
+            heard += list(tts.stream(TEXT, seed=1, ahead_seconds=ahead))
+        tts, engine = stage.tts(line)
+        stream = tts.stream(TEXT, seed=1, ahead_seconds=ahead)
+        assert next(stream).size > 0
+        with pytest.raises(EngineError, match="lost its model"):
+            list(stream)
+        assert engine.closed == 1
+
+
+# -- wrong use ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text is empty"),
+        (" \n\t ", "the text is empty"),
+        ("🙂 🙂", "nothing to pronounce in '🙂 🙂'"),
+        ("... — ?!", "nothing to pronounce"),
+        ("a\ud83d", "half a character"),
+        (b"bytes", "must be a string, not bytes"),
+        (None, "must be a string, not NoneType"),
+    ],
+)
+def test_nothing_to_speak(stage: Stage, text, message: str):
+    tts, engine = stage.tts(stage.line([1]))
+    for call in (tts.speak, tts.stream):
+        with pytest.raises(PromptError, match=message):
+            call(text)
+    assert engine.asked == []
+
+
+def test_settings_that_make_no_sense(stage: Stage):
+    tts, _ = stage.tts(stage.line([1]))
+    with pytest.raises(EngineError, match="batch_size is 0"):
+        tts.speak("Hi", batch_size=0)
+    with pytest.raises(EngineError, match="retries -1"):
+        tts.speak("Hi", retries=-1)
+
+
+def test_symbols_between_words_are_no_hindrance(stage: Stage, thirds: list[np.ndarray]):
+    tts, _ = stage.tts(stage.line(thirds[0]))
+    result = tts.speak("*** 🙂\n\nAlice was late. ... 🙂 ***\n\n--", seed=1)
+    assert len(result.segments) == 1
+    assert result.segments[0].text == "*** 🙂\n\nAlice was late. ... 🙂 ***\n\n--"
+
+
+def test_hundred_thousand_characters_begin_at_once(stage: Stage, thirds: list[np.ndarray]):
+    """The first sound of a book waits for its first sentence only."""
+    tts, engine = stage.tts(stage.line(thirds[0]))
+    with tts.stream(
+        "Alice was beginning to get very tired of it. " * 2300, seed=1, ahead_seconds=0
+    ) as stream:
+        assert next(stream).size > 0
+    assert len(engine.asked) == 1
+
+
+def test_a_result_can_be_saved(stage: Stage, thirds: list[np.ndarray], tmp_path):
+    from neucodec_tts.audio import load_audio
+
+    tts, _ = stage.tts(stage.line(thirds[0]))
+    result = tts.speak("Alice was late", seed=1)
+    result.save(tmp_path / "alice.wav")
+    samples, rate = load_audio(tmp_path / "alice.wav")
+    assert rate == 24_000
+    assert np.abs(samples - result.samples).max() < 1e-4
+    assert not result.watermarked
