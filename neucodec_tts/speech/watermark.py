@@ -6,8 +6,11 @@ that a machine made the speech, not which or for whom.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import importlib.util
+import io
+import logging
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,8 @@ from neucodec_tts.resampling import resample
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 _INSTALL = 'pip install "neucodec-tts[watermark]"'
 
@@ -36,16 +41,21 @@ class Watermarker:
         EngineError: ``resemble-perth`` is not installed, or does not work here.
     """
 
+    _SHORTEST = 4096  # samples at its own rate: two windows of its spectrogram
+
     def __init__(self) -> None:
         if not is_available():
             raise EngineError(f"the watermark needs resemble-perth, which is not installed: {_INSTALL}")
         try:
             _provide_pkg_resources()
-            import perth
+            # It prints a line on standard output, which may hold our JSON.
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                # From its own module: the package hides what it cannot import, and leaves None in its place.
+                from perth.perth_net.perth_net_implicit.perth_watermarker import PerthImplicitWatermarker
 
-            self._perth: Any = perth.PerthImplicitWatermarker()
+                self._perth: Any = PerthImplicitWatermarker()
+            logger.debug("%s", printed.getvalue().strip())
         except (ImportError, AttributeError, TypeError, OSError, RuntimeError) as error:
-            # perth hides what it cannot import and leaves None in place of its class.
             raise EngineError(
                 f"resemble-perth is installed but does not start ({error}); install what it needs: {_INSTALL}"
             ) from error
@@ -59,6 +69,7 @@ class Watermarker:
             sample_rate: in Hz.
         """
         wave = resample(torch.from_numpy(samples), sample_rate, self._rate)
+        wave = torch.nn.functional.pad(wave, (0, max(0, self._SHORTEST - wave.numel())))
         marked = torch.from_numpy(self._perth.apply_watermark(wave.numpy(), sample_rate=self._rate))
         back = resample(marked.float(), self._rate, sample_rate)[: len(samples)]
         # Its spectrogram ends with the last whole hop.
@@ -67,7 +78,8 @@ class Watermarker:
 
 def _provide_pkg_resources() -> None:
     """Stand in for ``pkg_resources``, which perth 1.0.1 imports and setuptools 82 no longer has."""
-    if importlib.util.find_spec("pkg_resources") is not None or "pkg_resources" in sys.modules:
+    # In this order: a stand-in from the last time has no specification, and could not be found.
+    if "pkg_resources" in sys.modules or importlib.util.find_spec("pkg_resources") is not None:
         return
     shim = types.ModuleType("pkg_resources")
     shim.resource_filename = lambda package, name: str(  # type: ignore[attr-defined]
