@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from neucodec_tts.errors import AudioError
-from neucodec_tts.files import atomic_path
+from neucodec_tts.files import atomic_path, check_writable
 from neucodec_tts.resampling import resample
 
 if TYPE_CHECKING:
@@ -153,11 +153,7 @@ def write_audio(
     import soundfile
 
     file = Path(path)
-    try:
-        form, subtype = _WRITE_FORMATS[file.suffix.lower()]
-    except KeyError:
-        known = ", ".join(suffix for suffix in _WRITE_FORMATS if suffix)
-        raise AudioError(f"{file}: cannot write {file.suffix}; end the name in one of {known}") from None
+    form, subtype = _write_format(file)
     samples = _as_array(waveform, f"the waveform for {file}")
     if samples.ndim == 2 and samples.shape[0] == 1:
         samples = samples[0]
@@ -179,6 +175,25 @@ def write_audio(
             raise AudioError(
                 f"{file}: {form}/{subtype} cannot be written at {rate} Hz ({problem}); write .wav instead"
             ) from problem
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Check that `write_audio` can write `path`, before long work is done for it.
+
+    Raises:
+        AudioError: the suffix is unknown, or the folder is missing or not writable.
+    """
+    _write_format(Path(path))
+    check_writable(path, AudioError)
+
+
+def _write_format(file: Path) -> tuple[str, str]:
+    """libsndfile's format and subtype for a file's suffix."""
+    try:
+        return _WRITE_FORMATS[file.suffix.lower()]
+    except KeyError:
+        known = ", ".join(suffix for suffix in _WRITE_FORMATS if suffix)
+        raise AudioError(f"{file}: cannot write {file.suffix}; end the name in one of {known}") from None
 
 
 def _check_readable(file: Path) -> None:

@@ -26,6 +26,28 @@ def atomic_path(path: str | os.PathLike[str], error: type[NeuCodecError] = NeuCo
     Raises:
         error: the folder is missing or not writable, or `path` is something other than a plain file.
     """
+    temporary, target = _make_temporary(path, error)
+    try:
+        yield temporary
+        try:
+            os.replace(temporary, target)
+        except OSError as problem:
+            raise error(f"cannot write {Path(path)}: {problem.strerror or problem}") from problem
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str], error: type[NeuCodecError] = NeuCodecError) -> None:
+    """Check that `atomic_path` can write `path`, before long work is done for it. Nothing is left behind.
+
+    Raises:
+        error: as for `atomic_path`.
+    """
+    _make_temporary(path, error)[0].unlink(missing_ok=True)
+
+
+def _make_temporary(path: str | os.PathLike[str], error: type[NeuCodecError]) -> tuple[Path, Path]:
+    """Make the temporary file of `atomic_path`; returns it and the file that it will become."""
     shown, target = Path(path), Path(os.path.realpath(path))
     folder = target.parent
     if os.path.isdir(target):
@@ -46,11 +68,4 @@ def atomic_path(path: str | os.PathLike[str], error: type[NeuCodecError] = NeuCo
         raise error(
             f"cannot write {shown}: {problem.strerror or problem}; choose a folder you may write to"
         ) from problem
-    try:
-        yield temporary
-        try:
-            os.replace(temporary, target)
-        except OSError as problem:
-            raise error(f"cannot write {shown}: {problem.strerror or problem}") from problem
-    finally:
-        temporary.unlink(missing_ok=True)
+    return temporary, target

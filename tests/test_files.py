@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from neucodec_tts.errors import AudioError, NeuCodecError
-from neucodec_tts.files import atomic_path
+from neucodec_tts.files import atomic_path, check_writable
 from tests.privileges import ordinary_user
 
 
@@ -89,3 +89,16 @@ def test_a_folder_without_permission_is_named(tmp_path):
         atomic_path(folder / "a"),
     ):
         raise AssertionError("not reached")
+
+
+def test_whether_a_file_could_be_written(tmp_path):
+    target = tmp_path / "a.wav"
+    check_writable(target)
+    assert names(tmp_path) == []
+    target.write_text("old")
+    check_writable(target)
+    assert target.read_text() == "old"
+    for wrong, message in ((tmp_path, "it is a folder"), (tmp_path / "none" / "a", "none does not exist")):
+        with pytest.raises(AudioError, match=message):
+            check_writable(wrong, AudioError)
+    assert names(tmp_path) == ["a.wav"]

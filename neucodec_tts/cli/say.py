@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neucodec_tts.cli.sinks import loudspeaker_sink, stdout_sink
 from neucodec_tts.cli.terminal import (
     DebugOption,
     DeviceOption,
@@ -21,12 +21,9 @@ from neucodec_tts.cli.terminal import (
     real_time,
     reporting,
 )
-from neucodec_tts.errors import AudioError, EngineError, PromptError
+from neucodec_tts.errors import PromptError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from neucodec_tts.prompts import SpeakerPrompt
     from neucodec_tts.speech import Sampling, Segment, TextToSpeech
 
@@ -144,12 +141,23 @@ def say(
     if watermark and output is None:
         raise typer.BadParameter("only whole recordings can be watermarked (-o), not streams")
     with reporting(as_json, quiet, debug) as terminal:
-        text = _read_text(text, file)
+        from neucodec_tts.audio import check_output
+        from neucodec_tts.prompts.formats import speakable
+        from neucodec_tts.prompts.phonemes import check_text
+        from neucodec_tts.prompts.speaker import SpeakerPrompt
+
+        # What can be wrong without any model is found before one is loaded.
+        text = speakable(check_text(_read_text(text, file)))
         sink = None
         if output is None:
-            sink = _stdout_sink() if to_stdout else _loudspeaker_sink()
+            sink = stdout_sink() if to_stdout else loudspeaker_sink()
+        else:
+            check_output(output)
+        speaker = None if voice is None else _voice(voice, voice_text, library)
         tts = _load(terminal, model, codec, engine, device, library)
-        speaker = None if voice is None else _voice(terminal, tts, voice, voice_text)
+        if isinstance(speaker, Recording):
+            with terminal.progress("listening to the voice"):
+                speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
         sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
         watch = Stopwatch()
         if output is not None:
@@ -207,29 +215,38 @@ def _load(
         return TextToSpeech.from_pretrained(model, codec=codec, engine=engine, device=device, voices=library)
 
 
-def _voice(terminal: Terminal, tts: TextToSpeech, voice: str, transcript: str | None) -> SpeakerPrompt | str:
-    """A voice of the library, or one made of a recording on the spot."""
-    from neucodec_tts.prompts import SpeakerPrompt
+@dataclass(frozen=True)
+class Recording:
+    """A voice that is yet to be made of a recording."""
+
+    path: Path
+    transcript: str
+
+
+def _voice(voice: str, transcript: str | None, library: Path | None) -> SpeakerPrompt | Recording:
+    """A voice of the library or of a file, or the recording that one will be made of."""
+    from neucodec_tts.prompts.library import VoiceLibrary
+    from neucodec_tts.prompts.speaker import SpeakerPrompt, transcript_beside
 
     path = Path(voice).expanduser()
     suffix = path.suffix.lower()
-    if not suffix or (transcript is None and suffix in _VOICE_FILES):
+    if suffix in _VOICE_FILES:
+        return SpeakerPrompt.load(path, text=transcript)
+    if not suffix:
         if transcript is not None:
             raise PromptError(
                 f"the voice {voice!r} of the library has its transcript already; leave out --voice-text"
             )
-        return voice
-    if suffix in _VOICE_FILES:
-        return SpeakerPrompt.load(path, text=transcript)
+        return VoiceLibrary(library).find(voice)
+    if not path.is_file():
+        raise PromptError(f"the voice {voice}: there is no such file (now in {Path.cwd()})")
     if transcript is None:
-        beside = path.with_suffix(".txt")
-        if not beside.is_file():
-            raise PromptError(
-                f"what is said in {voice}? give --voice-text, or write it into {beside.name} beside it"
-            )
-        transcript = beside.read_text(encoding="utf-8-sig")
-    with terminal.progress("listening to the voice"):
-        return SpeakerPrompt.from_audio(tts.codec, path, transcript)
+        transcript = transcript_beside(path)
+    if transcript is None:
+        raise PromptError(
+            f"what is said in {voice}? give --voice-text, or write it into {path.with_suffix('.txt').name} beside it"
+        )
+    return Recording(path, transcript)
 
 
 def _sampling(tts: TextToSpeech, **changes: Any) -> Sampling:
@@ -253,61 +270,6 @@ def _progress(advance: Callable[[int], None]) -> Callable[[Segment], None]:
         done = segment.end_char
 
     return move
-
-
-Sink = Callable[["Iterable[NDArray[np.float32]]", int, Terminal], float]
-"""Takes sound as it comes and its sample rate; returns how many seconds there were."""
-
-
-def _stdout_sink() -> Sink:
-    def write(chunks: Iterable[NDArray[np.float32]], sample_rate: int, terminal: Terminal) -> float:
-        terminal.note(
-            f"raw samples: signed 16 bit little-endian, mono, {sample_rate} Hz (aplay -f S16_LE -r {sample_rate})"
-        )
-        samples = 0
-        try:
-            for chunk in chunks:
-                sys.stdout.buffer.write(_pcm16(chunk))
-                sys.stdout.buffer.flush()
-                samples += chunk.size
-        except BrokenPipeError as problem:
-            # Python flushes standard output once more at its end, which must not fail, too.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise AudioError("whoever was reading the stream has gone away") from problem
-        return samples / sample_rate
-
-    return write
-
-
-def _loudspeaker_sink() -> Sink:
-    try:
-        import sounddevice
-    except (ImportError, OSError) as problem:  # OSError: it is there, but PortAudio is not
-        raise EngineError(
-            f"playing needs sounddevice, which does not import here ({problem}): pip install sounddevice; or write to "
-            "a file (-o), or pipe --stream into a player"
-        ) from problem
-
-    def sound(chunks: Iterable[NDArray[np.float32]], sample_rate: int, terminal: Terminal) -> float:
-        samples = 0
-        try:
-            with sounddevice.OutputStream(samplerate=sample_rate, channels=1, dtype="float32") as device:
-                for chunk in chunks:
-                    device.write(chunk[:, None])
-                    samples += chunk.size
-        except sounddevice.PortAudioError as problem:
-            raise AudioError(
-                f"the loudspeaker cannot be used: {problem}; write to a file instead (-o)"
-            ) from problem
-        return samples / sample_rate
-
-    return sound
-
-
-def _pcm16(samples: NDArray[np.float32]) -> bytes:
-    import numpy as np
-
-    return (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
 
 
 def _report(

@@ -82,7 +82,7 @@ def voice(
     """
     from neucodec_tts.errors import PromptError
     from neucodec_tts.prompts.library import VoiceLibrary, check_name
-    from neucodec_tts.prompts.speaker import SpeakerPrompt
+    from neucodec_tts.prompts.speaker import SpeakerPrompt, transcript_beside
 
     to_file = output.lower().endswith(".safetensors")
     if not to_file:
@@ -90,15 +90,14 @@ def voice(
             check_name(output)
         except PromptError as problem:
             raise typer.BadParameter(f"-o: {problem}") from problem
-    if text is None:
-        beside = reference.with_suffix(".txt")
-        if reference.suffix.lower() != ".safetensors" and not beside.is_file():
-            raise typer.BadParameter(
-                f"--text is missing: say what is spoken in {reference}, or write it into {beside}"
-            )
-        if beside.is_file():
-            text = beside.read_text(encoding="utf-8-sig")
     with reporting(as_json, quiet, debug) as terminal:
+        if text is None:
+            text = transcript_beside(reference)
+        if text is None and reference.suffix.lower() != ".safetensors":
+            raise typer.BadParameter(
+                f"--text is missing: say what is spoken in {reference}, or write it into "
+                f"{reference.with_suffix('.txt')}"
+            )
         voices = VoiceLibrary(library)
         if not to_file and output in voices and not overwrite:
             raise PromptError(

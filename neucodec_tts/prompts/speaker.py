@@ -223,7 +223,14 @@ class SpeakerPrompt:
                 f"{file}: a voice is a .safetensors, .pt or .npy file; a recording becomes one with "
                 "SpeakerPrompt.from_audio or `neucodec-tts voice`"
             )
-        return cls(codes, _transcript_beside(file) if text is None else text, language, codec_id)
+        if text is None:
+            text = transcript_beside(file)
+        if text is None:
+            raise PromptError(
+                f"{file} holds codes without a transcript; give text=..., or put it into "
+                f"{file.with_suffix('.txt').name} beside it"
+            )
+        return cls(codes, text, language, codec_id)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the voice into one ``.safetensors`` file: codes as uint16 and the rest as metadata.
@@ -354,13 +361,16 @@ def _read_pt(file: Path) -> np.ndarray[Any, Any]:
     return _checked_codes(content, str(file))
 
 
-def _transcript_beside(file: Path) -> str:
+def transcript_beside(file: Path) -> str | None:
+    """Return what the ``.txt`` file of the same name says, as NeuTTS keeps transcripts; None if there is none.
+
+    Raises:
+        PromptError: it cannot be read, or is not UTF-8.
+    """
     beside = file.with_suffix(".txt")
     try:
         return beside.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as problem:
-        raise PromptError(
-            f"{file} holds codes without a transcript; give text=..., or put it into {beside.name} beside it"
-        ) from problem
+    except FileNotFoundError:
+        return None
     except (OSError, UnicodeDecodeError) as problem:
         raise PromptError(f"the transcript {beside} cannot be read: {problem}") from problem

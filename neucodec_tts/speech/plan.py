@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from neucodec_tts.errors import PromptError
+from neucodec_tts.prompts.formats import speakable
 from neucodec_tts.prompts.phonemes import check_text, has_speech
 from neucodec_tts.speech.engine import Sampling
 from neucodec_tts.speech.segments import SpeakingRate, halves, segments
@@ -68,14 +68,7 @@ class Plan:
         context_length: int,
         sampling: Sampling,
     ) -> None:
-        self.text = check_text(text)
-        if not has_speech(text):
-            shown = text.strip()
-            raise PromptError(
-                f"there is nothing to speak in {shown[:40]!r}: it has no letters or digits"
-                if shown
-                else "the text is empty; give at least one word to speak"
-            )
+        self.text = speakable(check_text(text))
         self._sampling = sampling
         self._context_length = context_length
         self.rate = SpeakingRate() if voice is None else SpeakingRate.of(voice.text, len(voice.codes))

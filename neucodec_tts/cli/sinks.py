@@ -1,0 +1,76 @@
+"""Where streamed speech goes: standard output or the loudspeaker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from neucodec_tts.cli.terminal import Terminal
+from neucodec_tts.errors import AudioError, EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Sink = Callable[["Iterable[NDArray[np.float32]]", int, Terminal], float]
+"""Takes sound as it comes and its sample rate; returns how many seconds there were."""
+
+
+def stdout_sink() -> Sink:
+    """Raw samples to standard output, each chunk as soon as it is there."""
+
+    def write(chunks: Iterable[NDArray[np.float32]], sample_rate: int, terminal: Terminal) -> float:
+        terminal.note(
+            f"raw samples: signed 16 bit little-endian, mono, {sample_rate} Hz (aplay -f S16_LE -r {sample_rate})"
+        )
+        samples = 0
+        try:
+            for chunk in chunks:
+                sys.stdout.buffer.write(_pcm16(chunk))
+                sys.stdout.buffer.flush()
+                samples += chunk.size
+        except BrokenPipeError as problem:
+            # Python flushes standard output once more at its end, which must not fail, too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise AudioError("whoever was reading the stream has gone away") from problem
+        return samples / sample_rate
+
+    return write
+
+
+def loudspeaker_sink() -> Sink:
+    """The default loudspeaker, by way of the package sounddevice.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as problem:  # OSError: it is there, but PortAudio is not
+        raise EngineError(
+            f"playing needs sounddevice, which does not import here ({problem}): pip install sounddevice; or write to "
+            "a file (-o), or pipe --stream into a player"
+        ) from problem
+
+    def sound(chunks: Iterable[NDArray[np.float32]], sample_rate: int, terminal: Terminal) -> float:
+        samples = 0
+        try:
+            with sounddevice.OutputStream(samplerate=sample_rate, channels=1, dtype="float32") as device:
+                for chunk in chunks:
+                    device.write(chunk[:, None])
+                    samples += chunk.size
+        except sounddevice.PortAudioError as problem:
+            raise AudioError(
+                f"the loudspeaker cannot be used: {problem}; write to a file instead (-o)"
+            ) from problem
+        return samples / sample_rate
+
+    return sound
+
+
+def _pcm16(samples: NDArray[np.float32]) -> bytes:
+    import numpy as np
+
+    return (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
