@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import Codes, NeuCodec
+    from neucodec_tts.codec.interface import CodecInterface, Codes
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class StreamingDecoder:
 
     def __init__(
         self,
-        codec: NeuCodec,
+        codec: CodecInterface,
         *,
         lookback: int = 50,
         chunk: int = 25,
@@ -241,7 +241,7 @@ class DecodeScheduler:
     """
 
     def __init__(
-        self, codec: NeuCodec, settings: StreamSettings | None = None, *, max_batch_frames: int = 4096
+        self, codec: CodecInterface, settings: StreamSettings | None = None, *, max_batch_frames: int = 4096
     ) -> None:
         self.codec = codec
         self.settings = settings or StreamSettings()
