@@ -1,0 +1,214 @@
+"""The training itself: transformers' Trainer, in full or through LoRA, to be resumed after any end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from speech_examples import lengths_of
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from neucodec_tts.prompts import SpeechConfig
+from neucodec_tts.tokens.lookup import token_lookup
+from neucodec_tts.tokens.scheme import SCHEMES
+from neucodec_tts.training import PackedExamples, SpeechCollator, fit_examples, pack
+
+Arranged = Sequence[Any] | datasets.Dataset
+
+
+def arrange(examples: datasets.Dataset, options: argparse.Namespace, what: str) -> Arranged:
+    """What fits the context, in full rows or as it is."""
+    fitted = fit_examples(lengths_of(examples), options.max_length, options.too_long)
+    tokens = sum(fitted.lengths)
+    print(f"{what}: {fitted}", flush=True)
+    if options.batching == "packed":
+        rows = pack(fitted.lengths, options.max_length, options.seed)
+        full = tokens / (len(rows) * options.max_length)
+        print(f"{what}: {tokens:,} tokens in {len(rows):,} rows, {full:.1%} full", flush=True)
+        return PackedExamples(examples, [[fitted.kept[at] for at in row] for row in rows])
+    print(f"{what}: {tokens:,} tokens", flush=True)
+    kept = examples if len(fitted.kept) == len(examples) else examples.select(fitted.kept)
+    return kept.add_column("length", list(fitted.lengths))
+
+
+def load_model(base: Path, options: argparse.Namespace) -> PreTrainedModel:
+    """Weights in float32, which AdamW's small steps need; only what LoRA leaves frozen may have fewer bits."""
+    dtype = torch.bfloat16 if options.lora and options.bf16 else torch.float32
+    return AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=options.attention)
+
+
+def with_lora(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: SpeechConfig, rank: int
+) -> Any:
+    """Add LoRA to every linear layer, and train the rows of codes and control tokens as they are.
+
+    A model that has just been given its codes knows nothing of them: rows that LoRA leaves frozen would stay
+    as `extend-vocab` drew them. The rows of the text stay frozen.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as missing:
+        raise SystemExit(f"error: --lora needs peft ({missing}); pip install peft") from missing
+
+    names = {name for scheme in SCHEMES.values() for name in scheme.control_tokens}
+    names |= set(config.template.stop if config.template else ())
+    lookup = token_lookup(tokenizer)
+    controls = [id for name in sorted(names) if (id := lookup(name)) is not None]
+    rows = sorted({*config.vocabulary(tokenizer).ids.tolist(), *controls})
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    tables = [inputs] if outputs is None or outputs.weight is inputs.weight else [inputs, outputs]
+    names_of = {module: name.rpartition(".")[2] for name, module in model.named_modules()}
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=rank,
+            lora_alpha=2 * rank,
+            target_modules="all-linear",
+            trainable_token_indices={names_of[table]: rows for table in tables},
+        ),
+    )
+
+
+class Report(TrainerCallback):
+    """A line every so many steps, and an end in good order: after a time, or when asked to (SIGTERM, Ctrl-C)."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._seconds = None if minutes is None else 60 * minutes
+        self._start = self._last = time.monotonic()
+        self._last_step = 0
+        self.stopped = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._last_step = state.global_step
+        self._last = time.monotonic()
+        self._before = {name: signal.signal(name, self._asked) for name in (signal.SIGTERM, signal.SIGINT)}
+
+    def _asked(self, number: int, _: object) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt  # asked twice
+        self.stopped = f"stopped by {signal.Signals(number).name}"
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._seconds is not None and time.monotonic() - self._start > self._seconds:
+            self.stopped = self.stopped or f"stopped after {self._seconds / 60:g} minutes"
+        if self.stopped and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        now = time.monotonic()
+        if "loss" in logs:
+            seconds = (now - self._last) / max(1, state.global_step - self._last_step)
+            self._last, self._last_step = now, state.global_step
+            print(
+                f"step {state.global_step} of {state.max_steps}: loss {logs['loss']:.3f}, learning rate "
+                f"{logs['learning_rate']:.2g}, {seconds:.2f} s a step",
+                flush=True,
+            )
+        elif "eval_loss" in logs:
+            print(f"step {state.global_step}: loss {logs['eval_loss']:.3f} on held-out speech", flush=True)
+            self._last = now
+
+
+def make_trainer(
+    model: Any, train: Arranged, held_out: Arranged | None, pad_id: int, options: argparse.Namespace
+) -> Trainer:
+    """The Trainer. It has no tokenizer, because it would write 65,536 tokens with every checkpoint."""
+    flash = options.attention.startswith("flash")
+    collator = SpeechCollator(
+        pad_id,
+        max_length=options.max_length,
+        truncate=options.too_long == "truncate",
+        layout="flat" if flash and options.batching == "packed" else "rows",
+    )
+    arguments = TrainingArguments(
+        output_dir=str(options.out / "checkpoints"),
+        per_device_train_batch_size=options.batch,
+        per_device_eval_batch_size=options.batch,
+        gradient_accumulation_steps=options.accumulate,
+        num_train_epochs=options.epochs,
+        max_steps=options.steps or -1,
+        learning_rate=options.lr,
+        lr_scheduler_type=options.schedule,
+        warmup_steps=options.warmup,
+        weight_decay=options.weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
+        bf16=options.bf16,
+        gradient_checkpointing=options.gradient_checkpointing,
+        train_sampling_strategy="random" if options.batching == "packed" else "group_by_length",
+        logging_steps=options.log_every,
+        logging_first_step=True,
+        eval_strategy="steps" if held_out is not None and options.evaluate_every else "no",
+        eval_steps=options.evaluate_every or None,
+        prediction_loss_only=True,  # the logits are a number for each of 65,536 codes for each token
+        save_steps=options.save_every,
+        save_total_limit=2,
+        dataloader_num_workers=options.workers,
+        ddp_find_unused_parameters=False,
+        remove_unused_columns=False,
+        report_to=options.report_to,
+        disable_tqdm=True,
+        seed=options.seed,
+        use_cpu=options.device == "cpu",
+    )
+    trainer = Trainer(
+        model,
+        arguments,
+        data_collator=collator,
+        train_dataset=train,
+        eval_dataset=held_out,
+        callbacks=[Report(options.minutes)],
+    )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    return trainer
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; one that was being written when the run was killed is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    while found:
+        checkpoint = found.pop()
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())  # the last that is written
+            return checkpoint
+        except (OSError, ValueError):
+            print(f"{checkpoint} is not whole and is removed")
+            shutil.rmtree(checkpoint)
+    return None

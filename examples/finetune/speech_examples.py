@@ -1,0 +1,146 @@
+"""A prepared data set becomes training examples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import pyarrow.compute
+from datasets.arrow_writer import ArrowWriter
+from transformers import PreTrainedTokenizerBase
+
+from neucodec_tts.errors import CodesError, PromptError
+from neucodec_tts.prompts import PromptFormat, SpeechConfig
+from neucodec_tts.training import cloning_example
+
+datasets.disable_progress_bars()
+
+
+def load_data(folder: Path) -> datasets.Dataset:
+    """The rows of a data set that ``neucodec-tts prepare`` made, mapped into memory."""
+    shards = sorted(folder.glob("data/*.parquet")) or sorted(
+        path for path in folder.glob("*.parquet") if path.name != "rejects.parquet"
+    )
+    if not shards:
+        raise SystemExit(f"error: {folder} holds no Parquet files; make it with neucodec-tts prepare")
+    rows = datasets.load_dataset("parquet", data_files=[str(path) for path in shards], split="train")
+    missing = {"text", "codes"} - set(rows.column_names)
+    if missing:
+        raise SystemExit(f"error: {folder} has no column {' and no column '.join(sorted(missing))}")
+    return rows
+
+
+def hold_out(rows: datasets.Dataset, count: int) -> tuple[list[int], list[int]]:
+    """Indices to train with, and to test with: always the same for the same ids, whatever else is there."""
+    ids = rows["id"] if "id" in rows.column_names else range(len(rows))
+    order = sorted(range(len(rows)), key=lambda index: hashlib.sha256(str(ids[index]).encode()).digest())
+    usable = [index for index in order if rows[index]["text"]]
+    aside = set(usable[: min(count, len(usable) // 5)])
+    return [index for index in range(len(rows)) if index not in aside], sorted(aside)
+
+
+class ExampleMaker:
+    """Makes the examples of one data set for one model.
+
+    Args:
+        rows: with ``text`` and ``codes``, and ``speaker`` if voices are to be cloned.
+        prompt_format: of the model.
+        clones: so many examples of each utterance begin with another one of the same speaker.
+        longest: tokens; no example that begins with another utterance is made longer.
+        seed: of who begins with what.
+    """
+
+    def __init__(
+        self, rows: datasets.Dataset, prompt_format: PromptFormat, clones: int, longest: int, seed: int
+    ) -> None:
+        self._rows = rows
+        self._format = prompt_format
+        self._clones = clones
+        self._longest = longest
+        self._seed = seed
+        self.skipped: list[str] = []
+
+    def examples(self, indices: list[int]) -> Iterator[dict[str, Any]]:
+        """Yield `input_ids` and `labels`; what cannot be read aloud is skipped and noted in `skipped`."""
+        partners = self._by_speaker(indices) if self._clones else {}
+        for index in indices:
+            row = self._rows[index]
+            try:
+                made = self._format.training_example(row["text"] or "", row["codes"])
+                yield {"input_ids": made.input_ids, "labels": made.labels}
+                yield from self._cloning(index, row, partners.get(row.get("speaker"), []))
+            except (PromptError, CodesError) as problem:
+                self.skipped.append(f"{row.get('id', index)}: {problem}")
+
+    def _by_speaker(self, indices: list[int]) -> dict[str, list[int]]:
+        if "speaker" not in self._rows.column_names:
+            raise SystemExit("error: --clones needs a column speaker in the data set")
+        speakers = self._rows["speaker"]
+        found: dict[str, list[int]] = defaultdict(list)
+        for index in indices:
+            if speakers[index]:
+                found[speakers[index]].append(index)
+        return found
+
+    def _cloning(self, index: int, row: dict[str, Any], partners: list[int]) -> Iterator[dict[str, Any]]:
+        source = random.Random(f"{self._seed} {index}")
+        others = source.sample(partners, min(len(partners), self._clones + 1))
+        for other in [other for other in others if other != index][: self._clones]:
+            voice = self._rows[other]
+            if not voice["text"]:
+                continue
+            reference = SimpleNamespace(text=voice["text"], codes=voice["codes"])
+            made = cloning_example(self._format, reference, row["text"], row["codes"])
+            if len(made.input_ids) <= self._longest:
+                yield {"input_ids": made.input_ids, "labels": made.labels}
+
+
+def make_examples(
+    folder: Path,
+    rows: datasets.Dataset,
+    indices: list[int],
+    config: SpeechConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    options: dict[str, Any],
+) -> datasets.Dataset:
+    """Examples with `input_ids` and `labels`: those of the data set, or made once and kept in `folder`."""
+    if {"input_ids", "labels"} <= set(rows.column_names) and not options["clones"]:
+        ready = rows.select(indices).select_columns(["input_ids", "labels"])
+        # What has no text has no tokens, and a length of None.
+        return ready.select([at for at, length in enumerate(lengths_of(ready)) if length])
+    path, stamp = folder / "examples.arrow", folder / "made-from.json"
+    made_from = json.dumps(options, sort_keys=True)
+    if not stamp.is_file() or stamp.read_text() != made_from:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        prompt_format = config.make_format(tokenizer)
+        maker = ExampleMaker(rows, prompt_format, options["clones"], options["max_length"], options["seed"])
+        tokens = datasets.Sequence(datasets.Value("int32"))
+        features = datasets.Features({"input_ids": tokens, "labels": tokens})
+        with ArrowWriter(path=str(path), features=features) as writer:
+            for example in maker.examples(indices):
+                writer.write(example)
+            if not writer.finalize()[0]:
+                raise SystemExit(
+                    f"error: nothing to train with; {(maker.skipped or ['the data set is empty'])[0]}"
+                )
+        if maker.skipped:
+            print(f"{len(maker.skipped)} utterances are left out, the first: {maker.skipped[0]}")
+        stamp.write_text(made_from)
+    return datasets.Dataset.from_file(str(path))
+
+
+def lengths_of(examples: datasets.Dataset) -> list[int]:
+    """Tokens of each example, without reading the tokens."""
+    lengths: list[int] = []
+    for batch in examples.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=10_000):
+        lengths += pyarrow.compute.list_value_length(batch["input_ids"]).to_pylist()
+    return lengths

@@ -1,0 +1,21 @@
+"""Training examples to batches: what fits the context, packing, padding, and voices to be cloned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from neucodec_tts.training.cloning import cloning_example
+from neucodec_tts.training.packing import Fitted, PackedExamples, fit_examples, pack
+
+if TYPE_CHECKING:
+    from neucodec_tts.training.collate import SpeechCollator
+
+__all__ = ["Fitted", "PackedExamples", "SpeechCollator", "cloning_example", "fit_examples", "pack"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "SpeechCollator":  # needs torch
+        from neucodec_tts.training.collate import SpeechCollator
+
+        return SpeechCollator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,213 @@
+"""The fine-tuning recipe, from codes to a model that speaks, on a toy."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+from neucodec_tts import TextToSpeech
+from neucodec_tts.prompts import SpeechConfig
+from tests.parity.ours import random_codec
+from tests.parity.sizes import small_config
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+RECIPE = EXAMPLES / "finetune"
+CODES = 256
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch):
+    """The recipe's main module, as `python finetune.py` would import it."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+    names = {path.stem for path in RECIPE.glob("*.py")}
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module("finetune")
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small codec, a data set of babble in its codes, and a model with random weights that has the codes."""
+    folder = tmp_path_factory.mktemp("finetune")
+    config = small_config()
+    config.quantization_levels = (4, 4, 4, 4)
+    random_codec(config).save_pretrained(folder / "codec")
+    sys.path.insert(0, str(EXAMPLES))
+    sentences = importlib.import_module("extend_qwen").babble(100, 4, seed=1)
+    sys.path.remove(str(EXAMPLES))
+    write_data(
+        folder / "data",
+        id=[f"babble/{number}" for number in range(100)],
+        text=[text for text, _ in sentences],
+        codes=pa.array([codes for _, codes in sentences], pa.list_(pa.uint16())),
+        speaker=["ann" if number % 2 else "bob" for number in range(100)],
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(work: Path) -> Path:
+    """The model that `--from-config small` starts from, with its codes."""
+    sys.path.insert(0, str(RECIPE))
+    importlib.import_module("small_model").save_random_model("small", work / "random", seed=0)
+    sys.path.remove(str(RECIPE))
+    command = ["extend-vocab", str(work / "random"), "--out", str(work / "base"), "--layout", "vocab"]
+    command += ["--codec", str(work / "codec")]
+    subprocess.run([sys.executable, "-m", "neucodec_tts", *command, "-q"], check=True)
+    config = SpeechConfig.read(work / "base" / "speech_config.json").to_dict()
+    del config["language"]
+    SpeechConfig.from_dict({**config, "prompt_format": "neutts-text"}).save(work / "base")
+    return work / "base"
+
+
+def write_data(folder: Path, **columns: object) -> None:
+    (folder / "data").mkdir(parents=True)
+    pq.write_table(pa.table(columns), folder / "data" / "train-00000-of-00001.parquet")
+
+
+def arguments(work: Path, out: Path, *more: str) -> list[str]:
+    shared = [
+        "--data",
+        str(work / "data"),
+        "--codec",
+        str(work / "codec"),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+    ]
+    shared += ["--max-length", "256", "--batch", "4", "--lr", "3e-3", "--warmup", "3", "--log-every", "5"]
+    return [*shared, *more]
+
+
+KILL = """
+import os, signal, sys
+sys.path.insert(0, {recipe!r})
+import learning
+import finetune
+
+def die(self, args, state, control, **_):
+    if state.global_step == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+learning.Report.on_step_end = die
+finetune.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_it_learns_and_speaks_and_survives_a_kill(
+    recipe: ModuleType, work: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Killed at step 14 and run again, it ends with the weights of a run that was left alone."""
+    steps = ["--steps", "30", "--save-every", "6"]
+    from_nothing = ["--from-config", "small", "--format", "neutts-text"]
+    killed = arguments(work, tmp_path / "killed", *from_nothing, *steps, "--speak", "2")
+    run = subprocess.run([sys.executable, "-c", KILL.format(recipe=str(RECIPE)), *killed], check=False)
+    assert run.returncode == -signal.SIGKILL
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-12", "checkpoint-6"]
+    (checkpoints / "checkpoint-18").mkdir()  # as if killed while it was written
+    (checkpoints / "checkpoint-18" / "model.safetensors").write_bytes(b"half")
+    capfd.readouterr()
+
+    result = recipe.main(killed)
+    said = capfd.readouterr().out
+    assert "checkpoint-18 is not whole" in said
+    assert "going on from" in said
+    assert "checkpoint-12\n" in said
+    assert "step 15 of 30" in said
+    assert "step 10 of 30" not in said
+    assert "% less; it has learnt" in said
+    assert result["learnt"]
+    assert result["loss_after"] < 0.8 * result["loss_before"]
+
+    alone = arguments(work, tmp_path / "alone", "--model", str(base), *steps, "--speak", "0")
+    assert recipe.main(alone)["loss_after"] == result["loss_after"]
+    weights = [tmp_path / name / "model" / "model.safetensors" for name in ("killed", "alone")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+    assert recipe.main(killed) == result
+    assert "this is done already" in capfd.readouterr().out
+    (tmp_path / "alone" / "result.json").unlink()
+    with pytest.raises(SystemExit, match=r"lr was 0.003 and is now 0.1"):
+        recipe.main([*alone, "--lr", "0.1"])
+
+    spoken = [item["id"] for item in result["spoken"]]
+    assert len(spoken) == 2
+    sounds = {path.name for path in (tmp_path / "killed" / "speech").iterdir()}
+    names = [id.replace("/", "-") for id in spoken]
+    assert sounds == {f"{name}{kind}.wav" for name in names for kind in ("", ".recorded")}
+    model = tmp_path / "killed" / "model"
+    config = SpeechConfig.read(model / "speech_config.json")
+    assert (config.prompt_format, config.context_length) == ("neutts-text", 256)
+    speech = TextToSpeech.from_pretrained(model).speak("abc", seed=1)
+    assert np.isfinite(speech.samples).all()
+    assert json.loads((model / "config.json").read_text())["use_cache"]
+
+
+@pytest.mark.slow
+def test_lora_trains_the_rows_of_codes_and_leaves_those_of_text(
+    recipe: ModuleType, work: Path, base: Path, tmp_path: Path
+):
+    """In two goes, because it is told to stop after the first step."""
+    options = ["--model", str(base), "--lora", "4", "--steps", "4", "--batching", "grouped", "--clones", "1"]
+    command = arguments(work, tmp_path, *options, "--speak", "1")
+    assert recipe.main([*command, "--minutes", "0"]) == {"finished": False, "step": 1}
+    assert not (tmp_path / "model").exists()
+    result = recipe.main(command)
+    assert result["steps"] == 4
+    assert result["spoken"][0]["seconds"] > 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "model"))
+    assert before.keys() == after.keys()
+    table = "model.embed_tokens.weight"
+    text = SpeechConfig.read(base / "speech_config.json")
+    assert text.codebook_size == CODES
+    changed = (before[table] != after[table]).any(1)
+    assert changed[-CODES:].all()
+    assert not changed[: -CODES - 16].any()
+    assert all((before[name] != after[name]).any() for name in before if "proj" in name)
+
+
+@pytest.mark.slow
+def test_tokens_that_are_there_are_used(recipe: ModuleType, work: Path, base: Path, tmp_path: Path):
+    """As `prepare --tokens` leaves them; a row without text has none."""
+    ids = [[5, 6, 7, 300 + number] for number in range(10)]
+    write_data(
+        tmp_path / "with-tokens",
+        text=["abc"] * 10,
+        codes=pa.array([[1, 2, 3]] * 10, pa.list_(pa.uint16())),
+        input_ids=pa.array([*ids[:9], None], pa.list_(pa.int32())),
+        labels=pa.array([*ids[:9], None], pa.list_(pa.int32())),
+    )
+    options = arguments(work, tmp_path / "out", "--model", str(base), "--steps", "1", "--speak", "0")
+    options[options.index("--data") + 1] = str(tmp_path / "with-tokens")
+    result = recipe.main([*options, "--held-out", "0"])
+    assert (result["steps"], result["measured_on"]) == (1, "what it was trained on")
+    assert not (tmp_path / "out" / "examples").exists()
+
+
+def test_wrong_use(recipe: ModuleType, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        recipe.main(["--out", str(tmp_path), "--model", "x"])
+    assert "give a folder of recordings, or --data" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        recipe.main(["--out", str(tmp_path), "--data", "x"])
+    assert "--from-config" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    command = arguments(work, tmp_path / "a", "--from-config", str(tmp_path / "config.json"))
+    with pytest.raises(SystemExit, match="no JSON file with a model_type"):
+        recipe.main(command)
