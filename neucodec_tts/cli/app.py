@@ -17,6 +17,7 @@ from neucodec_tts.cli.demo import demo
 from neucodec_tts.cli.encode import encode
 from neucodec_tts.cli.extend_vocab import extend_vocab
 from neucodec_tts.cli.info import info
+from neucodec_tts.cli.prepare import prepare
 from neucodec_tts.cli.roundtrip import roundtrip
 from neucodec_tts.cli.say import say
 from neucodec_tts.cli.voice import voice
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, encode, decode, roundtrip, info, say, voice, extend_vocab):
+for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, extend_vocab):
     app.command()(command)
 app.add_typer(bench)
 

@@ -1,14 +1,16 @@
-"""``neucodec-tts info``: what is installed here, and what a model is."""
+"""``neucodec-tts info``: what is installed here, and what a model or a data set is."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import neucodec_tts
+from neucodec_tts.cli.dataset_info import show_dataset
 from neucodec_tts.cli.terminal import (
     DebugOption,
     DeviceOption,
@@ -25,7 +27,18 @@ def info(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="Hub id, folder, or tiny, which is the default.", show_default=False
+            metavar="WHAT",
+            help="A model: hub id, folder, or tiny, which is the default. Or the folder of a data set.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="PNG",
+            help="Where to draw a data set's lengths and codes; into its folder by default.",
+            show_default=False,
         ),
     ] = None,
     device: DeviceOption = None,
@@ -33,8 +46,17 @@ def info(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show versions, devices, and a model's configuration, parameters and codec id."""
+    """Show versions, devices, and a model's configuration, parameters and codec id.
+
+    Of a data set that `prepare` made: hours, speakers, a histogram of lengths, and how its codes are used.
+    """
+    dataset = model is not None and (Path(model) / "manifest.json").is_file()
+    if plot is not None and not dataset:
+        raise typer.BadParameter("--plot draws a data set; name its folder")
     with reporting(as_json, quiet, debug) as terminal:
+        if model is not None and dataset:
+            show_dataset(terminal, Path(model), plot)
+            return
         versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
         versions |= {name: _version(name) for name in _PACKAGES}
         terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))

@@ -1,6 +1,6 @@
 """From a corpus of recordings to a data set of codes that a speech language model is trained on.
 
-`prepare` makes one. On disk it is a folder:
+`prepare` makes one, `tokenize` adds training tokens to one, `describe` counts what is in one. On disk it is a folder:
 
 ``data/train-00000-of-00012.parquet`` ...
     The shards, one for each ``shard_items`` utterances of the corpus, in its order. Columns:
@@ -67,10 +67,14 @@ if TYPE_CHECKING:
     from neucodec_tts.dataset.preparation import prepare as prepare
     from neucodec_tts.dataset.preparation import preparing as preparing
     from neucodec_tts.dataset.readers import Reader as Reader
+    from neucodec_tts.dataset.retokenize import Tokenized as Tokenized
+    from neucodec_tts.dataset.retokenize import tokenize as tokenize
     from neucodec_tts.dataset.settings import CodecInfo as CodecInfo
     from neucodec_tts.dataset.settings import PrepareSettings as PrepareSettings
     from neucodec_tts.dataset.sources import open_source as open_source
     from neucodec_tts.dataset.sources.columns import Columns as Columns
+    from neucodec_tts.dataset.statistics import Statistics as Statistics
+    from neucodec_tts.dataset.statistics import describe as describe
     from neucodec_tts.dataset.tokens import TokenSettings as TokenSettings
 
 _EXPORTS = {
@@ -80,6 +84,10 @@ _EXPORTS = {
     "Prepared": "preparation",
     "PrepareSettings": "settings",
     "CodecInfo": "settings",
+    "tokenize": "retokenize",
+    "Tokenized": "retokenize",
+    "describe": "statistics",
+    "Statistics": "statistics",
     "TokenSettings": "tokens",
     "Progress": "pipeline",
     "Job": "pipeline",

@@ -51,6 +51,11 @@ class DatasetManifest:
     shards: tuple[ShardEntry, ...] = ()
 
     @property
+    def tokens_pending(self) -> bool:
+        """Whether adding tokens was interrupted: some shards have them and others do not."""
+        return self.tokens is not None and any(shard.untokenized is None for shard in self.shards)
+
+    @property
     def hours(self) -> float:
         """Of speech."""
         return self.seconds / 3600

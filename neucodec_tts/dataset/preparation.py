@@ -221,6 +221,11 @@ def preparing(
         )
         if stored is not None:
             _refuse_difference(folder, stored, manifest, fresh)
+            if stored.complete and tokens is not None and stored.tokens_pending:
+                raise DatasetError(
+                    f"{folder.path}: adding tokens to it was interrupted; run that again "
+                    "(neucodec-tts prepare --tokens-only)"
+                )
             if stored.complete:
                 manifest, tokens = stored, None
         else:

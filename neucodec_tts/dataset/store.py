@@ -77,8 +77,8 @@ class DatasetFolder:
                 shutil.rmtree(self.work / "parts", ignore_errors=True)  # of a run that was killed
                 yield
         finally:
+            shutil.rmtree(self.work / "parts", ignore_errors=True)
             for folder in (
-                self.work / "parts",
                 self.work / "finished",
                 self.work,
                 *([self.path] if made else []),

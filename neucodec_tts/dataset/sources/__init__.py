@@ -2,57 +2,166 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from itertools import islice
 from pathlib import Path
 
 from neucodec_tts.dataset.items import Source
 from neucodec_tts.dataset.sources.columns import Columns
+from neucodec_tts.dataset.sources.files import walk
 from neucodec_tts.dataset.sources.folder import AudioFolder
+from neucodec_tts.dataset.sources.hub import HubDataset
+from neucodec_tts.dataset.sources.kaldi import KaldiFolder
+from neucodec_tts.dataset.sources.lhotse import LhotseCuts
+from neucodec_tts.dataset.sources.librispeech import LibriSpeech, has_transcripts
 from neucodec_tts.dataset.sources.ljspeech import LJSpeech
 from neucodec_tts.dataset.sources.manifest import JSON_SUFFIXES, TABLE_SUFFIXES, Manifest
+from neucodec_tts.dataset.sources.parquet import ParquetCorpus
+from neucodec_tts.dataset.sources.webdataset import WebDataset, expand
+from neucodec_tts.dataset.store import MANIFEST
 from neucodec_tts.errors import DatasetError
 
-KINDS = ("folder", "ljspeech", "manifest")
+KINDS = (
+    "folder",
+    "ljspeech",
+    "librispeech",
+    "kaldi",
+    "manifest",
+    "parquet",
+    "webdataset",
+    "huggingface",
+    "lhotse",
+)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def open_source(
     source: str | os.PathLike[str],
     kind: str | None = None,
+    *,
     columns: Columns | None = None,
     audio_root: str | os.PathLike[str] | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
 ) -> Source:
     """Find out what a corpus is.
 
     Args:
-        source: a folder, a manifest.
+        source: a folder, a manifest, tars, or the id of a data set on the Hugging Face hub.
         kind: one of `KINDS`, if it is not to be found out.
         columns: names of a manifest's columns, if they are not among those that corpora use.
         audio_root: the folder that a manifest's paths are relative to, if it is not that of the manifest.
+        config: of a data set of the hub.
+        split: of a data set of the hub; "train" by default.
+        revision: of a data set of the hub.
 
     Raises:
-        DatasetError: there is no such corpus, or its kind cannot be told.
+        DatasetError: there is no such corpus, its kind cannot be told, or an option does not go with it.
     """
-    path = Path(source)
-    columns = columns or Columns()
+    path, columns = Path(source), columns or Columns()
     root = None if audio_root is None else Path(audio_root)
     if kind is None:
-        kind = _kind_of(path)
+        kind = _kind_of(os.fspath(source))
+    given = {
+        "columns": bool(columns.options())
+        and kind not in ("manifest", "parquet", "webdataset", "huggingface"),
+        "audio_root": root is not None and kind not in ("manifest", "parquet"),
+        "config, split and revision": any((config, split, revision)) and kind != "huggingface",
+    }
+    for name, wrong in given.items():
+        if wrong:
+            raise DatasetError(
+                f"{os.fspath(source)} is read as {kind}, which {name} do not go with; leave them out"
+            )
     if kind == "manifest":
-        return Manifest(path, columns, root)
-    if kind == "ljspeech":
-        return LJSpeech(path)
-    if kind == "folder":
-        return AudioFolder(path)
+        return Manifest(_metadata(path) or path, columns, root)
+    if kind == "parquet":
+        return ParquetCorpus(path, columns, root)
+    if kind == "webdataset":
+        return WebDataset(os.fspath(source), columns)
+    if kind == "huggingface":
+        return HubDataset(os.fspath(source), config, split or "train", revision, columns)
+    if kind == "lhotse":
+        return LhotseCuts(path)
+    for name, folder in (
+        ("folder", AudioFolder),
+        ("ljspeech", LJSpeech),
+        ("librispeech", LibriSpeech),
+        ("kaldi", KaldiFolder),
+    ):
+        if kind == name:
+            if not path.is_dir():
+                raise DatasetError(f"{path}: no such folder (now in {Path.cwd()})")
+            opened: Source = folder(path)
+            return opened
     raise DatasetError(f"unknown kind of corpus {kind!r}; known are {', '.join(KINDS)}")
 
 
-def _kind_of(path: Path) -> str:
-    if path.is_file():
-        if path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-            return "manifest"
-        raise DatasetError(
-            f"{path}: not a kind of manifest that is known; name a .jsonl, .csv or .tsv file, or a folder"
-        )
+def _kind_of(source: str) -> str:
+    path = Path(source)
     if path.is_dir():
-        return "ljspeech" if (path / "metadata.csv").is_file() else "folder"
-    raise DatasetError(f"{path}: no such file or folder (now in {Path.cwd()})")
+        return _kind_of_folder(path)
+    if path.exists():
+        return _kind_of_file(path)
+    if source.endswith(".tar") and expand(source):
+        return "webdataset"
+    if _HUB_ID.fullmatch(source):
+        return "huggingface"
+    raise DatasetError(
+        f"{source}: no such file or folder (now in {Path.cwd()}), and no id of a data set on the hub (OWNER/NAME)"
+    )
+
+
+def _kind_of_file(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith(".jsonl.gz") or (path.suffix.lower() in JSON_SUFFIXES and _holds_cuts(path)):
+        return "lhotse"
+    if path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
+        return "manifest"
+    if path.suffix.lower() in (".parquet", ".tar"):
+        return {".parquet": "parquet", ".tar": "webdataset"}[path.suffix.lower()]
+    raise DatasetError(
+        f"{path}: not a kind of manifest that is known; name a .jsonl, .csv, .tsv, .parquet or .tar file, or a folder"
+    )
+
+
+def _kind_of_folder(path: Path) -> str:
+    if (path / MANIFEST).is_file():
+        raise DatasetError(f"{path} is a data set that was prepared already; name the corpus it is of")
+    if (path / "wav.scp").is_file():
+        return "kaldi"
+    if (path / "metadata.csv").is_file() and not _is_table(path / "metadata.csv"):
+        return "ljspeech"
+    if _metadata(path) is not None:
+        return "manifest"
+    for name in ("dataset_dict.json", "state.json"):
+        if (path / name).is_file():
+            return "huggingface"
+    for suffix, kind in ((".tar", "webdataset"), (".parquet", "parquet")):
+        if next(islice(walk(path, {suffix}), 1), None) is not None:
+            return kind
+    return "librispeech" if has_transcripts(path) else "folder"
+
+
+def _metadata(path: Path) -> Path | None:
+    """The manifest in one of `datasets`' audio folders."""
+    return next((path / name for name in ("metadata.csv", "metadata.jsonl") if (path / name).is_file()), None)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a ``metadata.csv`` is one of `datasets`' audio folders, and not LJSpeech's."""
+    with open(path, encoding="utf-8-sig", errors="replace") as opened:
+        return "|" not in opened.readline()
+
+
+def _holds_cuts(path: Path) -> bool:
+    """Whether a file's first line is one of Lhotse's cuts."""
+    try:
+        with open(path, encoding="utf-8-sig") as opened:
+            first = json.loads(opened.readline())
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and first.get("type") in ("MonoCut", "MultiCut", "MixedCut", "PaddingCut")

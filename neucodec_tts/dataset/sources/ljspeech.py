@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from neucodec_tts.dataset.items import Item
-from neucodec_tts.dataset.sources.files import AUDIO_SUFFIXES, file_item, lines, read_file
+from neucodec_tts.dataset.sources.base import FolderSource
+from neucodec_tts.dataset.sources.files import AUDIO_SUFFIXES, file_item, lines
 from neucodec_tts.errors import DatasetError
 
 _AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "")
 
 
 @dataclass(frozen=True)
-class LJSpeech:
+class LJSpeech(FolderSource):
     """A folder with ``metadata.csv``. The last of the one or two texts in a line counts, which is the normalised one.
 
     The audio of ``id`` is ``wavs/id.wav``, or what else soundfile reads under that name; ``wav``, ``audio``, ``clips``
     and the folder itself are looked in, too. The id may carry the suffix.
     """
 
-    root: Path
     file: str = "metadata.csv"
     kind: str = field(default="ljspeech", init=False)
-
-    @property
-    def name(self) -> str:
-        """The folder."""
-        return str(self.root)
-
-    @property
-    def options(self) -> Mapping[str, object]:
-        """None."""
-        return {}
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
@@ -51,10 +39,6 @@ class LJSpeech:
                 )
             id = columns[0].strip()
             yield file_item(self.root, self._audio(id), id, columns[-1] or columns[1])
-
-    def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
-        """See `Source.read`."""
-        return read_file(self.root / item.where, item, longest)
 
     def _audio(self, id: str) -> str:
         with_suffix = Path(id).suffix.lower() in AUDIO_SUFFIXES

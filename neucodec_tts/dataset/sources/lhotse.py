@@ -1,0 +1,84 @@
+"""Lhotse's cuts, read with ``lhotse``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neucodec_tts.dataset.items import Item, TooLong
+from neucodec_tts.dataset.packages import needed
+from neucodec_tts.dataset.sources.files import stat
+from neucodec_tts.errors import AudioError, DatasetError
+
+
+@dataclass(frozen=True)
+class LhotseCuts:
+    """A file of cuts (``.jsonl`` or ``.jsonl.gz``), of which each becomes an utterance.
+
+    Its text is that of its supervisions, one after the other, and its speaker that of the first.
+    """
+
+    file: Path
+    kind: str = field(default="lhotse", init=False)
+
+    @property
+    def name(self) -> str:
+        """The file."""
+        return str(self.file)
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """None."""
+        return {}
+
+    def items(self) -> Iterator[Item]:
+        """See `Source.items`."""
+        lhotse = needed("lhotse", "lhotse")
+        try:
+            for cut in lhotse.CutSet.from_file(self.file):
+                yield self._item(cut)
+        except (OSError, ValueError, KeyError, TypeError, AssertionError) as problem:
+            raise DatasetError(
+                f"{self.file}: not a file of cuts, or a damaged one ({problem!r})"
+            ) from problem
+
+    def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
+        """See `Source.read`."""
+        serialization = needed("lhotse.serialization", "lhotse")
+        try:
+            cut: Any = serialization.deserialize_item(json.loads(item.locator))
+            if longest is not None and cut.duration > longest:
+                raise TooLong(cut.duration)
+            samples = cut.load_audio()
+        except TooLong:
+            raise
+        except Exception as problem:  # lhotse has many ways to read audio, and as many errors
+            raise AudioError(
+                f"{item.where}: lhotse cannot read it ({type(problem).__name__}: {problem})"
+            ) from problem
+        if samples is None:
+            raise AudioError(f"{item.where}: this cut has no audio")
+        return np.asarray(samples), int(cut.sampling_rate)
+
+    def _item(self, cut: Any) -> Item:
+        said = [supervision.text for supervision in cut.supervisions if supervision.text]
+        speakers = [supervision.speaker for supervision in cut.supervisions if supervision.speaker]
+        described = cut.to_dict()
+        described.pop("features", None)
+        sources = getattr(getattr(cut, "recording", None), "sources", None) or []
+        path = next((source.source for source in sources if source.type == "file"), None)
+        size, modified = stat(Path(path)) if path is not None else (-1, -1)
+        return Item(
+            cut.id,
+            f"cut {cut.id}" if path is None else f"{path} (cut {cut.id})",
+            " ".join(said) or None,
+            speakers[0] if speakers else None,
+            locator=json.dumps(described, sort_keys=True, default=str),
+            size=size,
+            modified=modified,
+        )

@@ -1,0 +1,69 @@
+"""Trees in the form of LibriSpeech: ``speaker/chapter/speaker-chapter-utterance.flac``, and ``*.trans.txt`` beside
+them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from neucodec_tts.dataset.items import Item
+from neucodec_tts.dataset.sources.base import FolderSource
+from neucodec_tts.dataset.sources.files import AUDIO_SUFFIXES, file_item, lines, relative, walk
+from neucodec_tts.errors import DatasetError
+
+TRANSCRIPTS = ".trans.txt"
+
+
+@dataclass(frozen=True)
+class LibriSpeech(FolderSource):
+    """A tree of any depth. An utterance is called after its file, and its speaker is what stands before the first
+    ``-``."""
+
+    kind: str = field(default="librispeech", init=False)
+
+    def items(self) -> Iterator[Item]:
+        """See `Source.items`."""
+        folder, texts, found = Path(), dict[str, str](), set[str]()
+        for file in walk(self.root, {*AUDIO_SUFFIXES, ".txt"}):
+            if file.parent != folder:
+                yield from self._without_audio(folder, texts, found)
+                folder, texts, found = file.parent, self._transcripts(file.parent), set()
+            if file.suffix.lower() not in AUDIO_SUFFIXES:
+                continue
+            id = file.stem
+            found.add(id)
+            yield file_item(self.root, relative(self.root, file), id, texts.get(id), _speaker(id))
+        yield from self._without_audio(folder, texts, found)
+
+    def _without_audio(self, folder: Path, texts: dict[str, str], found: set[str]) -> Iterator[Item]:
+        for id, text in texts.items():
+            if id not in found:
+                where = f"{relative(self.root, folder)}/{id}"
+                yield Item(id, where, text, _speaker(id), problem="there is a transcript and no recording")
+
+    def _transcripts(self, folder: Path) -> dict[str, str]:
+        texts: dict[str, str] = {}
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(TRANSCRIPTS):
+                for number, line in lines(folder / name):
+                    id, _, text = line.strip().partition(" ")
+                    if id and not text.strip():
+                        raise DatasetError(
+                            f"{folder / name}, line {number}: no words after {id!r}; mend the line"
+                        )
+                    if id:
+                        texts[id] = text
+        return texts
+
+
+def has_transcripts(root: Path) -> bool:
+    """Whether a folder looks like LibriSpeech, from its first thousand text files."""
+    return any(file.name.endswith(TRANSCRIPTS) for file in islice(walk(root, {".txt"}), 1000))
+
+
+def _speaker(id: str) -> str | None:
+    speaker, dash, _ = id.partition("-")
+    return speaker if dash else None
