@@ -143,17 +143,17 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=1e-6)
         self.head = ISTFTHead(config)
 
-    def forward(self, quantized: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, quantized: Tensor, lengths: Tensor | Ragged | None = None) -> Tensor:
         """Decode a batch at once.
 
         Args:
             quantized: (B, L, quantization_dim).
-            lengths: valid frames of each item, LongTensor (B,); None if all have L.
+            lengths: valid frames of each item, LongTensor (B,), or a ``Ragged`` made of them; None if all have L.
 
         Returns:
             Waveform, float32 (B, L * 480), zero beyond an item's end.
         """
-        ragged = Ragged.of(lengths, quantized.shape[1])
+        ragged = lengths if isinstance(lengths, Ragged) else Ragged.of(lengths, quantized.shape[1])
         x = conv1d(self.embed, self.fc(quantized).transpose(1, 2), ragged)
         for block in self.prior_net:
             x = block(x, ragged)

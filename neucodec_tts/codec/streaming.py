@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -238,19 +238,35 @@ class DecodeScheduler:
         codec: decodes.
         settings: of every stream; the defaults are those of ``StreamingDecoder``.
         max_batch_frames: largest padded size of one batch, in frames.
+        decode: decodes a batch of windows; ``codec.decode_batch`` by default, and ``FixedShapeDecoder`` is another.
+        on_failure: called with the name of a stream whose window could not be decoded, and the error. The stream is
+            dropped, the others go on. By default the error is raised, and the windows of its batch are lost.
     """
 
     def __init__(
-        self, codec: CodecInterface, settings: StreamSettings | None = None, *, max_batch_frames: int = 4096
+        self,
+        codec: CodecInterface,
+        settings: StreamSettings | None = None,
+        *,
+        max_batch_frames: int = 4096,
+        decode: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        on_failure: Callable[[Hashable, Exception], None] | None = None,
     ) -> None:
         self.codec = codec
         self.settings = settings or StreamSettings()
         self.max_batch_frames = max_batch_frames
+        self._decode = decode or codec.decode_batch
+        self._on_failure = on_failure
         self._streams: dict[Hashable, Stream] = {}
 
     def __len__(self) -> int:
         """Number of streams that have not ended."""
         return len(self._streams)
+
+    @property
+    def ready(self) -> int:
+        """Number of streams with a window to decode."""
+        return sum(stream.ready for stream in self._streams.values())
 
     def push(self, name: Hashable, codes: Codes) -> None:
         """Add codes (frames,) to the stream ``name``, which begins with its first codes.
@@ -296,11 +312,27 @@ class DecodeScheduler:
             batch.append((name, stream, window))
         if not batch:
             return {}
-        decoded = self.codec.decode_batch([window.codes for _, _, window in batch])
+        decoded = self._decoded(batch)
         samples = {}
         for (name, stream, window), audio in zip(batch, decoded, strict=True):
+            if audio is None:
+                continue
             samples[name] = stream.play(window, audio)
             del self._streams[name]
             if not stream.done:
                 self._streams[name] = stream  # behind those that still wait
         return samples
+
+    def _decoded(self, batch: list[tuple[Hashable, Stream, Window]]) -> Sequence[Tensor | None]:
+        """Samples of each window; None for one that fails, whose stream is then gone."""
+        try:
+            return self._decode([window.codes for _, _, window in batch])
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            if len(batch) > 1:  # find out whose it is
+                return [audio for item in batch for audio in self._decoded([item])]
+            name = batch[0][0]
+            del self._streams[name]
+            self._on_failure(name, error)
+            return [None]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neucodec_tts import CodesError, DecodeScheduler, StreamSettings
+from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
 from tests.parity.comparisons import snr
 
 
@@ -141,3 +142,40 @@ def test_a_scheduler_takes_its_settings(codec, codes):
     assert scheduler.step() == {}
     scheduler.push("a", codes[29:30])
     assert len(scheduler.step()["a"]) == 25 * 480
+
+
+def test_a_window_that_fails_ends_its_own_stream_only(codec, codes):
+    failed = []
+
+    def decode(windows):
+        if any(int(window[0]) == 7 for window in windows):
+            raise RuntimeError("device-side assert")
+        return codec.decode_batch(windows)
+
+    bad = torch.cat([torch.tensor([7]), codes[:20]])
+    scheduler = DecodeScheduler(codec, decode=decode, on_failure=lambda *what: failed.append(what))
+    for name, stream in {"a": codes[:10], "bad": bad, "b": codes[20:30]}.items():
+        scheduler.push(name, stream)
+    assert scheduler.ready == 3
+    heard = scheduler.step()
+    assert set(heard) == {"a", "b"}
+    assert torch.allclose(heard["a"], codec.decode(codes[:10])[: 5 * 480], atol=1e-5)
+    assert [(name, str(error)) for name, error in failed] == [("bad", "device-side assert")]
+    assert len(scheduler) == 2
+    strict = DecodeScheduler(codec, decode=decode)
+    strict.push("bad", bad)
+    with pytest.raises(RuntimeError, match="assert"):
+        strict.step()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 11])
+def test_fixed_shapes_sound_like_any_others(codec, codes, count):
+    fixed = FixedShapeDecoder(codec, 40, batch_sizes=(1, 2, 4))
+    if count == 11:
+        fixed.warm_up()
+    windows = [codes[start : start + 1 + (13 * start) % 40] for start in range(count)]
+    for ours, expected in zip(fixed(windows), codec.decode(windows), strict=True):
+        assert len(ours) == len(expected)
+        assert snr(expected, ours) > 80
+    (long,) = fixed([codes[:41]])
+    assert torch.equal(long, codec.decode(codes[:41]))

@@ -1,0 +1,347 @@
+"""The decoding hook: the codes of all running requests go to one scheduler, on a thread of its own.
+
+The event loop hands codes over and takes samples; it never computes and never waits. Whatever is ready when the
+thread comes round is one batch, so batches grow with the load by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
+from neucodec_tts.codec.streaming import DecodeScheduler, StreamSettings
+from neucodec_tts.errors import CodesError, EngineError
+
+if TYPE_CHECKING:
+    from neucodec_tts import NeuCodec
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_AHEAD_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """What is told of each batch.
+
+    Attributes:
+        streams: windows in it.
+        seconds: that it took.
+        waiting: streams that were ready and did not fit.
+    """
+
+    streams: int
+    seconds: float
+    waiting: int
+
+
+class DecodeWorker:
+    """Decodes many streams for one event loop.
+
+    Args:
+        codec: decodes; on a GPU in shapes recorded beforehand, see `warm_up`.
+        settings: of every stream.
+        max_batch_frames: largest padded size of one batch.
+        ahead_seconds: a stream whose listener has not taken so much sound yet is not decoded any further; what waits
+            then is codes, which are small.
+        on_batch: told of each batch, in the thread.
+    """
+
+    def __init__(
+        self,
+        codec: NeuCodec,
+        settings: StreamSettings | None = None,
+        *,
+        max_batch_frames: int = 4096,
+        ahead_seconds: float = _AHEAD_SECONDS,
+        on_batch: Callable[[DecodedBatch], None] | None = None,
+    ) -> None:
+        self.codec = codec
+        self.settings = settings or StreamSettings()
+        self._fixed: FixedShapeDecoder | None = None
+        if codec.device.type == "cuda":
+            window = self.settings.lookback + self.settings.chunk + self.settings.lookahead
+            self._fixed = FixedShapeDecoder(codec, window)
+        self._scheduler = DecodeScheduler(
+            codec,
+            self.settings,
+            max_batch_frames=max_batch_frames,
+            decode=self._decode,
+            on_failure=self._fail,
+        )
+        self._ahead_samples = int(ahead_seconds * codec.output_sample_rate)
+        self._on_batch = on_batch
+        self._streams: dict[int, DecodeStream] = {}
+        self._numbers = itertools.count()
+        # Between the loop and the thread: what to do next. The thread alone touches the scheduler.
+        self._changed = threading.Condition()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._closed = False
+        self._batch = 0
+        self._thread = threading.Thread(target=self._work, name="speech-decode", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Number of streams that are open."""
+        return len(self._streams)
+
+    async def warm_up(self) -> None:
+        """Decode something in each shape that will be used, so that the first listener does not wait for it."""
+        if self._fixed is not None:
+            await self.call(self._fixed.warm_up)
+        else:
+            await self.call(lambda: self.codec.decode_batch([torch.zeros(10, dtype=torch.long)]))
+
+    def open(self) -> DecodeStream:
+        """Begin a stream; call it in the event loop that will take its samples."""
+        if self._closed:
+            raise EngineError("the decoder has been closed")
+        stream = DecodeStream(self, next(self._numbers), asyncio.get_running_loop())
+        self._streams[stream.number] = stream
+        return stream
+
+    async def call(self, function: Callable[[], Result]) -> Result:
+        """Run a function in the thread, between two batches: all work on the codec's device is done there."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+
+        def run() -> None:
+            if future.cancelled():
+                return
+            try:
+                result = function()
+            except Exception as error:
+                _soon(loop, _settle, future, None, error)
+            else:
+                _soon(loop, _settle, future, result, None)
+
+        with self._changed:
+            if self._closed:
+                raise EngineError("the decoder has been closed")
+            self._calls.append(run)
+            self._changed.notify()
+        return await future
+
+    def close(self) -> None:
+        """End the thread; open streams end with an error."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+        for stream in list(self._streams.values()):
+            stream._end(EngineError("the decoder has been closed"))
+
+    # The thread
+
+    def _command(self, command: Callable[[], None]) -> None:
+        with self._changed:
+            self._commands.append(command)
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._commands or self._calls or self._closed or self._scheduler.ready):
+                    self._changed.wait()
+                if self._closed:
+                    return
+                commands = list(self._commands)
+                self._commands.clear()
+            try:
+                for command in commands:
+                    command()
+                self._step()
+            except Exception as error:  # nobody must wait for ever for a thread that is gone
+                self._give_up(error)
+            with self._changed:
+                call = self._calls.popleft() if self._calls else None
+            if call is not None:  # one at a time, so that first chunks never wait for more than one
+                call()
+
+    def _step(self) -> None:
+        self._batch = 0
+        start = time.perf_counter()
+        decoded = self._scheduler.step()
+        seconds = time.perf_counter() - start
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[DecodeStream, Tensor]]] = {}
+        for name, samples in decoded.items():
+            stream = self._streams.get(_number(name))
+            if stream is not None:
+                stream._fed -= samples.numel() // self.codec.output_hop_length
+                by_loop.setdefault(stream._loop, []).append((stream, samples))
+        for loop, parts in by_loop.items():
+            _soon(loop, _deliver, parts)
+        if self._batch and self._on_batch is not None:
+            self._on_batch(DecodedBatch(self._batch, seconds, self._scheduler.ready))
+
+    def _decode(self, windows: list[Tensor]) -> list[Tensor]:
+        self._batch = max(self._batch, len(windows))
+        return (self._fixed or self.codec.decode_batch)(windows)
+
+    def _fail(self, name: Hashable, error: Exception) -> None:
+        logger.error("a stream could not be decoded and was ended: %s", error, exc_info=error)
+        stream = self._streams.get(_number(name))
+        if stream is not None:
+            problem = EngineError(f"the codec failed: {str(error) or type(error).__name__}")
+            _soon(stream._loop, stream._end, problem)
+
+    def _give_up(self, error: Exception) -> None:
+        logger.exception("decoding failed; all %d streams are ended", len(self._streams))
+        for stream in list(self._streams.values()):
+            self._scheduler.drop(stream.number)
+            _soon(stream._loop, stream._end, EngineError(f"decoding failed: {error}"))
+
+    def _feed(self, stream: DecodeStream) -> None:
+        """Give the scheduler what a stream may decode now; in the thread."""
+        if stream.number not in self._streams:
+            self._scheduler.drop(stream.number)
+            return
+        # A chunk beyond what can be decoded is enough to keep it busy until its listener takes more.
+        enough = 2 * self.settings.chunk + self.settings.lookahead
+        while stream._codes and stream._fed < enough and stream._waiting_samples < self._ahead_samples:
+            try:
+                part = stream._codes.popleft()
+            except IndexError:  # closed this very moment
+                return
+            try:
+                self._scheduler.push(stream.number, part)
+            except CodesError as error:
+                self._scheduler.drop(stream.number)
+                _soon(stream._loop, stream._end, error)
+                return
+            stream._fed += len(part)
+        if stream._finished and not stream._codes and not stream._told:
+            stream._told = True
+            self._scheduler.finish(stream.number)
+
+
+@dataclass(eq=False)
+class DecodeStream(AsyncIterator[Tensor]):
+    """One stream of the worker: `push` codes, `finish`, iterate over its samples, float32 (n,), and `close`.
+
+    All of its methods are for the event loop that opened it, and none of them waits but the iteration.
+    """
+
+    worker: DecodeWorker
+    number: int
+    _loop: asyncio.AbstractEventLoop
+    _codes: deque[Sequence[int]] = field(default_factory=deque)  # not given to the scheduler yet
+    _finished: bool = False
+    # The thread's:
+    _fed: int = 0  # frames that the scheduler has got and has not decoded
+    _told: bool = False  # whether the scheduler knows that no more will come
+    # The loop's:
+    _samples: deque[Tensor] = field(default_factory=deque)
+    _waiting_samples: int = 0  # decoded and not taken; the thread reads it
+    _pushed: int = 0  # frames
+    _delivered: int = 0  # frames
+    _error: Exception | None = None
+    _closed: bool = False
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def backlog(self) -> int:
+        """Frames that have been pushed and whose sound nobody has taken yet."""
+        hop = self.worker.codec.output_hop_length
+        return self._pushed - self._delivered + self._waiting_samples // hop
+
+    def push(self, codes: Sequence[int]) -> None:
+        """Add codes (frames,)."""
+        if self._closed or not len(codes):
+            return
+        self._pushed += len(codes)
+        self._codes.append(codes)
+        self.worker._command(lambda: self.worker._feed(self))
+
+    def finish(self) -> None:
+        """No more codes will come."""
+        self._finished = True
+        self.worker._command(lambda: self.worker._feed(self))
+
+    def close(self) -> None:
+        """Forget the stream at once, in whatever state it is; harmless when it has ended."""
+        if self._closed:
+            return
+        self._closed = True
+        self.worker._streams.pop(self.number, None)
+        self._codes.clear()
+        self._samples.clear()
+        self._waiting_samples = 0
+        self._news.set()
+        self.worker._command(lambda: self.worker._scheduler.drop(self.number))
+
+    async def __anext__(self) -> Tensor:
+        """Samples that have been decoded since, float32 (n,).
+
+        Raises:
+            CodesError: something that was pushed is no code.
+            EngineError: the codec failed on this stream.
+        """
+        while True:
+            if self._samples:
+                parts = list(self._samples)
+                self._samples.clear()
+                self._waiting_samples = 0
+                self.worker._command(lambda: self.worker._feed(self))
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            if self._error is not None:
+                raise self._error
+            if self._closed or (self._finished and self._delivered == self._pushed):
+                self.close()
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+
+    def _take(self, samples: Tensor) -> None:
+        if not self._closed:
+            self._samples.append(samples)
+            self._waiting_samples += samples.numel()
+            self._delivered += samples.numel() // self.worker.codec.output_hop_length
+            self._news.set()
+
+    def _end(self, error: Exception) -> None:
+        if not self._closed:
+            self.close()
+            self._error = error
+            self._news.set()
+
+
+def _deliver(parts: list[tuple[DecodeStream, Tensor]]) -> None:
+    for stream, samples in parts:
+        stream._take(samples)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
+    """Call something in the event loop; if that has ended, nobody waits for it any more."""
+    try:
+        loop.call_soon_threadsafe(function, *arguments)
+    except RuntimeError:
+        logger.debug("the event loop has ended before its samples came")
+
+
+def _number(name: Hashable) -> int:
+    assert isinstance(name, int)
+    return name
