@@ -161,15 +161,16 @@ class DecodeWorker:
                     return
                 commands = list(self._commands)
                 self._commands.clear()
+                # One at a time, so that first chunks never wait for more; taken here, so that what was asked for
+                # before it is done before it.
+                call = self._calls.popleft() if self._calls else None
             try:
                 for command in commands:
                     command()
                 self._step()
             except Exception as error:  # nobody must wait for ever for a thread that is gone
                 self._give_up(error)
-            with self._changed:
-                call = self._calls.popleft() if self._calls else None
-            if call is not None:  # one at a time, so that first chunks never wait for more than one
+            if call is not None:
                 call()
 
     def _step(self) -> None:
