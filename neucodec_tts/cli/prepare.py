@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from neucodec_tts.cli.terminal import (
     ModelOption,
     QuietOption,
     Terminal,
+    codec_name,
     load_codec,
     real_time,
     reporting,
@@ -148,6 +149,27 @@ def prepare(
             show_default=False,
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: encoders on all machines of a Ray cluster.")
+    ] = "local",
+    num_gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--num-gpus",
+            min=0,
+            help="GPUs of each encoder of --engine ray; one, or none if the cluster has none, by default.",
+            show_default=False,
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency",
+            min=1,
+            help="Encoders of --engine ray; as many as fit the cluster by default.",
+            show_default=False,
+        ),
+    ] = None,
     kind: Annotated[
         Kind | None, typer.Option("--kind", help="Of the corpus, if it is not found out.", show_default=False)
     ] = None,
@@ -186,6 +208,8 @@ def prepare(
         raise typer.BadParameter(
             "--format and --language say how --tokens are made, and there is no --tokens"
         )
+    if engine == "local" and (num_gpus is not None or concurrency is not None):
+        raise typer.BadParameter("--num-gpus and --concurrency are for --engine ray")
     with reporting(as_json, quiet, debug) as terminal:
         from neucodec_tts.dataset import Columns, PrepareSettings, TokenSettings, open_source
         from neucodec_tts.dataset.packages import parquet
@@ -213,7 +237,26 @@ def prepare(
             split=split,
             revision=revision,
         )
-        prepared = _prepare(terminal, corpus, out, model, device, settings, for_model, workers)
+        if engine == "local":
+            prepared = _prepare(terminal, corpus, out, model, device, settings, for_model, workers)
+        else:
+            from neucodec_tts.dataset.engines import prepare_engine
+
+            prepare_elsewhere = prepare_engine(engine)
+            # What an engine itself says, as Ray does of dead workers, is no result.
+            with redirect_stdout(sys.stderr), _showing(terminal) as on_progress:
+                prepared = prepare_elsewhere(
+                    corpus,
+                    out,
+                    codec_name(terminal, model),
+                    settings,
+                    tokens=for_model,
+                    device=device,
+                    workers=workers,
+                    num_gpus=num_gpus,
+                    concurrency=concurrency,
+                    on_progress=on_progress,
+                )
         _report(terminal, corpus, prepared)
         if prepared.manifest.rows == 0:
             terminal.error(f"nothing was kept of {corpus.name}: {_counted(prepared.manifest.rejects)}")

@@ -123,16 +123,23 @@ def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
         logger.removeHandler(handler)
 
 
-def load_codec(terminal: Terminal, model: str | None, device: str | None) -> NeuCodec:
-    """The codec that the options name."""
+def codec_name(terminal: Terminal, model: str | None) -> str:
+    """The name of the codec that the option names; that it is the default is said."""
     if model is None:
         terminal.note(
             "using the small built-in model 'tiny'; for the quality NeuCodec is known for: --model neuphonic/neucodec"
         )
+        return "tiny"
+    return model
+
+
+def load_codec(terminal: Terminal, model: str | None, device: str | None) -> NeuCodec:
+    """The codec that the options name."""
+    name = codec_name(terminal, model)
     with terminal.progress("loading the model"):
         from neucodec_tts.codec.model import NeuCodec
 
-        return NeuCodec.from_pretrained("tiny" if model is None else model, device=device)
+        return NeuCodec.from_pretrained(name, device=device)
 
 
 class Stopwatch:
