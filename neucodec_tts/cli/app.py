@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import neucodec_tts
+import neucodec_tts.cli.bench_speech  # its commands belong to `bench`
 from neucodec_tts.cli.bench import bench
 from neucodec_tts.cli.decode import decode
 from neucodec_tts.cli.demo import demo

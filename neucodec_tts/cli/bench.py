@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 bench = typer.Typer(
     name="bench",
-    help="Speed beside transformers' NeuCodecModel, and what streaming costs.",
+    help="How fast it is, beside what else there is, and what streaming costs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -96,7 +96,7 @@ def compare_speed(
         raise NeuCodecError(
             f"cannot time {repeats} repeats of {batch} items of {seconds} s; at least 1, 1 and 0.1 are needed"
         )
-    codec = _codec(size, device)
+    codec = codec_of_size(size, device)
     peer = _transformers_model(codec)
     generator = np.random.default_rng(0)
     waveforms = [
@@ -141,7 +141,12 @@ def compare_speed(
     )
 
 
-def _codec(size: str, device: str | None) -> NeuCodec:
+def codec_of_size(size: str, device: str | None) -> NeuCodec:
+    """The built-in codec for "tiny", NeuCodec's own configuration with random weights for "full".
+
+    Raises:
+        DeviceError: there is no such device.
+    """
     import torch
     from transformers import NeuCodecConfig
 

@@ -18,6 +18,8 @@ Kind = Literal["tensor", "cpu tensor", "array", "list"]
 def as_numbers(values: Any, what: str, error: type[NeuCodecError]) -> tuple[Kind, Any]:
     """Turn what the user gave into an int64 tensor or array, and say what it was.
 
+    Where it is one already, it is returned itself, and must not be written to.
+
     Args:
         values: integers: a tensor, an array, or a flat list or tuple.
         what: they are called in messages.
@@ -33,12 +35,12 @@ def as_numbers(values: Any, what: str, error: type[NeuCodecError]) -> tuple[Kind
                 f"{what} must be integers, but the tensor holds {values.dtype}; round it with .long()"
             )
         if values.device.type == "cpu":  # numpy needs a third of the time for the same few operations
-            return "cpu tensor", values.detach().numpy().astype(np.int64)
+            return "cpu tensor", values.detach().numpy().astype(np.int64, copy=False)
         return "tensor", values.to(torch.int64)
     if isinstance(values, np.ndarray):
         if values.dtype.kind not in "iu":
             raise error(f"{what} must be integers, but the array holds {values.dtype}")
-        return "array", values.astype(np.int64)
+        return "array", values.astype(np.int64, copy=False)
     if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
         try:
             # Half the time of np.asarray, and it takes nothing but integers in a flat sequence.
@@ -58,6 +60,14 @@ def like(kind: Kind, values: Any) -> Any:
     if kind == "cpu tensor":
         return sys.modules["torch"].as_tensor(np.asarray(values))
     return values
+
+
+def all_below(values: Any, size: int) -> bool:
+    """Say whether all of the int64 numbers, at least one, are from 0 to ``size - 1``."""
+    if isinstance(values, (np.ndarray, np.generic)):
+        # One pass instead of two: a negative number is a very large one without its sign.
+        return int(values.view(np.uint64).max()) < size
+    return int(values.min()) >= 0 and int(values.max()) < size
 
 
 def count(values: Any) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import numpy as np
 
 from neucodec_tts.errors import CodesError, VocabularyError
-from neucodec_tts.tokens.integers import as_numbers, count, like, position
+from neucodec_tts.tokens.integers import all_below, as_numbers, count, like, position
 from neucodec_tts.tokens.lookup import token_lookup
 from neucodec_tts.tokens.scheme import SCHEMES, check_pattern, describe_codes, tags
 
@@ -282,14 +282,13 @@ class SpeechVocabulary:
             CodesError: something is not an integer, or not a code of this codebook.
         """
         kind, values = as_numbers(codes, "codes", CodesError)
-        if check and count(values):
+        if check and count(values) and not all_below(values, self.codebook_size):
             low, high = int(values.min()), int(values.max())
-            if low < 0 or high >= self.codebook_size:
-                bad = low if low < 0 else high
-                raise CodesError(
-                    f"code {bad} at {position(values, bad)} is not one of the {self.codebook_size:,} codes "
-                    f"(0 to {self.codebook_size - 1}) of this vocabulary; was it made by another codec?"
-                )
+            bad = low if low < 0 else high
+            raise CodesError(
+                f"code {bad} at {position(values, bad)} is not one of the {self.codebook_size:,} codes "
+                f"(0 to {self.codebook_size - 1}) of this vocabulary; was it made by another codec?"
+            )
         if self._contiguous:
             return like(kind, values + self._first)
         if kind == "tensor":
@@ -320,7 +319,7 @@ class SpeechVocabulary:
         """
         kind, values = as_numbers(ids, "token ids", VocabularyError)
         codes = self._inverse(values)
-        if check and count(values) and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
+        if check and count(values) and not all_below(codes, self.codebook_size):
             bad = int(values[(codes < 0) | (codes >= self.codebook_size)].reshape(-1)[0])
             raise VocabularyError(
                 f"token id {bad} at {position(values, bad)} is not a code; drop what is not a code with "

@@ -109,6 +109,30 @@ def test_bench_stream(call, recording):
     assert all(0.5 < row["stoi"] <= 1 for row in rows)
 
 
+def test_bench_tokens(call):
+    done = call("bench", "tokens", "--text-tokens", 300, "--codes", 50, "--repeats", 1, "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["codes"] == 50
+    assert found["to_ids_ratio"] == pytest.approx(found["strings_to_ids"] / found["to_ids"])
+    assert set(found["loading"]) == {"without_codes", "vocab", "added"}
+
+
+def test_bench_say(call):
+    done = call("bench", "say", "--repeats", 1, "--text", "Alice was late.\n\nIndeed.", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["equal_codes"]
+    assert found["equal_length"]
+    assert (found["first"]["tokens"], found["first"]["decodes"]) == (10, 1)
+    for way in ("speak", "stream"):
+        times = found[way]
+        assert times["tokens"] == 300
+        assert times["seams"] > 0
+        assert times["total"] > times["generation"] + times["decoding"] + times["seams"]
+        assert found["overhead"][way] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
