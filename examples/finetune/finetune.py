@@ -31,7 +31,7 @@ from typing import Any
 
 from accelerate import PartialState
 from huggingface_hub import snapshot_download
-from learning import Report, arrange, last_checkpoint, load_model, make_trainer, with_lora
+from learning import Report, arrange, last_checkpoint, load_model, make_trainer, say, with_lora
 from options import parse
 from small_model import save_random_model
 from speaking import speak_sentences, voice_for
@@ -130,6 +130,9 @@ def prepare_data(options: argparse.Namespace, codec: str) -> Path:
     if options.data:
         return options.data
     data: Path = options.out / "data"
+    manifest = data / "manifest.json"
+    if manifest.is_file() and json.loads(manifest.read_text())["complete"]:
+        return data
     neucodec_tts("prepare", options.source, "--out", str(data), "--model", codec)
     return data
 
@@ -193,7 +196,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     arranged = arrange(train, options, "training")
     trainer = make_trainer(model, arranged, test and arrange(test, options, "held out"), pad, options)
     learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    print(f"{learnt:,} of {model.num_parameters():,} parameters are trained", flush=True)
+    say(f"{learnt:,} of {model.num_parameters():,} parameters are trained")
 
     start = options.out / "start.json"
     if test is not None and not start.is_file():
@@ -201,13 +204,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if state.is_main_process:
             write_json(start, {"loss": before})
     if checkpoint is not None:
-        print(f"going on from {checkpoint}", flush=True)
+        say(f"going on from {checkpoint}")
     trained = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     stopped = next(call.stopped for call in trainer.callback_handler.callbacks if isinstance(call, Report))
     if trained.global_step < trainer.state.max_steps:
-        print(
-            f"{stopped} at step {trained.global_step} of {trainer.state.max_steps}; the same command goes on"
-        )
+        say(f"{stopped} at step {trained.global_step} of {trainer.state.max_steps}; the same command goes on")
         return {"finished": False, "step": trained.global_step}
 
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -13,6 +13,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate import PartialState
 from speech_examples import lengths_of
 from transformers import (
     AutoModelForCausalLM,
@@ -31,6 +32,12 @@ from neucodec_tts.tokens.lookup import token_lookup
 from neucodec_tts.tokens.scheme import SCHEMES
 from neucodec_tts.training import PackedExamples, SpeechCollator, fit_examples, pack
 
+
+def say(line: str) -> None:
+    """Print a line, once however many processes there are."""
+    PartialState().print(line, flush=True)
+
+
 Arranged = Sequence[Any] | datasets.Dataset
 
 
@@ -38,13 +45,13 @@ def arrange(examples: datasets.Dataset, options: argparse.Namespace, what: str) 
     """What fits the context, in full rows or as it is."""
     fitted = fit_examples(lengths_of(examples), options.max_length, options.too_long)
     tokens = sum(fitted.lengths)
-    print(f"{what}: {fitted}", flush=True)
+    say(f"{what}: {fitted}")
     if options.batching == "packed":
         rows = pack(fitted.lengths, options.max_length, options.seed)
         full = tokens / (len(rows) * options.max_length)
-        print(f"{what}: {tokens:,} tokens in {len(rows):,} rows, {full:.1%} full", flush=True)
+        say(f"{what}: {tokens:,} tokens in {len(rows):,} rows, {full:.1%} full")
         return PackedExamples(examples, [[fitted.kept[at] for at in row] for row in rows])
-    print(f"{what}: {tokens:,} tokens", flush=True)
+    say(f"{what}: {tokens:,} tokens")
     kept = examples if len(fitted.kept) == len(examples) else examples.select(fitted.kept)
     return kept.add_column("length", list(fitted.lengths))
 
@@ -209,6 +216,6 @@ def last_checkpoint(folder: Path) -> Path | None:
             json.loads((checkpoint / "trainer_state.json").read_text())  # the last that is written
             return checkpoint
         except (OSError, ValueError):
-            print(f"{checkpoint} is not whole and is removed")
+            say(f"{checkpoint} is not whole and is removed")
             shutil.rmtree(checkpoint)
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from safetensors.torch import load_file
 
 from neucodec_tts import TextToSpeech
 from neucodec_tts.prompts import SpeechConfig
 from tests.parity.ours import random_codec
 from tests.parity.sizes import small_config
+from tests.test_readme import ASSETS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RECIPE = EXAMPLES / "finetune"
@@ -40,11 +43,17 @@ def recipe(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small codec, a data set of babble in its codes, and a model with random weights that has the codes."""
+    """A small codec, recordings with their texts, and a data set of babble in the codec's codes."""
     folder = tmp_path_factory.mktemp("finetune")
     config = small_config()
     config.quantization_levels = (4, 4, 4, 4)
     random_codec(config).save_pretrained(folder / "codec")
+    samples, rate = soundfile.read(ASSETS / "demo.flac", dtype="float32")
+    (folder / "recordings").mkdir()
+    for number in range(40):
+        clip = samples[number * 3000 :][: rate // 2 + 500 * number]
+        soundfile.write(folder / "recordings" / f"{number}.wav", clip, rate)
+        (folder / "recordings" / f"{number}.txt").write_text(f"Number {number}, read aloud.")
     sys.path.insert(0, str(EXAMPLES))
     sentences = importlib.import_module("extend_qwen").babble(100, 4, seed=1)
     sys.path.remove(str(EXAMPLES))
@@ -78,10 +87,10 @@ def write_data(folder: Path, **columns: object) -> None:
     pq.write_table(pa.table(columns), folder / "data" / "train-00000-of-00001.parquet")
 
 
-def arguments(work: Path, out: Path, *more: str) -> list[str]:
+def arguments(work: Path, out: Path, *more: str, data: str = "data") -> list[str]:
     shared = [
         "--data",
-        str(work / "data"),
+        str(work / data),
         "--codec",
         str(work / "codec"),
         "--out",
@@ -112,10 +121,10 @@ finetune.main(sys.argv[1:])
 def test_it_learns_and_speaks_and_survives_a_kill(
     recipe: ModuleType, work: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    """Killed at step 14 and run again, it ends with the weights of a run that was left alone."""
+    """From recordings. Killed at step 14 and run again, it ends with the weights of a run that was left alone."""
     steps = ["--steps", "30", "--save-every", "6"]
-    from_nothing = ["--from-config", "small", "--format", "neutts-text"]
-    killed = arguments(work, tmp_path / "killed", *from_nothing, *steps, "--speak", "2")
+    killed = arguments(work, tmp_path / "killed", "--from-config", "small", "--format", "neutts-text", *steps)
+    killed[killed.index("--data") : 2] = [str(work / "recordings")]
     run = subprocess.run([sys.executable, "-c", KILL.format(recipe=str(RECIPE)), *killed], check=False)
     assert run.returncode == -signal.SIGKILL
     checkpoints = tmp_path / "killed" / "checkpoints"
@@ -126,6 +135,7 @@ def test_it_learns_and_speaks_and_survives_a_kill(
 
     result = recipe.main(killed)
     said = capfd.readouterr().out
+    assert "prepared" not in said, "the recordings are not encoded again"
     assert "checkpoint-18 is not whole" in said
     assert "going on from" in said
     assert "checkpoint-12\n" in said
@@ -135,7 +145,8 @@ def test_it_learns_and_speaks_and_survives_a_kill(
     assert result["learnt"]
     assert result["loss_after"] < 0.8 * result["loss_before"]
 
-    alone = arguments(work, tmp_path / "alone", "--model", str(base), *steps, "--speak", "0")
+    (work / "prepared").symlink_to(tmp_path / "killed" / "data")
+    alone = arguments(work, tmp_path / "alone", "--model", str(base), *steps, "--speak", "0", data="prepared")
     assert recipe.main(alone)["loss_after"] == result["loss_after"]
     weights = [tmp_path / name / "model" / "model.safetensors" for name in ("killed", "alone")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -147,10 +158,9 @@ def test_it_learns_and_speaks_and_survives_a_kill(
         recipe.main([*alone, "--lr", "0.1"])
 
     spoken = [item["id"] for item in result["spoken"]]
-    assert len(spoken) == 2
+    assert len(spoken) == 4
     sounds = {path.name for path in (tmp_path / "killed" / "speech").iterdir()}
-    names = [id.replace("/", "-") for id in spoken]
-    assert sounds == {f"{name}{kind}.wav" for name in names for kind in ("", ".recorded")}
+    assert sounds == {f"{id}{kind}.wav" for id in spoken for kind in ("", ".recorded")}
     model = tmp_path / "killed" / "model"
     config = SpeechConfig.read(model / "speech_config.json")
     assert (config.prompt_format, config.context_length) == ("neutts-text", 256)
@@ -161,13 +171,23 @@ def test_it_learns_and_speaks_and_survives_a_kill(
 
 @pytest.mark.slow
 def test_lora_trains_the_rows_of_codes_and_leaves_those_of_text(
-    recipe: ModuleType, work: Path, base: Path, tmp_path: Path
+    recipe: ModuleType, work: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """In two goes, because it is told to stop after the first step."""
+    """In three goes: it is told to stop after the first step, and then in the third by a signal."""
     options = ["--model", str(base), "--lora", "4", "--steps", "4", "--batching", "grouped", "--clones", "1"]
     command = arguments(work, tmp_path, *options, "--speak", "1")
     assert recipe.main([*command, "--minutes", "0"]) == {"finished": False, "step": 1}
     assert not (tmp_path / "model").exists()
+
+    def terminate(self, args, state, control, **_):
+        if state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before_us = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["learning"].Report, "on_step_begin", terminate)
+        assert recipe.main(command) == {"finished": False, "step": 3}
+    assert signal.getsignal(signal.SIGTERM) == before_us
     result = recipe.main(command)
     assert result["steps"] == 4
     assert result["spoken"][0]["seconds"] > 0
