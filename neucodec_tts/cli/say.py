@@ -51,7 +51,7 @@ def say(
             "--voice",
             "-v",
             metavar="VOICE",
-            help="A name in your library of voices, a voice's file, or a recording of 3 to 15 s.",
+            help="A name in your library or among the model's own voices, a voice's file, or a recording of 3 to 15 s.",
         ),
     ] = None,
     voice_text: Annotated[
@@ -153,7 +153,7 @@ def say(
             sink = stdout_sink() if to_stdout else loudspeaker_sink()
         else:
             check_output(output)
-        speaker = None if voice is None else _voice(voice, voice_text, library)
+        speaker = None if voice is None else _voice(voice, voice_text, library, model)
         tts = _load(terminal, model, codec, engine, device, library)
         if isinstance(speaker, Recording):
             with terminal.progress("listening to the voice"):
@@ -223,10 +223,11 @@ class Recording:
     transcript: str
 
 
-def _voice(voice: str, transcript: str | None, library: Path | None) -> SpeakerPrompt | Recording:
-    """A voice of the library or of a file, or the recording that one will be made of."""
+def _voice(voice: str, transcript: str | None, library: Path | None, model: str) -> SpeakerPrompt | Recording:
+    """A voice of the library, of the model or of a file, or the recording that one will be made of."""
     from neucodec_tts.prompts.library import VoiceLibrary
     from neucodec_tts.prompts.speaker import SpeakerPrompt, transcript_beside
+    from neucodec_tts.speech.voices import find_voice
 
     path = Path(voice).expanduser()
     suffix = path.suffix.lower()
@@ -237,7 +238,7 @@ def _voice(voice: str, transcript: str | None, library: Path | None) -> SpeakerP
             raise PromptError(
                 f"the voice {voice!r} of the library has its transcript already; leave out --voice-text"
             )
-        return VoiceLibrary(library).find(voice)
+        return find_voice(voice, VoiceLibrary(library), VoiceLibrary.of_model(model))
     if not path.is_file():
         raise PromptError(f"the voice {voice}: there is no such file (now in {Path.cwd()})")
     if transcript is None:

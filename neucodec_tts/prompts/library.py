@@ -13,6 +13,8 @@ from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts.speaker import SpeakerPrompt
 
 SUFFIX = ".safetensors"
+MODEL_VOICES = "voices"
+"""Where a model's folder keeps voices of its own."""
 # Safe as a file name on every system, in a URL and on a command line.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])")  # Windows' devices
@@ -64,6 +66,12 @@ class VoiceLibrary:
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = default_folder() if folder is None else Path(folder)
+
+    @classmethod
+    def of_model(cls, model: str | os.PathLike[str]) -> VoiceLibrary | None:
+        """Return the voices that a model's folder brings in its folder ``voices``, or None if it brings none."""
+        folder = Path(model).expanduser() / MODEL_VOICES
+        return cls(folder) if folder.is_dir() else None
 
     def names(self) -> list[str]:
         """Return the names of all voices, sorted."""

@@ -10,7 +10,7 @@ import torch
 
 from neucodec_tts.codec.model import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
-from neucodec_tts.prompts import SpeechConfig
+from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
 from neucodec_tts.speech.engine import Sampling, SpeechTokens
 from neucodec_tts.speech.registry import engine_loader
 
@@ -65,6 +65,7 @@ def load(
         "context_length": config.context_length,
         "sampling": Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
         "voices": load_library(voices),
+        "model_voices": VoiceLibrary.of_model(model),
     }
 
 

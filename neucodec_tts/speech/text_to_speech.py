@@ -55,6 +55,7 @@ class TextToSpeech:
         pauses: between sentences.
         stream_settings: of the streaming decoder, in frames.
         voices: where voices are found by name; the user's own library by default.
+        model_voices: voices that come with the model, found by name where `voices` has none of that name.
 
     Raises:
         VocabularyError: the language model and the codec have different codebooks.
@@ -72,6 +73,7 @@ class TextToSpeech:
         pauses: Pauses | None = None,
         stream_settings: StreamSettings | None = None,
         voices: VoiceLibrary | None = None,
+        model_voices: VoiceLibrary | None = None,
     ) -> None:
         if vocabulary.codebook_size != codec.codebook_size:
             raise VocabularyError(
@@ -87,6 +89,7 @@ class TextToSpeech:
         self.pauses = pauses or Pauses()
         self.stream_settings = stream_settings or StreamSettings()
         self.voices = voices
+        self.model_voices = model_voices
 
     @classmethod
     def from_pretrained(
@@ -258,7 +261,7 @@ class TextToSpeech:
             seed = settings.seed
         if seed is None:
             seed = secrets.randbits(31)
-        speaker = None if voice is None else resolve_voice(voice, self.voices, self.codec)
+        speaker = None if voice is None else resolve_voice(voice, self.voices, self.codec, self.model_voices)
         settings = replace(settings, seed=seed)
         return Plan(text, speaker, self.prompt_format, self.context_length, settings), seed
 

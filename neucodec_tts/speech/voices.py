@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def resolve_voice(
-    voice: SpeakerPrompt | str | os.PathLike[str], library: VoiceLibrary | None, codec: NeuCodec
+    voice: SpeakerPrompt | str | os.PathLike[str],
+    library: VoiceLibrary | None,
+    codec: NeuCodec,
+    own: VoiceLibrary | None = None,
 ) -> SpeakerPrompt:
     """Return the voice that is meant, if its codes are of this codec.
 
@@ -21,11 +24,12 @@ def resolve_voice(
         voice: a voice, its file, or its name in the library.
         library: where names are looked up; the user's own by default.
         codec: decodes what the voice will say.
+        own: voices that come with the model; the library's of the same name comes first.
 
     Raises:
         PromptError: the voice is unknown, unreadable, or was made with another codec.
     """
-    found = _find(voice, library)
+    found = find_voice(voice, library, own)
     if found.codec_id is not None and found.codec_id != codec.codec_id:
         named = f"the voice {voice!r}" if isinstance(voice, (str, os.PathLike)) else "the voice"
         raise PromptError(
@@ -36,9 +40,26 @@ def resolve_voice(
     return found
 
 
-def _find(voice: SpeakerPrompt | str | os.PathLike[str], library: VoiceLibrary | None) -> SpeakerPrompt:
+def find_voice(
+    voice: SpeakerPrompt | str | os.PathLike[str],
+    library: VoiceLibrary | None,
+    own: VoiceLibrary | None = None,
+) -> SpeakerPrompt:
+    """Return the voice that is meant, whatever its codec.
+
+    Raises:
+        PromptError: it is unknown or unreadable.
+    """
     if not isinstance(voice, (str, os.PathLike)):
         return voice
     from neucodec_tts.prompts import VoiceLibrary
 
-    return (library or VoiceLibrary()).find(voice)
+    library = library or VoiceLibrary()
+    if own is not None and voice in own and voice not in library:
+        library = own
+    try:
+        return library.find(voice)
+    except PromptError as problem:
+        if own is None or isinstance(voice, os.PathLike) or not own.names():
+            raise
+        raise PromptError(f"{problem}; the model itself brings {', '.join(own.names())}") from problem

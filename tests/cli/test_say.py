@@ -103,6 +103,24 @@ def test_where_the_text_comes_from(say, how: str, monkeypatch: pytest.MonkeyPatc
     assert json.loads(done.out)["segments"][0]["text"] == text
 
 
+def test_voices_that_come_with_the_model(say, monkeypatch):
+    shutil.copytree("model", "other")
+    Path("other/voices").mkdir()
+    shutil.copy("voices/dave.safetensors", "other/voices/own.safetensors")
+    shutil.copy("voices/dave.safetensors", "other/voices/dave.safetensors")
+    Path("empty").mkdir()
+    monkeypatch.setenv("NEUCODEC_TTS_VOICES", str(Path("empty").resolve()))
+    said = []
+    for voice in ("own", "dave"):
+        done = say("Hi there.", "-o", "out.wav", "--model", "other", "-v", voice, "--seed", 3, "--json")
+        assert done.code == 0, done.err
+        said.append(json.loads(done.out)["prompt_tokens"])
+    assert said[0] == said[1] > 200, "its 200 codes are in the prompt"
+    done = say("Hi there.", "-o", "out.wav", "--model", "other", "-v", "nobody")
+    assert done.code == 1
+    assert "the model itself brings dave, own" in done.err
+
+
 def test_voices(say):
     """By name, by file, as NeuTTS' codes, and made of a recording on the spot."""
     import torch
