@@ -55,10 +55,15 @@ class Segments:
 
     A speaker's clips lie side by side, so that a segment may hold the end of one prompt and the start of the next, as
     natural speech has pauses. Speakers are drawn by the square root of their minutes, synthetic ones half as often.
+
+    Args:
+        speech: what to draw from.
+        changed: change speed, tone and level a little each time; otherwise segments are as they were recorded.
     """
 
-    def __init__(self, speech: Speech) -> None:
+    def __init__(self, speech: Speech, changed: bool = True) -> None:
         self.speech = speech
+        self.changed = changed
         spans: dict[str, tuple[int, int]] = {}
         for clip in speech.clips:
             if clip.split == "train":
@@ -77,23 +82,31 @@ class Segments:
 
     def _segment(self, samples: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         size = samples + 2 * MARGIN
-        speed = np.exp(random.uniform(np.log(0.82), np.log(1.2)))  # pitch and vocal tract with it
+        # Pitch and vocal tract with it.
+        speed = np.exp(random.uniform(np.log(0.82), np.log(1.2))) if self.changed else 1.0
         taken = int(size * speed)
         start, stop = self.spans[random.choice(len(self.spans), p=self.chance)]
         start = int(random.integers(start, max(start + 1, stop - taken)))
         piece = self.speech.samples[start : start + taken].astype(np.float32)
         spectrum = np.fft.rfft(piece, taken)
-        # Another microphone: a tilt of up to 3 dB an octave and two broad bumps of up to 5 dB.
-        octave = np.log2(np.arange(1, size // 2 + 2) * 16_000 / size / 1000 + 0.05)
-        curve = random.uniform(-3, 3) * octave
-        for _ in range(2):
-            curve += random.uniform(-5, 5) * np.exp(-(((octave - random.uniform(-2.5, 2.5)) / 0.8) ** 2))
+        curve = self._microphone(size, random) if self.changed else np.zeros(size // 2 + 1)
         wide = np.zeros(size // 2 + 1, np.complex64)
         kept = min(len(wide), len(spectrum))
         wide[:kept] = spectrum[:kept] * 10 ** (curve[:kept] / 20)
         heard = np.fft.irfft(wide, size)[MARGIN:-MARGIN]
         wanted = 1.5 * np.fft.irfft(wide, size * 3 // 2)[MARGIN * 3 // 2 : -MARGIN * 3 // 2]
-        level = 10 ** (random.uniform(-32, -18) / 20)  # RMS
-        gain = level / max(float(np.sqrt((heard**2).mean())), 1e-6)
-        gain = min(gain, 0.98 / max(float(np.abs(heard).max()), 1e-6))
+        gain = 1 / 32768
+        if self.changed:
+            level = 10 ** (random.uniform(-32, -18) / 20)  # RMS
+            gain = level / max(float(np.sqrt((heard**2).mean())), 1e-6)
+            gain = min(gain, 0.98 / max(float(np.abs(heard).max()), 1e-6))
         return (heard * gain).astype(np.float32), (wanted * gain).astype(np.float32)
+
+    @staticmethod
+    def _microphone(size: int, random: np.random.Generator) -> np.ndarray:
+        """Gains in dB of the bins of a real FFT: a tilt of up to 3 dB an octave and two broad bumps of up to 5 dB."""
+        octave = np.log2(np.arange(1, size // 2 + 2) * 16_000 / size / 1000 + 0.05)
+        curve = random.uniform(-3, 3) * octave
+        for _ in range(2):
+            curve += random.uniform(-5, 5) * np.exp(-(((octave - random.uniform(-2.5, 2.5)) / 0.8) ** 2))
+        return curve

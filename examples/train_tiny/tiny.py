@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from losses import SpreadLoss
 from torch import Tensor, nn
 from transformers import NeuCodecConfig, Wav2Vec2BertConfig
 
@@ -14,7 +15,7 @@ from neucodec_tts import NeuCodec
 from neucodec_tts.codec.acoustic_encoder import AntiAliasedSnake
 
 
-def tiny_config() -> NeuCodecConfig:
+def tiny_config(levels: Sequence[int] | None = None) -> NeuCodecConfig:
     """Just under 5 million parameters, 10 MB in float16, and the 65,536 codes at 50 Hz of the large model.
 
     The acoustic encoder works at 16 kHz, and so takes much of the time however small it is: two channels, and a stride
@@ -40,6 +41,7 @@ def tiny_config() -> NeuCodecConfig:
         semantic_model_config=semantic,
         activation_dropout=0.0,
         quantization_dim=224 + 144,
+        quantization_levels=list(levels or [4] * 8),
     )
 
 
@@ -66,6 +68,39 @@ def initialise(codec: NeuCodec, waveform: Tensor) -> None:
     scale = 0.9 / values.std(dim=0)
     project.weight *= scale[:, None]
     project.bias.copy_((project.bias - values.mean(dim=0)) * scale - 0.24)
+
+
+@torch.no_grad()
+def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
+    """A copy with another codebook, of as many dimensions or fewer, that starts as near to the old one as it can.
+
+    The digits of a trained quantizer are alike in spread and nearly independent (`SpreadLoss`), so that turning its
+    space leaves them so. The new dimensions are those directions that move the quantizer's output most.
+    """
+    values = codec.config.to_dict() | {"quantization_levels": list(levels)}
+    values.pop("codec_id", None)  # its codes mean something else
+    new = NeuCodec(NeuCodecConfig.from_dict(values)).to(codec.device)
+    old_quantizer, quantizer = codec.quantizer, new.quantizer
+    kept = {name: x for name, x in codec.state_dict().items() if not name.startswith("quantizer.")}
+    new.load_state_dict(kept, strict=False)
+    if len(levels) > len(old_quantizer.levels):
+        raise SystemExit(
+            f"{len(levels)} levels: the checkpoint has but {len(old_quantizer.levels)} dimensions"
+        )
+    # Output of both: weight @ (digit / half). A normal value through the bounds comes out with about this spread.
+    unit = (old_quantizer.levels // 2).float()
+    turn = torch.linalg.svd(old_quantizer.project_out.weight.float() / unit)[2][: len(levels)]  # (new, old)
+    centre = SpreadLoss.MEAN
+    project = old_quantizer.project_in
+    quantizer.project_in.weight.copy_(turn @ project.weight)
+    quantizer.project_in.bias.copy_(turn @ (project.bias - centre) + centre)
+    weight = (old_quantizer.project_out.weight / unit) @ turn.T  # for digits with a spread of four levels'
+    stretch = (quantizer.levels // 2).float() * 4 / quantizer.levels
+    quantizer.project_out.weight.copy_(weight * stretch)
+    # Digits lie about -0.5 with an even number of levels: what was left out counts by its mean.
+    lost = -0.5 * (old_quantizer.project_out.weight / unit).sum(1) + 0.5 * weight.sum(1)
+    quantizer.project_out.bias.copy_(old_quantizer.project_out.bias + lost)
+    return new
 
 
 @contextmanager

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from losses import ReconstructionLoss, SpreadLoss
 from speech_data import Clip, Segments, Speech
-from tiny import Average, export, full_lengths, initialise, tiny_config, unfiltered
-from torch import nn
+from tiny import Average, export, full_lengths, initialise, requantized, tiny_config, unfiltered
+from torch import Tensor, nn
 
 from neucodec_tts import NeuCodec
 
@@ -75,18 +75,28 @@ class Trainer:
         self.rank = rank
         self.speech = Speech(args.speech)
         self.segments = Segments(self.speech)
-        self.codec = NeuCodec(tiny_config()).to(args.device)
+        self.plain = Segments(Speech(args.plain), changed=False) if args.plain else None
+        if args.start:
+            codec = NeuCodec.from_pretrained(args.start, dtype="float32")
+            self.codec = requantized(codec, args.levels or codec.config.quantization_levels).to(args.device)
+        else:
+            self.codec = NeuCodec(tiny_config(args.levels)).to(args.device)
+        self.codec.train()
+        if args.frozen_encoders:
+            self.codec.semantic_encoder.requires_grad_(False)
+            self.codec.acoustic_encoder.requires_grad_(False)
+        self.parameters = [x for x in self.codec.parameters() if x.requires_grad]
         self.loss, self.spread = ReconstructionLoss().to(args.device), SpreadLoss()
         self.steps, self.spent, self.heard = 0, 0.0, 0.0  # done; seconds of training; seconds of audio
         self.asked_to_stop = False  # this process
         self.stopping = False  # all of them
         self.state_path = args.out / "state.pt"
-        if not self.state_path.exists():
+        if not self.state_path.exists() and not args.start:
             first, _ = self.segments.batch(8, 100, np.random.default_rng(args.seed))
             initialise(self.codec, first.to(args.device))
         self.average = Average(self.codec)
         self.optimiser = torch.optim.AdamW(
-            self.codec.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=0.01, foreach=True
+            self.parameters, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.01, foreach=True
         )
         if self.state_path.exists():
             state = torch.load(self.state_path, map_location=args.device, weights_only=True)
@@ -135,10 +145,10 @@ class Trainer:
         count = max(1, round(args.batch_seconds / args.processes * self.codec.frame_rate / frames))
         random = np.random.default_rng((args.seed, self.steps, self.rank))
         torch.manual_seed(int(random.integers(2**31)))
-        waveform, target = (x.to(args.device) for x in self.segments.batch(count, frames, random))
+        waveform, target = (x.to(args.device) for x in self._batch(count, frames, random))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.progress, self.steps, args.rate)
-        with unfiltered(self.progress < FILTERED_FROM):
+        with unfiltered(self.progress < FILTERED_FROM and not args.start):
             latents, _ = self.codec.encode_latents(waveform, full_lengths(waveform))
             quantized, codes = self.codec.quantizer(latents)
             audio = self.codec.decode_latents(quantized)
@@ -147,7 +157,7 @@ class Trainer:
         self.optimiser.zero_grad()
         (loss + args.spread * spread).backward()
         self._average_gradients()
-        gradient = float(nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0))
+        gradient = float(nn.utils.clip_grad_norm_(self.parameters, 1.0))
         if math.isfinite(gradient):
             self.optimiser.step()
             self.average.update(self.codec, self.steps)
@@ -159,12 +169,21 @@ class Trainer:
             "different codes": codes.unique().numel() / codes.numel(),
         }
 
+    def _batch(self, count: int, frames: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        if self.plain is None:
+            return self.segments.batch(count, frames, random)
+        plain = round(count * self.args.plain_share)
+        parts = [(self.plain, plain), (self.segments, count - plain)]
+        batches = [segments.batch(number, frames, random) for segments, number in parts if number]
+        heard, wanted = zip(*batches, strict=True)
+        return torch.cat(heard), torch.cat(wanted)
+
     def _average_gradients(self) -> None:
         """The mean over the processes, who also agree here on the time that is spent and on whether to stop."""
         if self.args.processes == 1:
             self.stopping = self.asked_to_stop
             return
-        gradients = [parameter.grad for parameter in self.codec.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         agreed = torch.tensor([self.spent, float(self.asked_to_stop)])
         flat = torch.cat([gradient.flatten() for gradient in gradients] + [agreed])
         torch.distributed.all_reduce(flat)
@@ -227,6 +246,11 @@ def train(rank: int, args: argparse.Namespace) -> None:
         torch.distributed.destroy_process_group()
 
 
+def levels(text: str) -> list[int]:
+    """Levels as the command line has them."""
+    return [int(level) for level in text.split(",")]
+
+
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's options, `sys.argv` if None."""
     parser = argparse.ArgumentParser(
@@ -237,7 +261,20 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--speech", type=Path, default=Path("data/tiny-speech"), help="folder of fetch_speech.py"
     )
+    parser.add_argument(
+        "--plain", type=Path, help="a folder of speech to learn as it is, as `speak_corpus.py` packs one"
+    )
+    parser.add_argument("--plain-share", type=float, default=0.6, help="how much of a batch is of --plain")
     parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
+    parser.add_argument(
+        "--start", metavar="CHECKPOINT", help="begin from this codec (a folder or a hub id), not from nothing"
+    )
+    parser.add_argument(
+        "--levels", type=levels, help="of the quantizer, as in 4,4,4,4,4; other levels make another codebook"
+    )
+    parser.add_argument(
+        "--frozen-encoders", action="store_true", help="train the quantizer and the decoder alone: faster"
+    )
     parser.add_argument("--minutes", type=float, default=100, help="of training, over all runs")
     parser.add_argument("--steps", type=int, help="end after this many if that is sooner; for a try")
     parser.add_argument(

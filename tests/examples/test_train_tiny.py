@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -19,18 +18,6 @@ from neucodec_tts import NeuCodec
 from neucodec_tts.resampling import resample
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "train_tiny"
-
-
-@pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch):
-    """Import one of the recipe's modules by name, as `python train.py` would."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    names = {path.stem for path in RECIPE.glob("*.py")}
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield importlib.import_module
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 def voice(seconds: float, pitch: float, random: np.random.Generator) -> np.ndarray:
@@ -152,6 +139,65 @@ def test_resumed_run_equals_an_unbroken_one(recipe, speech: Path, tmp_path: Path
         resumed.step()
     for ours, theirs in zip(resumed.codec.parameters(), whole.codec.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_smaller_codebook_starts_near_the_old_one(recipe) -> None:
+    tiny = recipe("tiny")
+    torch.manual_seed(0)
+    codec = NeuCodec(tiny.tiny_config()).eval()
+    waveform = torch.from_numpy(voice(6.0, 130, np.random.default_rng(0))).float()[None] / 32_768
+    tiny.initialise(codec, waveform)
+    smaller = tiny.requantized(codec, [4, 4, 4, 4, 4, 4]).eval()
+    assert smaller.codebook_size == 4096
+    assert smaller.codec_id != codec.codec_id
+    with torch.no_grad():
+        latents, _ = codec.encode_latents(waveform, tiny.full_lengths(waveform))
+        before, _ = codec.quantizer(latents)
+        after, codes = smaller.quantizer(latents)
+        same, _ = tiny.requantized(codec, [4] * 8).quantizer(latents)
+    assert len(codes.unique()) > codes.numel() / 2
+
+    def error(ours: torch.Tensor) -> float:
+        return float((ours - before).square().sum() / (before - before.mean(dim=1)).square().sum())
+
+    assert error(after) < 0.6, "six of eight dimensions, and the best, keep most of what is said"
+    assert error(same) < 0.4
+    with pytest.raises(SystemExit, match="the checkpoint has but 6 dimensions"):
+        tiny.requantized(smaller, [4] * 8)
+
+
+def test_training_goes_on_from_a_checkpoint_with_other_levels_and_frozen_encoders(
+    recipe, speech: Path, tmp_path: Path
+) -> None:
+    tiny, train = recipe("tiny"), recipe("train")
+    torch.manual_seed(0)
+    start = NeuCodec(tiny.tiny_config())
+    start.save_pretrained(tmp_path / "start")
+    more = ("--start", str(tmp_path / "start"), "--levels", "4,4,4,4,4,4", "--frozen-encoders")
+    rest = (*more, "--plain", str(speech), "--processes", "1", "--steps", "1")
+    trainer = train.Trainer(train.options(command(speech, tmp_path, *rest)[2:]), 0)
+    before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
+    trainer.step()
+    changed = {name for name, value in trainer.codec.state_dict().items() if not value.equal(before[name])}
+    assert {name.split(".")[0] for name in changed} == {
+        "semantic_adapter",
+        "fc_encoder",
+        "quantizer",
+        "acoustic_decoder",
+    }
+    trainer.save()
+    assert NeuCodec.from_pretrained(tmp_path / "checkpoint").codebook_size == 4096
+
+
+def test_plain_segments_are_the_recording_itself(recipe, speech: Path) -> None:
+    data = recipe("speech_data")
+    opened = data.Speech(speech)
+    heard, wanted = data.Segments(opened, changed=False).batch(3, 60, np.random.default_rng(0))
+    everything = torch.from_numpy(opened.samples[:].astype(np.float32) / 32_768)
+    for segment in heard:
+        windows = everything.unfold(0, 400, 1)
+        assert float((windows - segment[4000:4400]).abs().amax(dim=1).min()) < 2e-3
+    assert wanted.shape == (3, 60 * 480)
 
 
 def test_targets_are_the_same_sound_at_another_rate(recipe, speech: Path) -> None:

@@ -1,0 +1,103 @@
+"""Make the language model of `tiny`, untrained: a small Llama that reads phones and writes the codec's codes.
+
+    python examples/train_tiny/make_model.py --corpus data/tiny-voice --out runs/tiny-voice/start
+
+writes a model folder as `neucodec-tts extend-vocab` leaves it, with a prompt format of its own in speech_config.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from neucodec_tts.prompts import Phonemizer, PromptTemplate, SpeechConfig
+
+LANGUAGE = "en-us"
+CONTEXT = 1024  # tokens: a prompt of up to 6 s and 10 s of speech
+TEMPLATE = PromptTemplate(
+    "<|TEXT_PROMPT_START|>{text}<|SPEECH_GENERATION_START|>{codes}",
+    stop=("<|SPEECH_GENERATION_END|>",),
+    phones=True,
+    begin=False,
+)
+SAMPLING = {"temperature": 0.6, "top_k": 40, "repetition_frames": 40}
+PUNCTUATION = " ,.!?;:'\"-"
+
+
+def character_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each character of `texts`, the most frequent first."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        for character in text:
+            counts[character] = counts.get(character, 0) + 1
+    known = sorted({*counts, *PUNCTUATION}, key=lambda c: (-counts.get(c, 0), c))
+    vocabulary = {name: id for id, name in enumerate(["<unk>", "<pad>", *known])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("data/tiny-voice"), help="folder of speak_corpus.py"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny-voice/start"))
+    parser.add_argument("--codec", default="tiny", help="whose codes it will speak")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    manifest = args.corpus / "train" / "manifest.jsonl"
+    texts = [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
+    phonemizer = Phonemizer(LANGUAGE)
+    tokenizer = character_tokenizer(phonemizer.batch(texts[:4000]))
+    torch.manual_seed(args.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=args.width,
+            intermediate_size=args.width * 11 // 4,
+            num_hidden_layers=args.layers,
+            num_attention_heads=args.width // 64,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    with tempfile.TemporaryDirectory() as base:
+        model.save_pretrained(base)
+        tokenizer.save_pretrained(base)
+        command = [sys.executable, "-m", "neucodec_tts", "extend-vocab", base, "--out", str(args.out)]
+        command += ["--codec", args.codec, "--layout", "vocab", "--overwrite", "--seed", str(args.seed)]
+        subprocess.run(command, check=True)
+    config = SpeechConfig.read(args.out / "speech_config.json")
+    replace(
+        config,
+        prompt_format="custom",
+        template=TEMPLATE,
+        language=LANGUAGE,
+        context_length=CONTEXT,
+        sampling=SAMPLING,
+        espeak_version=phonemizer.espeak_version,
+    ).save(args.out)
+    millions = LlamaForCausalLM.from_pretrained(args.out).num_parameters() / 1e6
+    print(f"{millions:.2f} M parameters in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The recipe of the voice of `tiny`, without flite: which texts are read by whom, and what is held out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neucodec_tts import NeuCodec
+from neucodec_tts.prompts import SpeechConfig
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Packages as `fetch_package` unpacks them, with made-up texts."""
+    for package in ("fortunes", "fortunes-min"):
+        folder = tmp_path / package / "usr/share/games/fortunes"
+        folder.mkdir(parents=True)
+        numbers = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+        fortunes = [
+            f"The {a} of {b} people saw {package} today.\n\t\t-- A Writer" for a in numbers for b in numbers
+        ]
+        (folder / "people").write_text("\n%\n".join([*fortunes, "2 + 2 = 4.", "SHOUTED LOUDLY HERE!"]))
+        (folder / "people.dat").write_bytes(b"\xff")
+    program = tmp_path / "bible-kjv/usr/bin/bible"
+    program.parent.mkdir(parents=True)
+    verse = "And it came to pass in those days, that there went out a decree; and all went to be taxed."
+    program.write_text(f"#!/bin/sh\necho 'Lu2:1 {verse}'\n")
+    program.chmod(0o755)
+    (tmp_path / "bible-kjv-text/usr/lib").mkdir(parents=True)
+    return tmp_path
+
+
+def test_what_is_held_out_is_read_by_no_voice_in_training(recipe, cache: Path) -> None:
+    corpus = recipe("speak_corpus")
+    splits, training = corpus.assignments(cache)
+    held = {*splits["test"], *splits["references"]}
+    assert (len(splits["test"]), len(splits["references"])) == (50, 12)
+    assert len(held) == 62
+    assert set(training) == set(corpus.VOICES)
+    everything = set().union(*training.values())
+    assert not held & everything
+    for texts in training.values():
+        assert len(texts) == len(set(texts))
+        assert 0.5 < len(texts) / len(everything) < 0.8
+    assert "That there went out a decree." in everything
+    assert all(corpus.plain(text) for text in everything)
+    assert not any("SHOUTED" in text or "Writer" in text or "2" in text for text in everything)
+
+
+def test_training_recordings_are_packed_by_voice(recipe, tmp_path: Path) -> None:
+    corpus, data = recipe("speak_corpus"), recipe("speech_data")
+    rows = []
+    for name, voice, level in (("slt-0", "slt", 1), ("rms-0", "rms", 2), ("slt-1", "slt", 3)):
+        rows.append({"id": name, "audio": f"{name}.wav", "text": "Text.", "speaker": voice})
+        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(np.full(100, level, np.int16).tobytes())
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus.pack(tmp_path, tmp_path / "packed")
+    speech = data.Speech(tmp_path / "packed")
+    assert [(clip.speaker, clip.start) for clip in speech.clips] == [
+        ("flite-rms", 0),
+        ("flite-slt", 100),
+        ("flite-slt", 200),
+    ]
+    assert speech.samples[::100].tolist() == [2, 1, 3]
+
+
+def test_the_model_reads_phones_and_writes_codes(
+    recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoTokenizer
+
+    (tmp_path / "train").mkdir()
+    row = {"id": "a", "audio": "a.wav", "text": "The quick brown fox jumps.", "speaker": "slt"}
+    (tmp_path / "train/manifest.jsonl").write_text(json.dumps(row) + "\n")
+    out = tmp_path / "start"
+    NeuCodec(recipe("tiny").tiny_config([4] * 4)).save_pretrained(tmp_path / "codec")
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["make_model.py", "--corpus", str(tmp_path), "--out", str(out), "--codec", str(tmp_path / "codec")],
+    )
+    recipe("make_model").main()
+    config = SpeechConfig.read(out / "speech_config.json")
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    vocabulary = config.vocabulary(tokenizer)
+    assert vocabulary.codebook_size == config.codebook_size == 256
+    form = config.make_format(tokenizer, vocabulary)
+    ids = form.prompt_ids("The fox.")
+    assert tokenizer.convert_ids_to_tokens(ids[:4]) == ["<|TEXT_PROMPT_START|>", "ð", "ə", " "]
+    assert tokenizer.unk_token_id not in ids
+    example = form.training_example("The fox.", [3, 1, 2])
+    assert example.input_ids[: len(ids)] == ids
+    assert example.labels[len(ids) :] == [*vocabulary.to_ids([3, 1, 2]), form.stop_ids[0]]
