@@ -70,6 +70,16 @@ def initialise(codec: NeuCodec, waveform: Tensor) -> None:
     project.bias.copy_((project.bias - values.mean(dim=0)) * scale - 0.24)
 
 
+def copied(codec: NeuCodec, same_codes: bool) -> NeuCodec:
+    """A copy to go on training with; unless its codes will keep their meaning, it is a codec of another id."""
+    values = codec.config.to_dict() | {"codec_id": codec.codec_id}
+    if not same_codes:
+        values.pop("codec_id")
+    new = NeuCodec(NeuCodecConfig.from_dict(values)).to(codec.device)
+    new.load_state_dict(codec.state_dict())
+    return new
+
+
 @torch.no_grad()
 def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
     """A copy with another codebook, of as many dimensions or fewer, that starts as near to the old one as it can.

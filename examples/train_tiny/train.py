@@ -22,13 +22,24 @@ import numpy as np
 import torch
 from losses import ReconstructionLoss, SpreadLoss
 from speech_data import Clip, Segments, Speech
-from tiny import Average, export, full_lengths, initialise, requantized, tiny_config, unfiltered
+from tiny import Average, copied, export, full_lengths, initialise, requantized, tiny_config, unfiltered
 from torch import Tensor, nn
 
 from neucodec_tts import NeuCodec
 
 WARM_UP = 200  # steps
 FILTERED_FROM = 0.75  # share of the training after which activations are those of the real codec
+FROZEN = {
+    "nothing": (),
+    "encoders": ("semantic_encoder", "acoustic_encoder"),
+    "codes": (
+        "semantic_encoder",
+        "acoustic_encoder",
+        "semantic_adapter",
+        "fc_encoder",
+        "quantizer.project_in",
+    ),
+}
 LONGER_FROM = 0.66  # share of the training after which half the batches have segments of up to 4 s
 
 
@@ -76,15 +87,9 @@ class Trainer:
         self.speech = Speech(args.speech)
         self.segments = Segments(self.speech)
         self.plain = Segments(Speech(args.plain), changed=False) if args.plain else None
-        if args.start:
-            codec = NeuCodec.from_pretrained(args.start, dtype="float32")
-            self.codec = requantized(codec, args.levels or codec.config.quantization_levels).to(args.device)
-        else:
-            self.codec = NeuCodec(tiny_config(args.levels)).to(args.device)
-        self.codec.train()
-        if args.frozen_encoders:
-            self.codec.semantic_encoder.requires_grad_(False)
-            self.codec.acoustic_encoder.requires_grad_(False)
+        self.codec = self._begin().to(args.device).train()
+        for name in FROZEN[args.frozen]:
+            self.codec.get_submodule(name).requires_grad_(False)
         self.parameters = [x for x in self.codec.parameters() if x.requires_grad]
         self.loss, self.spread = ReconstructionLoss().to(args.device), SpreadLoss()
         self.steps, self.spent, self.heard = 0, 0.0, 0.0  # done; seconds of training; seconds of audio
@@ -104,6 +109,15 @@ class Trainer:
             self.average.codec.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.steps, self.spent, self.heard = state["steps"], state["spent"], state["heard"]
+
+    def _begin(self) -> NeuCodec:
+        args = self.args
+        if not args.start:
+            return NeuCodec(tiny_config(args.levels))
+        codec = NeuCodec.from_pretrained(args.start, dtype="float32")
+        if args.levels and args.levels != list(codec.config.quantization_levels):
+            return requantized(codec, args.levels)
+        return copied(codec, same_codes=args.frozen == "codes")
 
     @property
     def progress(self) -> float:
@@ -273,7 +287,11 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--levels", type=levels, help="of the quantizer, as in 4,4,4,4,4; other levels make another codebook"
     )
     parser.add_argument(
-        "--frozen-encoders", action="store_true", help="train the quantizer and the decoder alone: faster"
+        "--frozen",
+        choices=sorted(FROZEN),
+        default="nothing",
+        help="encoders: what they find is put into codes in another way; codes: they keep their meaning, and the "
+        "decoder alone learns, so that a language model of these codes can be trained meanwhile",
     )
     parser.add_argument("--minutes", type=float, default=100, help="of training, over all runs")
     parser.add_argument("--steps", type=int, help="end after this many if that is sooner; for a try")

@@ -166,27 +166,36 @@ def test_a_smaller_codebook_starts_near_the_old_one(recipe) -> None:
         tiny.requantized(smaller, [4] * 8)
 
 
-def test_training_goes_on_from_a_checkpoint_with_other_levels_and_frozen_encoders(
-    recipe, speech: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("frozen", "levels", "learning"),
+    [
+        ("encoders", "4,4,4,4,4,4", {"semantic_adapter", "fc_encoder", "quantizer", "acoustic_decoder"}),
+        ("codes", "4,4,4,4,4,4,4,4", {"quantizer", "acoustic_decoder"}),
+    ],
+)
+def test_training_goes_on_from_a_checkpoint(
+    recipe, speech: Path, tmp_path: Path, frozen: str, levels: str, learning: set[str]
 ) -> None:
     tiny, train = recipe("tiny"), recipe("train")
     torch.manual_seed(0)
     start = NeuCodec(tiny.tiny_config())
     start.save_pretrained(tmp_path / "start")
-    more = ("--start", str(tmp_path / "start"), "--levels", "4,4,4,4,4,4", "--frozen-encoders")
+    more = ("--start", str(tmp_path / "start"), "--levels", levels, "--frozen", frozen)
     rest = (*more, "--plain", str(speech), "--processes", "1", "--steps", "1")
     trainer = train.Trainer(train.options(command(speech, tmp_path, *rest)[2:]), 0)
     before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
     trainer.step()
     changed = {name for name, value in trainer.codec.state_dict().items() if not value.equal(before[name])}
-    assert {name.split(".")[0] for name in changed} == {
-        "semantic_adapter",
-        "fc_encoder",
-        "quantizer",
-        "acoustic_decoder",
-    }
+    assert {name.split(".")[0] for name in changed} == learning
     trainer.save()
-    assert NeuCodec.from_pretrained(tmp_path / "checkpoint").codebook_size == 4096
+    saved = NeuCodec.from_pretrained(tmp_path / "checkpoint")
+    assert saved.codebook_size == 4 ** len(levels.split(","))
+    wave = voice(1.0, 150, np.random.default_rng(0)).astype(np.float32) / 32_768
+    same = saved.codec_id == start.codec_id
+    assert same == (frozen == "codes"), "a codec has another id once its codes mean something else"
+    if same:
+        equal = saved.encode(wave, 16_000) == start.encode(wave, 16_000)  # saved in float16
+        assert equal.float().mean() > 0.9
 
 
 def test_plain_segments_are_the_recording_itself(recipe, speech: Path) -> None:
