@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from neucodec_tts.codec.distill import DistillNeuCodec as DistillNeuCodec
     from neucodec_tts.codec.model import NeuCodec as NeuCodec
     from neucodec_tts.codec.streaming import DecodeScheduler as DecodeScheduler
     from neucodec_tts.codec.streaming import StreamingDecoder as StreamingDecoder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "NeuCodec": "neucodec_tts.codec.model",
+    "DistillNeuCodec": "neucodec_tts.codec.distill",
     "StreamingDecoder": "neucodec_tts.codec.streaming",
     "DecodeScheduler": "neucodec_tts.codec.streaming",
     "StreamSettings": "neucodec_tts.codec.streaming",

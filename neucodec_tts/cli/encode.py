@@ -71,7 +71,7 @@ def encode(
 
         def read(path: Path) -> torch.Tensor:
             waveform = as_waveform(path, target_rate=codec.sample_rate)
-            if waveform.numel() < codec.hop_length:
+            if waveform.numel() < codec.min_samples:
                 raise AudioError(
                     f"{path}: {1000 * waveform.numel() / codec.sample_rate:.1f} ms are shorter than one frame "
                     f"({1000 / codec.frame_rate:g} ms); leave it out"

@@ -20,6 +20,7 @@ from neucodec_tts.cli.terminal import (
     reporting,
 )
 
+_SEMANTIC = {"wav2vec2-bert": "Wav2Vec2-BERT", "hubert": "HuBERT"}
 _PACKAGES = ("torch", "transformers", "torchaudio", "soundfile", "numpy", "pystoi", "pesq", "matplotlib")
 
 
@@ -95,7 +96,7 @@ def info(
         semantic = config["semantic_model_config"]
         terminal.say(
             f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "
-            f"{semantic['num_attention_heads']} heads (Wav2Vec2-BERT)"
+            f"{semantic['num_attention_heads']} heads ({_SEMANTIC[semantic['model_type']]})"
         )
         terminal.say(
             f"acoustic   {config['encoder_hidden_size']} channels, strides "

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
+from neucodec_tts.codec.chunks import forward_in_chunks
 from neucodec_tts.codec.ragged import Ragged, conv1d
 
 _TAPS = 12  # of the low-pass filter around each activation
@@ -191,17 +192,11 @@ class AcousticEncoder(nn.Module):
 
         Equal to ``forward`` up to rounding, in memory that does not grow with the length.
         """
-        frames = waveform.shape[-1] // self.hop_length
-        if frames <= chunk_frames + 2 * self.reach:
-            return self(waveform, lengths)
-        pieces = []
-        for start in range(0, frames, chunk_frames):
-            stop = min(start + chunk_frames, frames)
-            left = max(0, start - self.reach)
-            right = min(frames, stop + self.reach)
-            window = waveform[..., left * self.hop_length : right * self.hop_length]
-            inside = None
-            if lengths is not None:
-                inside = (lengths - left * self.hop_length).clamp(min=self.hop_length, max=window.shape[-1])
-            pieces.append(self(window, inside)[..., start - left : stop - left])
-        return torch.cat(pieces, dim=-1)
+        return forward_in_chunks(
+            self,
+            waveform,
+            lengths,
+            hop_length=self.hop_length,
+            reach=self.reach,
+            chunk_frames=chunk_frames,
+        )

@@ -1,7 +1,8 @@
 """Checkpoints: where they lie, which of two layouts they have, and what they must hold.
 
 The two layouts are that of ``transformers`` (``config.json`` beside ``model.safetensors``; also what
-``NeuCodec.save_pretrained`` writes) and that of upstream ``neucodec`` 0.0.6 (a lone ``pytorch_model.bin``).
+``NeuCodec.save_pretrained`` writes) and that of upstream ``neucodec`` 0.0.6 (a lone ``pytorch_model.bin``), each for
+the whole and the distilled codec.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 BUILT_IN = {"tiny": Path(__file__).resolve().parent.parent / "checkpoints" / "tiny"}
 SEMANTIC_MODEL = "facebook/w2v-bert-2.0"
+DISTILLED_SEMANTIC_MODEL = "ntu-spml/distilhubert"
+_UPSTREAM_DISTILLED = "codec_encoder."
 _LISTED = 8  # names that an error lists before it only counts
 
 
@@ -145,10 +148,13 @@ def locate(
     )
 
 
-def load(
-    location: Location, semantic_model: str = SEMANTIC_MODEL
-) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
-    """Configuration and weights, named as in ``transformers``' ``NeuCodecModel``.
+def load(location: Location, semantic_model: str | None = None) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
+    """Configuration and weights, named as in ``transformers``' ``NeuCodecModel`` or as in ``DistillNeuCodec``.
+
+    Args:
+        location: of the checkpoint.
+        semantic_model: hub id or folder of the semantic encoder, where upstream's checkpoint does not hold it; None
+            for the one that upstream takes.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another model.
@@ -171,40 +177,78 @@ def load(
                 "upstream's pytorch_model.bin"
             )
         weights = read_pickle(path)
-    from neucodec_tts.codec import upstream
-
     if not _is_upstream(weights):
         raise CheckpointError(f"{location.name} has weights of another model: {_some(weights)}")
+    return _convert_upstream(location, weights, semantic_model)
+
+
+def _convert_upstream(
+    location: Location, weights: dict[str, Tensor], semantic_model: str | None
+) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
+    from neucodec_tts.codec import upstream, upstream_distill
+
+    distilled = any(key.startswith(_UPSTREAM_DISTILLED) for key in weights)
+    described = [location]
     if not any(key.startswith("semantic_model.") for key in weights):
         # Upstream fetches its frozen semantic encoder on its own; its checkpoint need not repeat it.
-        weights |= _semantic_weights(location, semantic_model)
-    return upstream.convert(weights)
+        source = locate(
+            semantic_model or (DISTILLED_SEMANTIC_MODEL if distilled else SEMANTIC_MODEL),
+            cache_dir=location.cache_dir,
+            local_files_only=location.local_files_only,
+        )
+        weights |= _semantic_weights(source)
+        described.append(source)
+    return (
+        upstream_distill.convert(weights, _normalizes(described)) if distilled else upstream.convert(weights)
+    )
 
 
-def _semantic_weights(location: Location, semantic_model: str) -> dict[str, Tensor]:
-    source = locate(semantic_model, cache_dir=location.cache_dir, local_files_only=location.local_files_only)
+def _semantic_weights(source: Location) -> dict[str, Tensor]:
     weights = _read_weights(source)
     if weights is None:
-        raise CheckpointError(f"{semantic_model}, the semantic encoder, holds no model.safetensors")
+        raise CheckpointError(f"{source.name}, the semantic encoder, holds no model.safetensors")
     return {f"semantic_model.{key}": tensor for key, tensor in weights.items()}
 
 
+def _normalizes(locations: Iterable[Location]) -> bool:
+    """``do_normalize`` of the first feature extractor that says it; False, as DistilHuBERT's, if none does."""
+    for location in locations:
+        path = location.find("preprocessor_config.json")
+        try:
+            values = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is not readable as JSON: {error}") from error
+        if isinstance(values, dict) and "do_normalize" in values:
+            return bool(values["do_normalize"])
+    return False
+
+
 def _is_upstream(weights: Iterable[str]) -> bool:
-    return any(key.startswith("CodecEnc.") for key in weights)
+    return any(key.startswith(("CodecEnc.", _UPSTREAM_DISTILLED)) for key in weights)
 
 
-def _read_config(path: Path) -> NeuCodecConfig:
+def _read_config(path: Path) -> NeuCodecConfig | None:
+    """The configuration, or None where the file says nothing of the architecture, as upstream's would."""
     from transformers import NeuCodecConfig
+
+    from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable as JSON: {error}") from error
-    if not isinstance(values, dict) or values.get("model_type") != "neucodec":
-        kind = values.get("model_type") if isinstance(values, dict) else type(values).__name__
-        raise CheckpointError(f"{path} describes a model of type {kind!r}, not 'neucodec'")
+    if isinstance(values, dict) and values and set(values) <= {"sample_rate", "hop_length"}:
+        return None  # what upstream's PyTorchModelHubMixin writes: the arguments of its constructor
+    kinds: dict[object, type[NeuCodecConfig]] = {
+        kind.model_type: kind for kind in (NeuCodecConfig, DistillNeuCodecConfig)
+    }
+    kind = values.get("model_type") if isinstance(values, dict) else type(values).__name__
+    if not isinstance(values, dict) or kind not in kinds:
+        raise CheckpointError(
+            f"{path} describes a model of type {kind!r}, not {' or '.join(map(repr, kinds))}"
+        )
     try:
-        return NeuCodecConfig.from_dict(values)
+        return kinds[kind].from_dict(values)
     except Exception as error:  # whatever transformers' validation raises
         raise CheckpointError(f"{path} is not a valid configuration of NeuCodec: {error}") from error
 

@@ -122,7 +122,8 @@ class CodecInterface(nn.Module, ABC):
                 a GPU); lower it where memory is short. It never changes the answer.
 
         Returns:
-            Codes, LongTensor (frames,) on the CPU, floor(samples / 320) of them; a list for a list, in its order.
+            Codes, LongTensor (frames,) on the CPU, floor(samples / 320) of them, one more from ``DistillNeuCodec``; a
+            list for a list, in its order.
             A recording of more than ten minutes is encoded in windows of ten minutes that overlap by ten seconds:
             the mel bands are then normalised per window and attention ends at its edges, so that codes differ from
             those of the whole, which would take memory and time that grow with the square of the length.
@@ -279,6 +280,8 @@ class CodecInterface(nn.Module, ABC):
         joined = []
         for count in counts:
             codes = [next(results) for _ in range(count)]
+            # A codec may have one frame more, for what upstream pads a recording with; only the last window ends so.
+            codes[:-1] = [piece[: window // self.hop_length] for piece in codes[:-1]]
             joined.append(join_windows(codes, int(_WINDOW_OVERLAP_SECONDS * self.frame_rate)))
         return joined
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,9 @@ from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
 from neucodec_tts.errors import CheckpointError
 
-_ACOUSTIC_SECONDS = {
-    "cpu": 20.0,
-    "gpu": 160.0,
-}  # of a batch in the acoustic encoder, which takes the most memory
+# Of a batch in the acoustic encoder, which takes the most memory.
+_ACOUSTIC_SECONDS = {"cpu": 20.0, "gpu": 160.0}
+_Codec = TypeVar("_Codec", bound="NeuCodec")
 
 
 class NeuCodec(CodecInterface):
@@ -39,32 +38,38 @@ class NeuCodec(CodecInterface):
     A module made by its constructor has random weights; ``from_pretrained`` loads a checkpoint.
     """
 
+    architecture = "NeuCodecModel"
+    """What ``config.json`` calls the class."""
+
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()
+        if config.hidden_size % 32:
+            raise CheckpointError(
+                f"hidden_size is {config.hidden_size}; it must be a multiple of the 32 norm groups"
+            )
+        self.config = config
+        self._make_encoder(config)
+        self.quantizer = FiniteScalarQuantizer(config)
+        self.acoustic_decoder = Decoder(config)
+        self._codec_id: str | None = getattr(config, "codec_id", None)
+
+    def _make_encoder(self, config: NeuCodecConfig) -> None:
         semantic = semantic_config(config)
         width = config.hidden_size + semantic.hidden_size
         if width != config.quantization_dim:
             raise CheckpointError(
                 f"quantization_dim is {config.quantization_dim}; it must be hidden_size + semantic hidden_size, {width}"
             )
-        if config.hidden_size % 32:
-            raise CheckpointError(
-                f"hidden_size is {config.hidden_size}; it must be a multiple of the 32 norm groups"
-            )
-        self.config = config
         self.semantic_encoder = SemanticEncoder(semantic)
-        self.semantic_adapter = SemanticAdapter(config)
+        self.semantic_adapter = SemanticAdapter(semantic.hidden_size, semantic.hidden_size)
         self.acoustic_encoder = AcousticEncoder(config)
         self.fc_encoder = nn.Linear(width, width)
-        self.quantizer = FiniteScalarQuantizer(config)
-        self.acoustic_decoder = Decoder(config)
-        self._codec_id: str | None = getattr(config, "codec_id", None)
 
     # What a checkpoint is
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[_Codec],
         model: str | os.PathLike[str] = "tiny",
         *,
         device: str | torch.device | None = None,
@@ -73,13 +78,14 @@ class NeuCodec(CodecInterface):
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
-        semantic_model: str = checkpoint.SEMANTIC_MODEL,
-    ) -> NeuCodec:
+        semantic_model: str | None = None,
+    ) -> _Codec:
         """Load a checkpoint, ready for use (``eval`` mode).
 
         Args:
             model: a hub id such as ``"neuphonic/neucodec"``, a folder, or ``"tiny"``, the small built-in checkpoint.
-                Both the layout of ``transformers`` and upstream's ``pytorch_model.bin`` are read.
+                Both the layout of ``transformers`` and upstream's ``pytorch_model.bin`` are read. From
+                ``"neuphonic/distill-neucodec"`` and its like comes a ``DistillNeuCodec``, which is a ``NeuCodec``.
             device: where to put it, ``"cpu"`` by default.
             dtype: floating-point format of the weights, ``"float32"`` by default; ``"auto"`` takes the stored one.
                 Codes and audio are exact in float32 only.
@@ -87,8 +93,9 @@ class NeuCodec(CodecInterface):
             cache_dir: where downloads are kept, if not where ``huggingface_hub`` keeps them.
             token: hub token; True takes the one you are logged in with.
             local_files_only: never use the network.
-            semantic_model: hub id or folder of Wav2Vec2-BERT, which upstream's checkpoint needs when it does not
-                hold the semantic encoder itself.
+            semantic_model: hub id or folder of the semantic encoder, which upstream's checkpoint needs when it does
+                not hold it itself; where upstream takes it from by default (``facebook/w2v-bert-2.0``, or
+                ``ntu-spml/distilhubert`` for the distilled codec).
 
         Raises:
             CheckpointError: there is no such checkpoint, it cannot be downloaded, or it is damaged.
@@ -99,9 +106,10 @@ class NeuCodec(CodecInterface):
             model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
         )
         config, weights = checkpoint.load(location, semantic_model)
+        codec_class = cls._class_for(config, location.name)
         try:
             with torch.device("meta"):
-                codec = cls(config)
+                codec = codec_class(config)
         except (ValueError, RuntimeError, ZeroDivisionError) as error:
             raise CheckpointError(
                 f"the configuration of {location.name} describes no NeuCodec: {error}"
@@ -113,10 +121,26 @@ class NeuCodec(CodecInterface):
         wanted = find_dtype(dtype)
         return codec.to(device=target, dtype=wanted).eval().requires_grad_(False)
 
+    @classmethod
+    def _class_for(cls: type[_Codec], config: NeuCodecConfig, name: str) -> type[_Codec]:
+        """What a checkpoint of ``config`` becomes: ``cls``, or the distilled codec where users asked for any."""
+        from neucodec_tts.codec.distill import DistillNeuCodec
+        from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+
+        found = DistillNeuCodec if isinstance(config, DistillNeuCodecConfig) else NeuCodec
+        if issubclass(cls, DistillNeuCodec) == (found is DistillNeuCodec):
+            return cls
+        if issubclass(found, cls):
+            return cast("type[_Codec]", found)
+        raise CheckpointError(
+            f"{name} holds a {found.__name__}, not a {cls.__name__}; load it with {found.__name__}.from_pretrained"
+        )
+
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write ``config.json``, ``model.safetensors`` and ``preprocessor_config.json`` in ``transformers``' layout.
 
-        ``NeuCodecModel.from_pretrained`` of ``transformers`` reads the folder as well as ours does.
+        ``NeuCodecModel.from_pretrained`` of ``transformers``, which has no distilled codec, reads the folder as well
+        as ours does.
 
         Raises:
             CheckpointError: the folder cannot be written.
@@ -135,7 +159,7 @@ class NeuCodec(CodecInterface):
             save_file(weights, path, metadata={"format": "pt"})
         config = self.config.to_dict()
         config |= {
-            "architectures": ["NeuCodecModel"],
+            "architectures": [self.architecture],
             "codec_id": self.codec_id,
             "dtype": str(self.dtype).removeprefix("torch."),
         }

@@ -113,13 +113,12 @@ class SemanticEncoder(Wav2Vec2BertModel):
 class SemanticAdapter(nn.Module):
     """Four convolutions from the semantic encoder to the quantizer; upstream's ``SemanticEncoder`` module."""
 
-    def __init__(self, config: NeuCodecConfig) -> None:
+    def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        size = semantic_config(config).hidden_size
-        self.conv1 = nn.Conv1d(size, size, kernel_size=3, padding=1, bias=False)
-        self.conv2 = nn.Conv1d(size, size, kernel_size=3, padding=1)
-        self.conv3 = nn.Conv1d(size, size, kernel_size=3, padding=1)
-        self.conv4 = nn.Conv1d(size, size, kernel_size=3, padding=1, bias=False)
+        self.conv1 = nn.Conv1d(channels, hidden_channels, kernel_size=3, padding=1, bias=False)
+        self.conv2 = nn.Conv1d(hidden_channels, hidden_channels, kernel_size=3, padding=1)
+        self.conv3 = nn.Conv1d(hidden_channels, hidden_channels, kernel_size=3, padding=1)
+        self.conv4 = nn.Conv1d(hidden_channels, channels, kernel_size=3, padding=1, bias=False)
 
     def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
         """(B, C, frames) to (B, C, frames)."""

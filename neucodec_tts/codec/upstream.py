@@ -1,9 +1,13 @@
-"""Upstream's checkpoints: ``pytorch_model.bin`` of ``neucodec`` 0.0.6 under the names of ``transformers``."""
+"""Upstream's checkpoints: ``pytorch_model.bin`` of ``neucodec`` 0.0.6 under the names of ``transformers``.
+
+``upstream_distill`` reads those of the distilled codec, with the parts below that both have.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,7 +34,7 @@ _UNUSED = (
     r"^semantic_model\.adapter\.",
 )
 
-_RENAMED = (
+RENAMED = (
     (r"^semantic_model\.", "semantic_encoder."),
     (r"^SemanticEncoder_module\.initial_conv\.", "semantic_adapter.conv1."),
     (r"^SemanticEncoder_module\.residual_blocks\.1\.", "semantic_adapter.conv2."),
@@ -75,42 +79,95 @@ def convert(weights: dict[str, Tensor]) -> tuple[NeuCodecConfig, dict[str, Tenso
         CheckpointError: a tensor is missing that tells the architecture, or half of a weight norm.
     """
     try:
-        config = _read_off(weights)
+        config = _read_off(Shapes(weights))
     except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"the checkpoint has the layout of neucodec 0.0.6, but lacks {error.args[0]}; get it again"
-        ) from error
+        raise incomplete(error) from error
+    return config, renamed(fold_weight_norm(_used(weights)), _rename)
+
+
+def incomplete(error: KeyError | IndexError) -> CheckpointError:
+    """The error for a tensor that tells the architecture and is not there."""
+    return CheckpointError(
+        f"the checkpoint has the layout of neucodec 0.0.6, but lacks {error.args[0]}; get it again"
+    )
+
+
+class Shapes:
+    """Sizes of an architecture, read off the tensors of a checkpoint."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self.weights = weights
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.weights
+
+    def of(self, key: str) -> torch.Size:
+        """Shape of a weight, which may be there plain or weight-normed.
+
+        Raises:
+            KeyError: it is not there.
+        """
+        return self.weights[key if key in self.weights else f"{key}_v"].shape
+
+    def count(self, pattern: str) -> int:
+        """How many modules of a list there are; the pattern's first group is the index."""
+        found = {int(match[1]) for key in self.weights if (match := re.match(pattern, key))}
+        return max(found, default=-1) + 1
+
+    def decoder(self) -> dict[str, Any]:
+        """The fields of ``NeuCodecConfig`` that describe quantizer and decoder."""
+        hidden = self.of("generator.backbone.embed.weight")[0]
+        dimensions, quantization_dim = self.of("generator.quantizer.project_in.weight")
+        return {
+            "hidden_size": hidden,
+            "intermediate_size": self.of("generator.backbone.transformers.0.mlp.fc1.weight")[0],
+            "num_hidden_layers": self.count(r"generator\.backbone\.transformers\.(\d+)\."),
+            "num_attention_heads": hidden // _HEAD_DIM,
+            "num_key_value_heads": hidden // _HEAD_DIM,
+            "head_dim": _HEAD_DIM,
+            "quantization_dim": quantization_dim,
+            "quantization_levels": [_LEVELS] * dimensions,
+        }
+
+
+def renamed(weights: dict[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
+    """Weights under new names, the decoder's joint query, key and value weights taken apart."""
     converted: dict[str, Tensor] = {}
-    for key, tensor in _fold_weight_norm(_used(weights)).items():
+    for key, tensor in weights.items():
         attention = _QUERY_KEY_VALUE.match(key)
         if attention:
             prefix = f"acoustic_decoder.layers.{attention[1]}.self_attn"
             for name, part in zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3, dim=0), strict=True):
                 converted[f"{prefix}.{name}.weight"] = part.clone()
         else:
-            converted[_rename(key)] = tensor
-    return config, converted
+            converted[rename(key)] = tensor
+    return converted
 
 
 def _used(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    unused = re.compile("|".join(_UNUSED))
-    used = {}
-    for key, tensor in weights.items():
+    used = without_unused(weights)
+    for key in list(used):
         layer = _SEMANTIC_LAYER.match(key)
-        if not unused.search(key) and not (layer and int(layer[1]) >= SEMANTIC_LAYERS):
-            used[key] = tensor
+        if layer and int(layer[1]) >= SEMANTIC_LAYERS:
+            del used[key]
     return used
 
 
-def _fold_weight_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_unused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights but those that no code depends on."""
+    unused = re.compile("|".join(_UNUSED))
+    return {key: tensor for key, tensor in weights.items() if not unused.search(key)}
+
+
+def fold_weight_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as upstream's modules use them, where the file may hold a convolution plain, weight-normed, or both.
 
-    Upstream's encoder has weight norm and its decoder has none; what the other form says, its loader ignores.
+    Upstream's encoders have weight norm and its decoder has none; what the other form says, its loader ignores.
     """
     halves = (".weight_g", ".weight_v")
     folded = {key: tensor for key, tensor in weights.items() if not key.endswith(halves)}
     for plain in dict.fromkeys(key[:-2] for key in weights if key.endswith(halves)):
-        if plain in weights and not plain.startswith("CodecEnc."):
+        if plain in weights and plain.startswith("generator."):
             continue
         try:
             length, direction = weights[f"{plain}_g"], weights[f"{plain}_v"]
@@ -118,7 +175,8 @@ def _fold_weight_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"the checkpoint has weight norm, but lacks {error.args[0]}; get it again"
             ) from error
-        folded[plain] = direction * (length / torch.norm_except_dim(direction, 2, 0))
+        axis = next((axis for axis, size in enumerate(length.shape) if size > 1), 0)
+        folded[plain] = direction * (length / torch.norm_except_dim(direction, 2, axis))
     return folded
 
 
@@ -130,49 +188,39 @@ def _rename(key: str) -> str:
         if inner is not None:
             name += "." + ("snake1", "conv1", "snake2", "conv2")[int(inner)]
         return f"acoustic_encoder.block.{int(index) - 1}.{name}.{rest}"
-    for pattern, replacement in _RENAMED:
-        renamed, count = re.subn(pattern, replacement, key)
+    return rename_by(RENAMED, key)
+
+
+def rename_by(rules: Sequence[tuple[str, str]], key: str) -> str:
+    """``key`` by the first of the rules (pattern, replacement) that matches, or as it is."""
+    for pattern, replacement in rules:
+        new, count = re.subn(pattern, replacement, key)
         if count:
-            return renamed
+            return new
     return key
 
 
-def _read_off(weights: dict[str, Tensor]) -> NeuCodecConfig:
+def _read_off(shapes: Shapes) -> NeuCodecConfig:
     from transformers import NeuCodecConfig, Wav2Vec2BertConfig
 
-    def count(pattern: str) -> int:
-        found = {int(match[1]) for key in weights if (match := re.match(pattern, key))}
-        return max(found, default=-1) + 1
-
-    def shape(key: str) -> torch.Size:
-        return weights[key if key in weights else f"{key}_v"].shape
-
     ratios = [
-        shape(f"CodecEnc.conv_blocks.{i}.block.4.weight")[-1] // 2
-        for i in range(1, count(r"CodecEnc\.conv_blocks\.(\d+)\."))
+        shapes.of(f"CodecEnc.conv_blocks.{i}.block.4.weight")[-1] // 2
+        for i in range(1, shapes.count(r"CodecEnc\.conv_blocks\.(\d+)\."))
     ]
-    hidden = shape("generator.backbone.embed.weight")[0]
+    decoder = shapes.decoder()
     layer = "semantic_model.encoder.layers.0"
-    semantic_hidden = shape(f"{layer}.self_attn.linear_q.weight")[0]
+    semantic_hidden = shapes.of(f"{layer}.self_attn.linear_q.weight")[0]
     semantic = Wav2Vec2BertConfig(
         hidden_size=semantic_hidden,
-        num_hidden_layers=min(SEMANTIC_LAYERS, count(r"semantic_model\.encoder\.layers\.(\d+)\.")),
-        num_attention_heads=semantic_hidden // shape(f"{layer}.self_attn.distance_embedding.weight")[1],
-        intermediate_size=shape(f"{layer}.ffn1.intermediate_dense.weight")[0],
-        conv_depthwise_kernel_size=shape(f"{layer}.conv_module.depthwise_conv.weight")[-1],
+        num_hidden_layers=min(SEMANTIC_LAYERS, shapes.count(r"semantic_model\.encoder\.layers\.(\d+)\.")),
+        num_attention_heads=semantic_hidden // shapes.of(f"{layer}.self_attn.distance_embedding.weight")[1],
+        intermediate_size=shapes.of(f"{layer}.ffn1.intermediate_dense.weight")[0],
+        conv_depthwise_kernel_size=shapes.of(f"{layer}.conv_module.depthwise_conv.weight")[-1],
         mask_time_prob=0.0,  # without it there is no masked_spec_embed, which only training uses
     )
-    dimensions, quantization_dim = shape("generator.quantizer.project_in.weight")
     return NeuCodecConfig(
-        hidden_size=hidden,
-        intermediate_size=shape("generator.backbone.transformers.0.mlp.fc1.weight")[0],
-        num_hidden_layers=count(r"generator\.backbone\.transformers\.(\d+)\."),
-        num_attention_heads=hidden // _HEAD_DIM,
-        num_key_value_heads=hidden // _HEAD_DIM,
-        head_dim=_HEAD_DIM,
-        encoder_hidden_size=shape("CodecEnc.conv_blocks.0.weight")[0],
+        **decoder,
+        encoder_hidden_size=shapes.of("CodecEnc.conv_blocks.0.weight")[0],
         downsampling_ratios=ratios,
         semantic_model_config=semantic,
-        quantization_dim=quantization_dim,
-        quantization_levels=[_LEVELS] * dimensions,
     )

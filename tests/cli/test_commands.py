@@ -91,6 +91,19 @@ def test_info(call):
     assert call("info", "--quiet").out == ""
 
 
+def test_a_distilled_model(call, recording, tmp_path):
+    from tests.parity.ours import random_codec
+    from tests.parity.sizes import small_distilled_config
+
+    random_codec(small_distilled_config()).save_pretrained(tmp_path / "distilled")
+    said = call("info", "distilled")
+    assert said.code == 0, said.err
+    assert "2 layers of 192, 3 heads (HuBERT)" in said.out
+    assert call("encode", recording, "-o", "codes.npy", "--model", "distilled").code == 0
+    assert len(np.load("codes.npy")) == 24_000 * 16_000 // soundfile.info(recording).samplerate // 320 + 1
+    assert call("decode", "codes.npy", "-o", "again.wav", "--model", "distilled").code == 0
+
+
 @pytest.mark.parametrize("direction", ["encode", "decode"])
 def test_bench(call, direction):
     done = call("bench", direction, "--size", "tiny", "--seconds", "1", "--repeats", "1", "--json")

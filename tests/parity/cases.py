@@ -130,6 +130,30 @@ def alike_codes() -> np.ndarray:
     return np.random.default_rng(1).integers(0, CODEBOOK_SIZE, (3, 1, 40))
 
 
+def distilled_lengths() -> dict[str, np.ndarray]:
+    """Less than a frame, which the distilled model pads to one, and two samples to either side of some multiples."""
+    lengths = TOO_SHORT + tuple(
+        k * HOP + d for k in (1, 2, 3, 50) for d in (-2, -1, 0, 1, 2) if k * HOP + d >= HOP
+    )
+    return {f"distilled{n}": speechlike(n, seed=n) for n in lengths}
+
+
+def full_size_spoken() -> dict[str, np.ndarray]:
+    """Ten seconds: more than the distilled model's windows of attention."""
+    return {"ten": speechlike(10 * SECOND, seed=1)}
+
+
+def full_size_ragged() -> dict[str, np.ndarray]:
+    """One ragged batch."""
+    return {f"full{n}": speechlike(n, seed=n) for n in (321, 9_000, 24_000)}
+
+
+def full_size_codes() -> dict[str, np.ndarray]:
+    """Another, of random codes, int64 (F,)."""
+    random = np.random.default_rng(0)
+    return {f"codes{n}": random.integers(0, CODEBOOK_SIZE, n) for n in (1, 60, 500)}
+
+
 def everything(files: dict[str, Path]) -> Request:
     """All of the above, for upstream."""
     waveforms = too_short() | around_multiples() | spoken() | ragged() | unusual() | nearly_silent()
@@ -140,3 +164,21 @@ def everything(files: dict[str, Path]) -> Request:
         codes={"codes alike": alike_codes()} | code_sequences() | ragged_codes(),
         calibration=calibration(),
     )
+
+
+def everything_distilled(files: dict[str, Path]) -> Request:
+    """What the distilled model is asked: upstream encodes only one item at a time with it."""
+    return Request(
+        waveforms=distilled_lengths() | spoken() | ragged() | unusual() | nearly_silent(),
+        files={name: files[name] for name in ("mono24000", "mono44100")},
+        codes={name: codes for name, codes in code_sequences().items() if len(codes) <= 50},
+        calibration=calibration(),
+    )
+
+
+def full_size(distilled: bool = False) -> Request:
+    """What the models of the released sizes are asked; as both have one decoder, the distilled decodes one code."""
+    codes = full_size_codes()
+    if distilled:
+        codes = {"codes1": codes["codes1"]}
+    return Request(full_size_spoken() | full_size_ragged(), {}, codes, speechlike(2 * SECOND, seed=5))

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tests.parity.reference import Answers
 
 MIN_EQUAL = 0.999
 """Least share of codes that must be equal."""
@@ -120,3 +126,27 @@ class Agreement:
             self.complaints.append(f"{self.codes - self.equal} of {self.codes} codes differ")
         if self.complaints:
             raise AssertionError("\n".join(self.complaints))
+
+
+def agreement_of_codes(answers: Answers, codes: Mapping[str, Tensor]) -> Agreement:
+    """Compare our codes (F,) with upstream's of the same names."""
+    agreement = Agreement()
+    for name, actual in codes.items():
+        agreement.add_codes(name, answers.codes[name][0, 0], actual, answers.bounded[name][0])
+    return agreement
+
+
+def agreement_of_audio(answers: Answers, audio: Mapping[str, Tensor]) -> Agreement:
+    """Compare our samples (T,) with upstream's of the same names."""
+    agreement = Agreement()
+    for name, actual in audio.items():
+        agreement.add_audio(name, answers.audio[name][0, 0], actual)
+    return agreement
+
+
+def shares_of_levels(codes: Iterable[Tensor]) -> np.ndarray:
+    """How often each level of each digit occurs, (8, 4), as shares of 1."""
+    joined = torch.cat([code.flatten() for code in codes])
+    digits = joined[:, None] // _LEVELS ** torch.arange(_DIGITS) % _LEVELS
+    counts = np.stack([np.bincount(digit, minlength=_LEVELS) for digit in digits.T.numpy()])
+    return counts / counts.sum(axis=1, keepdims=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,14 @@ import pytest
 from neucodec_tts import NeuCodec
 from tests.parity import cases
 from tests.parity.comparisons import CHECKED
-from tests.parity.reference import Answers, ask_upstream
-from tests.parity.sizes import small_config
+from tests.parity.reference import Answers, Question, Request, ask_upstream
+from tests.parity.sizes import (
+    SMALL_WINDOW,
+    full_config,
+    full_distilled_config,
+    small_config,
+    small_distilled_config,
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +35,36 @@ def audio_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def answers(
+def small_answers(
     upstream: Path, audio_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Answers:
+) -> dict[str, Answers]:
+    """Upstream's answers, from small models with random weights.
+
+    "whole" and "distilled" are asked everything; "normalized" is a distilled model whose semantic encoder hears
+    normalised recordings, and lies outside its checkpoint.
+    """
+    distilled = replace(small_distilled_config(), attention_window=SMALL_WINDOW)
+    normalized = replace(distilled, normalize_waveform=True)
+    questions = {
+        "whole": Question(tmp_path_factory.mktemp("whole"), small_config(), cases.everything(audio_files)),
+        "distilled": Question(
+            tmp_path_factory.mktemp("distilled"), distilled, cases.everything_distilled(audio_files)
+        ),
+        "normalized": Question(
+            tmp_path_factory.mktemp("normalized"),
+            normalized,
+            Request(cases.ragged(), {}, {}, cases.calibration()),
+            seed=1,
+            save="without_semantic",
+        ),
+    }
+    return dict(zip(questions, ask_upstream(upstream, *questions.values()), strict=True))
+
+
+@pytest.fixture(scope="session")
+def answers(small_answers: dict[str, Answers]) -> Answers:
     """Upstream's answers to all cases, from a small model with random weights."""
-    return ask_upstream(
-        upstream, tmp_path_factory.mktemp("upstream"), small_config(), cases.everything(audio_files)
-    )
+    return small_answers["whole"]
 
 
 @pytest.fixture(scope="session")
@@ -43,22 +73,48 @@ def codec(answers: Answers) -> NeuCodec:
     return NeuCodec.from_pretrained(answers.checkpoint)
 
 
+@pytest.fixture(scope="session")
+def all_full_answers(upstream: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Answers]:
+    """Upstream's answers from the released sizes, the whole model and the distilled one."""
+    return ask_upstream(
+        upstream,
+        Question(tmp_path_factory.mktemp("full"), full_config(), cases.full_size(), extra_semantic_layers=1),
+        Question(
+            tmp_path_factory.mktemp("full_distilled"),
+            full_distilled_config(),
+            cases.full_size(distilled=True),
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def full_answers(all_full_answers: list[Answers]) -> Answers:
+    """Those of the whole model."""
+    return all_full_answers[0]
+
+
+@pytest.fixture(scope="session")
+def full_distilled_answers(all_full_answers: list[Answers]) -> Answers:
+    """Those of the distilled model."""
+    return all_full_answers[1]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print how far ours and theirs agreed: the figures of the README."""
     if not CHECKED:
         return
     terminalreporter.section("parity")
     terminalreporter.write_line(
-        f"{'reference':<14}{'compared':<12}{'items':>7}{'codes':>9}{'equal':>11}"
+        f"{'reference':<20}{'compared':<12}{'items':>7}{'codes':>9}{'equal':>11}"
         f"{'worst distance':>16}{'lowest SNR':>12}"
     )
-    for reference in ("upstream", "transformers"):
+    for reference in ("upstream", "upstream_distilled", "transformers"):
         for kind, wanted in (("codes", True), ("audio", False)):
             rows = [a for test, a in CHECKED if f"test_{reference}." in test and bool(a.codes) == wanted]
             if not rows:
                 continue
             items, codes = sum(a.items for a in rows), sum(a.codes for a in rows)
-            line = f"{reference:<14}{kind:<12}{items:>7}"
+            line = f"{reference:<20}{kind:<12}{items:>7}"
             if wanted:
                 share = 100 * sum(a.equal for a in rows) / codes
                 line += f"{codes:>9}{share:>9.3f} %{max(a.worst_distance for a in rows):>16.1e}"

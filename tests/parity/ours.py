@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import NeuCodecConfig
 
-from neucodec_tts import NeuCodec
+from neucodec_tts import DistillNeuCodec, NeuCodec
+from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
 from neucodec_tts.codec.features import pad_waveforms
 from tests.parity.random_weights import make_audible, randomise, spread_codes
 from tests.parity.signals import speechlike
@@ -46,7 +47,8 @@ def encode_list(codec: NeuCodec, waveforms: Mapping[str, np.ndarray]) -> dict[st
 
 def random_codec(config: NeuCodecConfig, seed: int = 0) -> NeuCodec:
     """Our codec with random weights under which it uses its whole codebook and is not silent."""
-    codec = NeuCodec(config).eval().requires_grad_(False)
+    kind = DistillNeuCodec if isinstance(config, DistillNeuCodecConfig) else NeuCodec
+    codec = kind(config).eval().requires_grad_(False)
     randomise(codec, seed)
     spread_codes(codec.quantizer.project_in, lambda: codec.encode(speechlike(64_000, seed=5), 16_000))
     make_audible(codec.acoustic_decoder.head.linear)

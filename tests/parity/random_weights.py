@@ -29,10 +29,16 @@ def randomise(model: nn.Module, seed: int) -> None:
     """Give every parameter of ``model`` a random value of a size that keeps signals in range through many layers."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
+        if parameter.numel() == 0:  # the distilled model's cache tokens, of which it has none
+            continue
         leaf = name.rsplit(".", 1)[-1]
-        if leaf in ("alpha", "beta"):  # logarithms of the snake activation's frequency and inverse size
+        if leaf == "alpha" and parameter.ndim == 3:  # the snake activation's frequency itself
+            parameter.uniform_(0.5, 1.5, generator=generator)
+        elif leaf in ("alpha", "beta", "gamma"):  # its logarithm and that of an inverse size; a response norm
             parameter.normal_(0, 0.3, generator=generator)
-        elif leaf == "weight_g":
+        elif "position_bias" in name or "dynamic_pos_bias" in name:  # networks of distances up to thousands
+            parameter.normal_(0, 0.05, generator=generator)
+        elif leaf in ("weight_g", "original0"):
             parameter.uniform_(0.4, 1.0, generator=generator)
         elif leaf == "bias":
             parameter.normal_(0, 0.05, generator=generator)

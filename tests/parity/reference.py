@@ -59,66 +59,90 @@ class Answers:
     gain: float
 
 
-def ask_upstream(
-    python: Path,
-    folder: Path,
-    config: NeuCodecConfig,
-    request: Request,
-    *,
-    seed: int = 0,
-    extra_semantic_layers: int = 2,
-    save: str = "all",
-) -> Answers:
-    """Build upstream's model with random weights in ``folder``, save it there, and put the request to it.
+@dataclass(frozen=True)
+class Question:
+    """A model and what it is asked.
 
     Args:
-        python: of the environment that holds upstream.
         folder: empty; everything is written there.
         config: the sizes of the model.
         request: what to encode and decode.
         seed: of the weights.
-        extra_semantic_layers: how many layers upstream's semantic model has beyond those that are used.
+        extra_semantic_layers: how many layers upstream's Wav2Vec2-BERT has beyond those that are used.
         save: "all" keys in the checkpoint, "without_semantic" as in the released one, or "none".
     """
-    sizes = config.to_dict()
-    sizes["semantic_layers"] = sizes["semantic_model_config"]["num_hidden_layers"] + extra_semantic_layers
-    inputs = {name: _three_dimensional(value) for name, value in (request.waveforms | request.codes).items()}
-    inputs["calibration"] = _three_dimensional(request.calibration)
-    save_file(inputs, folder / "inputs.safetensors")
-    (folder / "request.json").write_text(
-        json.dumps(
-            {
-                "config": sizes,
-                "seed": seed,
-                "save": save,
-                "encode": list(request.waveforms),
-                "encode_files": {name: str(path) for name, path in request.files.items()},
-                "decode": list(request.codes),
-            }
+
+    folder: Path
+    config: NeuCodecConfig
+    request: Request
+    seed: int = 0
+    extra_semantic_layers: int = 2
+    save: str = "all"
+
+    def write(self) -> None:
+        """Write what upstream's process reads."""
+        sizes = self.config.to_dict()
+        layers = sizes["semantic_model_config"]["num_hidden_layers"]
+        sizes["semantic_layers"] = layers + self.extra_semantic_layers
+        request = self.request
+        inputs = {
+            name: _three_dimensional(value) for name, value in (request.waveforms | request.codes).items()
+        }
+        inputs["calibration"] = _three_dimensional(request.calibration)
+        save_file(inputs, self.folder / "inputs.safetensors")
+        (self.folder / "request.json").write_text(
+            json.dumps(
+                {
+                    "config": sizes,
+                    "seed": self.seed,
+                    "save": self.save,
+                    "encode": list(request.waveforms),
+                    "encode_files": {name: str(path) for name, path in request.files.items()},
+                    "decode": list(request.codes),
+                }
+            )
         )
-    )
+
+    def read(self) -> Answers:
+        """What upstream's process has written, our ``config.json`` added."""
+        self.config.save_pretrained(self.folder / "checkpoint")
+        outputs = load_file(self.folder / "outputs.safetensors")
+        outcome = json.loads((self.folder / "outcome.json").read_text())
+        return Answers(
+            checkpoint=self.folder / "checkpoint",
+            semantic_model=self.folder / "semantic_model",
+            codes={name: value.long() for name, value in _part(outputs, "codes/").items()},
+            bounded=_part(outputs, "bounded/"),
+            audio=_part(outputs, "audio/"),
+            errors=outcome["errors"],
+            seconds=outcome["seconds"],
+            gain=outcome["gain"],
+        )
+
+
+def ask_upstream(python: Path, *questions: Question) -> list[Answers]:
+    """Build upstream's models with random weights, save them, and put the questions to them, all in one process.
+
+    Args:
+        python: of the environment that holds upstream.
+        questions: what to ask, each in a folder of its own.
+    """
+    for question in questions:
+        question.write()
     environment = {
         k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     }
     environment["HF_HUB_OFFLINE"] = "1"
     done = subprocess.run(
-        [str(python), str(_SCRIPT), str(folder)], env=environment, capture_output=True, text=True, check=False
+        [str(python), str(_SCRIPT), *(str(question.folder) for question in questions)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"upstream's environment {python} failed:\n{done.stderr[-4000:]}")
-    config.save_pretrained(folder / "checkpoint")
-    outputs = load_file(folder / "outputs.safetensors")
-    outcome = json.loads((folder / "outcome.json").read_text())
-    return Answers(
-        checkpoint=folder / "checkpoint",
-        semantic_model=folder / "semantic_model",
-        codes={name: value.long() for name, value in _part(outputs, "codes/").items()},
-        bounded=_part(outputs, "bounded/"),
-        audio=_part(outputs, "audio/"),
-        errors=outcome["errors"],
-        seconds=outcome["seconds"],
-        gain=outcome["gain"],
-    )
+    return [question.read() for question in questions]
 
 
 def _three_dimensional(value: np.ndarray) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +12,25 @@ from torch import Tensor
 
 from neucodec_tts import AudioError, NeuCodec
 from tests.parity import cases
-from tests.parity.comparisons import Agreement
+from tests.parity.comparisons import (
+    Agreement,
+    agreement_of_audio,
+    agreement_of_codes,
+    shares_of_levels,
+)
 from tests.parity.ours import decode_in_one_batch, encode_each, encode_in_one_batch, encode_list
-from tests.parity.reference import Answers, Request, ask_upstream
+from tests.parity.reference import Answers, Question, Request, ask_upstream
 from tests.parity.signals import speechlike
-from tests.parity.sizes import full_config, small_config
+from tests.parity.sizes import small_config
 
 pytestmark = pytest.mark.upstream
 
 Encode = Callable[[NeuCodec, Mapping[str, np.ndarray]], dict[str, Tensor]]
 
 
-def agreement_of_codes(answers: Answers, codes: Mapping[str, Tensor]) -> Agreement:
-    """Compare our codes (F,) with upstream's of the same names."""
-    agreement = Agreement()
-    for name, actual in codes.items():
-        agreement.add_codes(name, answers.codes[name][0, 0], actual, answers.bounded[name][0])
-    return agreement
-
-
-def agreement_of_audio(answers: Answers, audio: Mapping[str, Tensor]) -> Agreement:
-    """Compare our samples (T,) with upstream's of the same names."""
-    agreement = Agreement()
-    for name, actual in audio.items():
-        agreement.add_audio(name, answers.audio[name][0, 0], actual)
-    return agreement
-
-
-def levels(codes: Iterable[Tensor]) -> np.ndarray:
-    """How often each level of each digit occurs, (8, 4)."""
-    joined = torch.cat([code.flatten() for code in codes])
-    digits = joined[:, None] // 4 ** torch.arange(8) % 4
-    return np.stack([np.bincount(digit, minlength=4) for digit in digits.T.numpy()])
-
-
 def test_the_random_model_uses_its_whole_codebook(answers: Answers):
     """Or else equal codes would say nothing."""
-    shares = levels([answers.codes[name] for name in cases.spoken()])
-    shares = shares / shares.sum(axis=1, keepdims=True)
+    shares = shares_of_levels([answers.codes[name] for name in cases.spoken()])
     assert shares.min() > 0.02, shares
     assert answers.gain < 30, "the encoder hardly reacts to its input"
     assert all(audio.std() > 0.01 for audio in answers.audio.values())
@@ -162,7 +143,9 @@ def test_a_checkpoint_without_its_semantic_encoder(upstream: Path, tmp_path: Pat
     """As the released one is: upstream takes Wav2Vec2-BERT from where its authors put it."""
     speech = speechlike(8_000, seed=1)
     request = Request({"speech": speech}, {}, {}, calibration=cases.calibration())
-    answers = ask_upstream(upstream, tmp_path, small_config(), request, seed=1, save="without_semantic")
+    [answers] = ask_upstream(
+        upstream, Question(tmp_path, small_config(), request, seed=1, save="without_semantic")
+    )
     (answers.checkpoint / "config.json").unlink()
     codec = NeuCodec.from_pretrained(answers.checkpoint, semantic_model=str(answers.semantic_model))
     agreement_of_codes(answers, encode_each(codec, {"speech": speech})).check()
@@ -170,17 +153,10 @@ def test_a_checkpoint_without_its_semantic_encoder(upstream: Path, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_full_size(upstream: Path, tmp_path: Path):
+def test_full_size(full_answers: Answers):
     """The released sizes: ten seconds, a ragged batch, and both back to audio."""
-    waveforms = {"ten": speechlike(160_000, seed=1)} | {
-        f"ragged{n}": speechlike(n, seed=n) for n in (321, 9_000, 24_000)
-    }
-    random = np.random.default_rng(0)
-    codes = {f"codes{n}": random.integers(0, cases.CODEBOOK_SIZE, n) for n in (1, 60, 500)}
-    request = Request(waveforms, {}, codes, calibration=speechlike(32_000, seed=5))
-    answers = ask_upstream(upstream, tmp_path, full_config(), request, extra_semantic_layers=1)
-    codec = NeuCodec.from_pretrained(answers.checkpoint)
-    ragged = {name: waveform for name, waveform in waveforms.items() if name != "ten"}
-    agreement_of_codes(answers, encode_each(codec, {"ten": waveforms["ten"]})).check()
-    agreement_of_codes(answers, encode_in_one_batch(codec, ragged)).check()
-    agreement_of_audio(answers, decode_in_one_batch(codec, codes)).check()
+    codec = NeuCodec.from_pretrained(full_answers.checkpoint)
+    ragged = cases.full_size_ragged()
+    agreement_of_codes(full_answers, encode_each(codec, cases.full_size_spoken())).check()
+    agreement_of_codes(full_answers, encode_in_one_batch(codec, ragged)).check()
+    agreement_of_audio(full_answers, decode_in_one_batch(codec, cases.full_size_codes())).check()

@@ -1,7 +1,7 @@
 """Runs upstream's NeuCodec (PyPI ``neucodec`` 0.0.6) and writes what it answers, for a test to compare with.
 
 Upstream needs an environment of its own, so this is a script, not a module of the tests: it is run by that
-environment's Python, imports nothing of this project's package, and talks through a folder:
+environment's Python, imports nothing of this project's package, and talks through a folder for each model:
 
     request.json          what to do, see ``main``
     inputs.safetensors    the waveforms and code sequences that the request names
@@ -9,7 +9,7 @@ environment's Python, imports nothing of this project's package, and talks throu
     outputs.safetensors   written: codes/NAME, bounded/NAME (what was rounded to codes), audio/NAME
     outcome.json          written: the error of every case that upstream does not handle
 
-Usage: python upstream_reference.py FOLDER
+Usage: python upstream_reference.py FOLDER...
 """
 
 from __future__ import annotations
@@ -18,16 +18,25 @@ import argparse
 import json
 import time
 import wave
+from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
 
+import neucodec.codec_encoder_distill as distilled
 import neucodec.model as upstream
 import numpy as np
 import torch
 from random_weights import make_audible, randomise, spread_codes
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
+    Wav2Vec2FeatureExtractor,
+)
 
 # Training-only parts that the released file still holds and upstream drops by name.
 _UNUSED_KEYS = {
@@ -35,6 +44,23 @@ _UNUSED_KEYS = {
     "fc_post_s.bias": (8,),
     "SemanticDecoder_module.initial_conv.weight": (8, 8, 3),
 }
+
+
+def decoder_of(config: dict) -> AbstractContextManager:
+    """A context in which upstream makes its decoder in the configuration's sizes."""
+    decoder = upstream.CodecDecoderVocos
+    return mock.patch.object(
+        upstream,
+        "CodecDecoderVocos",
+        lambda hop_length: decoder(
+            hidden_dim=config["hidden_size"],
+            depth=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            pos_meb_dim=config["head_dim"],
+            hop_length=hop_length,
+            vq_dim=config["quantization_dim"],
+        ),
+    )
 
 
 def build(config: dict) -> upstream.NeuCodec:
@@ -53,7 +79,7 @@ def build(config: dict) -> upstream.NeuCodec:
     extractor = SeamlessM4TFeatureExtractor(
         feature_size=80, num_mel_bins=80, sampling_rate=16_000, stride=2, padding_value=1
     )
-    encoder, decoder, adapter = upstream.CodecEncoder, upstream.CodecDecoderVocos, upstream.SemanticEncoder
+    encoder, adapter = upstream.CodecEncoder, upstream.SemanticEncoder
     with (
         mock.patch.object(
             upstream.Wav2Vec2BertModel, "from_pretrained", lambda *_, **__: Wav2Vec2BertModel(semantic_config)
@@ -68,18 +94,7 @@ def build(config: dict) -> upstream.NeuCodec:
                 hidden_dim=hidden,
             ),
         ),
-        mock.patch.object(
-            upstream,
-            "CodecDecoderVocos",
-            lambda hop_length: decoder(
-                hidden_dim=hidden,
-                depth=config["num_hidden_layers"],
-                heads=config["num_attention_heads"],
-                pos_meb_dim=config["head_dim"],
-                hop_length=hop_length,
-                vq_dim=both,
-            ),
-        ),
+        decoder_of(config),
         mock.patch.object(
             upstream, "SemanticEncoder", lambda *_: adapter(semantic_size, semantic_size, semantic_size)
         ),
@@ -90,6 +105,48 @@ def build(config: dict) -> upstream.NeuCodec:
     return model.eval()
 
 
+def build_distilled(config: dict) -> upstream.DistillNeuCodec:
+    """As ``build``, for upstream's distilled model and ``DistillNeuCodecConfig`` as a dictionary."""
+    semantic_config = HubertConfig(**{**config["semantic_model_config"], "output_hidden_states": True})
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=config["normalize_waveform"])
+    semantic_size, acoustic_size = semantic_config.hidden_size, config["acoustic_size"]
+    feature_size, quantization_dim = config["encoder_hidden_size"], config["quantization_dim"]
+    adapter = upstream.SemanticEncoder
+    with (
+        mock.patch.object(
+            upstream.HubertModel, "from_pretrained", lambda *_, **__: HubertModel(semantic_config)
+        ),
+        mock.patch.object(upstream.AutoFeatureExtractor, "from_pretrained", lambda *_, **__: extractor),
+        decoder_of(config),
+        mock.patch.object(
+            upstream,
+            "SemanticEncoder",
+            lambda *_: adapter(semantic_size, semantic_size, config["semantic_adapter_size"]),
+        ),
+    ):
+        model = upstream.DistillNeuCodec(24_000, 480)
+    if feature_size != 512:  # at the released sizes upstream's own constructor has made it
+        *strides, rate = config["downsampling_ratios"]
+        model.codec_encoder.encoder = distilled.Encoder(
+            feature_dim=feature_size,
+            strides=tuple(strides),
+            depths=tuple(config["encoder_depths"]),
+            dims=tuple(config["encoder_channels"]),
+        )
+        model.codec_encoder.en_encoder = distilled.CompressedLocalEncoderWithCache(
+            feature_dim=feature_size,
+            local_window_size=config["attention_window"],
+            compress_rate=rate,
+            cache_size=0,
+            depth=sum(config["encoder_num_layers"]),
+            use_dynamic_pos_bias=True,
+        )
+        model.fc_prior = nn.Linear(semantic_size + acoustic_size, quantization_dim)
+        model.fc_sq_prior = nn.Linear(feature_size, acoustic_size)
+        model.fc_post_a = nn.Linear(quantization_dim, config["hidden_size"])
+    return model.eval()
+
+
 def checkpoint_of(model: upstream.NeuCodec) -> dict[str, Tensor]:
     """A state dictionary like that of the released ``pytorch_model.bin``, as far as it is known.
 
@@ -97,6 +154,8 @@ def checkpoint_of(model: upstream.NeuCodec) -> dict[str, Tensor]:
     upstream, whose decoder has no weight norm, loads the plain ones and ignores the others.
     """
     state = dict(model.state_dict())
+    if isinstance(model, upstream.DistillNeuCodec):
+        return state  # of whose file it is known that it holds nothing else
     for name, module in model.generator.backbone.named_modules():
         if isinstance(module, nn.Conv1d):
             norm = module.weight.detach().flatten(1).norm(dim=1).view(-1, 1, 1)
@@ -142,7 +201,8 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)  # of two threads on a busy machine, one always waits for the other
     request = json.loads((folder / "request.json").read_text())
     inputs = load_file(folder / "inputs.safetensors")
-    model = build(request["config"])
+    config = request["config"]
+    model = build_distilled(config) if config["model_type"] == "distill_neucodec" else build(config)
     randomise(model, request["seed"])
     gain = spread_codes(
         model.generator.quantizer.project_in, lambda: model.encode_code(inputs["calibration"])
@@ -156,6 +216,7 @@ def main(folder: Path) -> None:
         if request["save"] == "without_semantic":
             state = {key: value for key, value in state.items() if not key.startswith("semantic_model.")}
             semantic_model.save_pretrained(folder / "semantic_model")
+            model.feature_extractor.save_pretrained(folder / "semantic_model")
         torch.save(state, folder / "checkpoint" / "pytorch_model.bin")
         del state
 
@@ -186,5 +247,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="holds request.json and inputs.safetensors")
-    main(parser.parse_args().folder)
+    parser.add_argument(
+        "folders", type=Path, nargs="+", help="each holds request.json and inputs.safetensors"
+    )
+    for each in parser.parse_args().folders:
+        main(each)
