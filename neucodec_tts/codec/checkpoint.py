@@ -2,7 +2,7 @@
 
 The two layouts are that of ``transformers`` (``config.json`` beside ``model.safetensors``; also what
 ``NeuCodec.save_pretrained`` writes) and that of upstream ``neucodec`` 0.0.6 (a lone ``pytorch_model.bin``), each for
-the whole and the distilled codec.
+the whole and the distilled codec. In the former X-Codec 2 is read, too, whose codes Llasa speaks.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import pickle
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
@@ -237,6 +238,8 @@ def _read_config(path: Path) -> NeuCodecConfig | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable as JSON: {error}") from error
+    if isinstance(values, dict) and values.get("model_type") == "xcodec2":
+        values = _from_xcodec2(values)
     if isinstance(values, dict) and values and set(values) <= {"sample_rate", "hop_length"}:
         return None  # what upstream's PyTorchModelHubMixin writes: the arguments of its constructor
     kinds: dict[object, type[NeuCodecConfig]] = {
@@ -251,6 +254,23 @@ def _read_config(path: Path) -> NeuCodecConfig | None:
         return kinds[kind].from_dict(values)
     except Exception as error:  # whatever transformers' validation raises
         raise CheckpointError(f"{path} is not a valid configuration of NeuCodec: {error}") from error
+
+
+def _from_xcodec2(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of X-Codec 2 as one of NeuCodec, which is the same network with another last layer.
+
+    Its sound has the rate of its input, and its semantic encoder hears half a hop of silence on either side.
+    """
+    rate = values.get("sampling_rate", 16_000)
+    hop_length = math.prod(values.get("downsampling_ratios", (2, 2, 4, 4, 5)))
+    kept = {name: value for name, value in values.items() if name not in ("sampling_rate", "architectures")}
+    return {
+        **kept,
+        "model_type": "neucodec",
+        "input_sampling_rate": rate,
+        "output_sampling_rate": rate,
+        "semantic_margin": hop_length // 2,
+    }
 
 
 def _read_weights(location: Location) -> dict[str, Tensor] | None:

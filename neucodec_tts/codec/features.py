@@ -67,19 +67,20 @@ def _log_mel_of_frames(frames: Tensor, window: Tensor, filters: Tensor) -> Tenso
     return (power @ filters).clamp(min=_MEL_FLOOR).log().float()
 
 
-def semantic_features(waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def semantic_features(waveform: Tensor, lengths: Tensor, margin: int = 0) -> tuple[Tensor, Tensor]:
     """Input of the semantic encoder: two frames of the filter bank, stacked, fifty times a second.
 
     Args:
         waveform: (B, T) at 16 kHz, padded as ``padded_length`` says and with zeros up to the longest.
         lengths: padded length of each item in samples, LongTensor (B,), at least 640.
+        margin: samples of silence before and after each item; X-Codec 2 has half a hop, NeuCodec none.
 
     Returns:
         Features, float32 (B, frames, 160), each mel band with zero mean and unit variance over the item's own
         frames, zeros beyond its end; and each item's number of frames, LongTensor (B,).
     """
-    features = log_mel(waveform)
-    counts = (lengths - _FRAME_LENGTH) // _FRAME_SHIFT + 1
+    features = log_mel(F.pad(waveform, (margin, margin)))
+    counts = (lengths + 2 * margin - _FRAME_LENGTH) // _FRAME_SHIFT + 1
     counts = counts - counts % 2
     features = features[:, : int(counts.max())]
     mask = (torch.arange(features.shape[1], device=waveform.device) < counts[:, None])[..., None]

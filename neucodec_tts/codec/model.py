@@ -86,6 +86,8 @@ class NeuCodec(CodecInterface):
             model: a hub id such as ``"neuphonic/neucodec"``, a folder, or ``"tiny"``, the small built-in checkpoint.
                 Both the layout of ``transformers`` and upstream's ``pytorch_model.bin`` are read. From
                 ``"neuphonic/distill-neucodec"`` and its like comes a ``DistillNeuCodec``, which is a ``NeuCodec``.
+                X-Codec 2, whose codes Llasa speaks, is read in the layout of ``transformers``
+                (``"HKUSTAudio/xcodec2-hf"``).
             device: where to put it, ``"cpu"`` by default.
             dtype: floating-point format of the weights, ``"float32"`` by default; ``"auto"`` takes the stored one.
                 Codes and audio are exact in float32 only.
@@ -204,7 +206,7 @@ class NeuCodec(CodecInterface):
             Vectors (B, frames, quantization_dim) and each item's number of frames, LongTensor (B,); what lies
             beyond an item's end has no meaning.
         """
-        features, frames = semantic_features(waveform, lengths)
+        features, frames = semantic_features(waveform, lengths, getattr(self.config, "semantic_margin", 0))
         count = features.shape[1]
         semantic_ragged = Ragged.of(frames, count)
         semantic = self.semantic_encoder(features, semantic_ragged).transpose(1, 2)

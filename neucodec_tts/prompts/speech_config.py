@@ -262,7 +262,7 @@ def _neutts(language: str) -> SpeechConfig:
 
 _LLASA = SpeechConfig(
     "llasa",
-    codec="HKUSTAudio/xcodec2",
+    codec="HKUSTAudio/xcodec2-hf",  # the layout of transformers
     token_pattern=SCHEMES["llasa"].pattern,
     codebook_size=65536,
     sampling=_LLASA_SAMPLING,

@@ -15,6 +15,8 @@ from neucodec_tts.errors import EngineError, PromptError
 from neucodec_tts.evaluate.metrics import snr
 from neucodec_tts.prompts import SpeakerPrompt
 from neucodec_tts.speech import Pauses
+from tests.parity.ours import random_codec
+from tests.parity.sizes import small_config
 from tests.speech.scripted import Line, Stage
 
 TEXT = (
@@ -141,6 +143,21 @@ def test_leaving_a_stream_early_stops_the_engine(stage: Stage, thirds: list[np.n
     del stream
     gc.collect()
     assert engine.closed == 1
+
+
+def test_a_codec_of_another_rate():
+    """As X-Codec 2, through which Llasa speaks, with 16 kHz out."""
+    config = small_config()
+    config.output_sampling_rate = 16_000
+    stage = Stage.build(random_codec(config))
+    codes = np.random.default_rng(0).integers(0, 65_536, 150)
+    tts, _ = stage.tts(stage.line(codes))
+    text = "Alice was beginning to get very tired of it."
+    result = tts.speak(text, seed=1)
+    assert (result.sample_rate, result.samples.size, result.duration) == (16_000, 150 * 320, 3.0)
+    with tts.stream(text, seed=1) as stream:
+        assert sum(chunk.size for chunk in stream) == 150 * 320
+        assert stream.sample_rate == 16_000
 
 
 def test_segments_are_told_as_they_are_ready(stage: Stage, thirds: list[np.ndarray]):
