@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _AHEAD_SECONDS = 10.0
+_WHOLE_FRAMES = 1024
+"""Utterances that are decoded as a whole go together up to this padded size, so that streams do not wait for long."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class DecodeWorker:
         self._changed = threading.Condition()
         self._commands: deque[Callable[[], None]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        self._wholes: deque[_Whole] = deque()
         self._closed = False
         self._batch = 0
         self._thread = threading.Thread(target=self._work, name="speech-decode", daemon=True)
@@ -106,13 +109,36 @@ class DecodeWorker:
         else:
             await self.call(lambda: self.codec.decode_batch([torch.zeros(10, dtype=torch.long)]))
 
-    def open(self) -> DecodeStream:
-        """Begin a stream; call it in the event loop that will take its samples."""
+    def open(self, settings: StreamSettings | None = None) -> DecodeStream:
+        """Begin a stream; call it in the event loop that will take its samples.
+
+        Args:
+            settings: if they are not those of every stream.
+        """
         if self._closed:
             raise EngineError("the decoder has been closed")
         stream = DecodeStream(self, next(self._numbers), asyncio.get_running_loop())
         self._streams[stream.number] = stream
+        if settings is not None:
+            self._command(lambda: self._scheduler.begin(stream.number, settings))
         return stream
+
+    async def decode(self, codes: Sequence[int]) -> Tensor:
+        """Decode a whole utterance, (frames,) to float32 (480 * frames,), together with others that wait.
+
+        Raises:
+            CodesError: something among them is no code.
+            EngineError: the codec failed.
+        """
+        checked = self.codec.check_codes(codes)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Tensor] = loop.create_future()
+        with self._changed:
+            if self._closed:
+                raise EngineError("the decoder has been closed")
+            self._wholes.append((checked, loop, future))
+            self._changed.notify()
+        return await future
 
     async def call(self, function: Callable[[], Result]) -> Result:
         """Run a function in the thread, between two batches: all work on the codec's device is done there."""
@@ -143,7 +169,7 @@ class DecodeWorker:
             self._changed.notify()
         self._thread.join()
         for stream in list(self._streams.values()):
-            stream._end(EngineError("the decoder has been closed"))
+            _soon(stream._loop, stream._end, EngineError("the decoder has been closed"))
 
     # The thread
 
@@ -155,7 +181,9 @@ class DecodeWorker:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._commands or self._calls or self._closed or self._scheduler.ready):
+                while not (
+                    self._commands or self._calls or self._wholes or self._closed or self._scheduler.ready
+                ):
                     self._changed.wait()
                 if self._closed:
                     return
@@ -164,6 +192,7 @@ class DecodeWorker:
                 # One at a time, so that first chunks never wait for more; taken here, so that what was asked for
                 # before it is done before it.
                 call = self._calls.popleft() if self._calls else None
+                wholes = self._next_wholes()
             try:
                 for command in commands:
                     command()
@@ -172,6 +201,34 @@ class DecodeWorker:
                 self._give_up(error)
             if call is not None:
                 call()
+            self._decode_wholes(wholes)
+
+    def _next_wholes(self) -> list[_Whole]:
+        batch: list[_Whole] = []
+        longest = 0
+        while self._wholes:
+            longest = max(longest, self._wholes[0][0].numel())
+            if batch and longest * (len(batch) + 1) > _WHOLE_FRAMES:
+                break
+            batch.append(self._wholes.popleft())
+        return [item for item in batch if not item[2].cancelled()]
+
+    def _decode_wholes(self, batch: list[_Whole]) -> None:
+        if not batch:
+            return
+        try:
+            decoded = self.codec.decode([codes for codes, _, _ in batch])
+        except Exception as error:
+            if len(batch) > 1:  # find out whose it is
+                for item in batch:
+                    self._decode_wholes([item])
+                return
+            logger.error("an utterance could not be decoded: %s", error, exc_info=error)
+            _, loop, future = batch[0]
+            _soon(loop, _settle, future, None, EngineError(f"the codec failed: {error}"))
+            return
+        for (_, loop, future), samples in zip(batch, decoded, strict=True):
+            _soon(loop, _settle, future, samples, None)
 
     def _step(self) -> None:
         self._batch = 0
@@ -228,6 +285,9 @@ class DecodeWorker:
         if stream._finished and not stream._codes and not stream._told:
             stream._told = True
             self._scheduler.finish(stream.number)
+
+
+_Whole: TypeAlias = "tuple[Tensor, asyncio.AbstractEventLoop, asyncio.Future[Tensor]]"
 
 
 @dataclass(eq=False)

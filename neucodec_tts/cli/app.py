@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 import neucodec_tts
-import neucodec_tts.cli.bench_speech  # its commands belong to `bench`
+import neucodec_tts.cli.bench_serve
+import neucodec_tts.cli.bench_speech  # their commands belong to `bench`
 from neucodec_tts.cli.bench import bench
 from neucodec_tts.cli.decode import decode
 from neucodec_tts.cli.demo import demo
@@ -21,6 +22,7 @@ from neucodec_tts.cli.info import info
 from neucodec_tts.cli.prepare import prepare
 from neucodec_tts.cli.roundtrip import roundtrip
 from neucodec_tts.cli.say import say
+from neucodec_tts.cli.serve import serve
 from neucodec_tts.cli.voice import voice
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ app = typer.Typer(
 )
 for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, extend_vocab):
     app.command()(command)
+# What follows -- is for vLLM.
+app.command(context_settings={"allow_extra_args": True})(serve)
 app.add_typer(bench)
 
 

@@ -268,6 +268,10 @@ class DecodeScheduler:
         """Number of streams with a window to decode."""
         return sum(stream.ready for stream in self._streams.values())
 
+    def begin(self, name: Hashable, settings: StreamSettings) -> None:
+        """Begin the stream ``name`` with settings of its own."""
+        self._streams[name] = Stream(settings, self.codec.output_hop_length)
+
     def push(self, name: Hashable, codes: Codes) -> None:
         """Add codes (frames,) to the stream ``name``, which begins with its first codes.
 

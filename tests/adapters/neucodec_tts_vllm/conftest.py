@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from neucodec_tts import NeuCodec
+from neucodec_tts import NeuCodec, SpeakerPrompt
 from tests.adapters.neucodec_tts_vllm.speaking_model import save_speaking_model
+
+ASSETS = Path(__file__).resolve().parents[3] / "neucodec_tts" / "assets"
 
 # Read by vLLM's processes when they start.
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -23,3 +27,48 @@ def speaking_model(tmp_path_factory, codec):
     """The folder of a small random language model that speaks through `tiny`."""
     pytest.importorskip("vllm", reason="vLLM is not installed (make install brings its CPU build)")
     return save_speaking_model(tmp_path_factory.mktemp("model"), codec)
+
+
+@pytest.fixture(scope="session")
+def llm(speaking_model, request):
+    if any("server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("starting_server")  # it starts meanwhile
+
+    from neucodec_tts_vllm import SpeechLLM
+
+    # Prompts are computed in pieces where a step has no room for them: with seeds that ends a CPU's engine, so
+    # prompts with seeds are short here. (The default on a CPU is not to, which the server's tests cover.)
+    llm = SpeechLLM.from_pretrained(
+        speaking_model,
+        enforce_eager=True,
+        kv_cache_memory_bytes=2304
+        * 512,  # little more than one context: requests must make room for each other
+        disable_log_stats=False,
+        enable_chunked_prefill=True,
+        max_num_batched_tokens=2048,
+    )
+    yield llm
+    llm.close()
+
+
+@pytest.fixture(scope="session")
+def voice(codec) -> SpeakerPrompt:
+    whole = SpeakerPrompt.from_audio(codec, ASSETS / "demo.flac", text="All representatives are busy.")
+    return replace(whole, codes=whole.codes[:60], duration=1.2)
+
+
+@pytest.fixture(scope="session")
+def starting_server(speaking_model, tmp_path_factory):
+    from tests.adapters.neucodec_tts_vllm.server_process import starting_server
+
+    with starting_server(speaking_model, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(starting_server):
+    """A real server; one for the whole session, because it takes a minute or two to start."""
+    from tests.adapters.neucodec_tts_vllm.server_process import wait_until_healthy
+
+    wait_until_healthy(starting_server)
+    return starting_server

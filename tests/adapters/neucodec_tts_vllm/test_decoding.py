@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from neucodec_tts import StreamSettings
 from neucodec_tts.errors import CodesError, EngineError
 from neucodec_tts_vllm.decoding import DecodedBatch, DecodeStream, DecodeWorker
 from tests.parity.comparisons import snr
@@ -179,6 +180,45 @@ def test_a_thread_that_fails_says_so_and_goes_on(codec, worker, monkeypatch):
         again.push(codes_of(4, 20, codec))
         again.finish()
         assert len(await heard(again)) == 20 * 480
+
+    run(test)
+
+
+def test_whole_utterances_are_decoded_in_batches_and_fail_alone(codec, worker, monkeypatch):
+    plain = codec.decode_batch
+
+    def failing(items: list[torch.Tensor]) -> list[torch.Tensor]:
+        if any(item[0] == 4242 for item in items):
+            raise RuntimeError("out of luck")
+        return plain(items)
+
+    monkeypatch.setattr(codec, "decode_batch", failing)
+    texts = [codes_of(seed, 20 + 90 * seed, codec) for seed in range(9)]
+    texts[4][0] = 4242
+
+    async def test() -> None:
+        sounds = await asyncio.gather(*map(worker.decode, texts), return_exceptions=True)
+        assert isinstance(sounds.pop(4), EngineError)
+        del texts[4]
+        for sound, codes in zip(sounds, texts, strict=True):
+            assert isinstance(sound, torch.Tensor)
+            assert snr(codec.decode(codes), sound) > 80
+        with pytest.raises(CodesError):
+            await worker.decode([70_000])
+
+    run(test)
+
+
+def test_a_stream_may_have_settings_of_its_own(codec, worker):
+    codes = codes_of(5, 40, codec)
+
+    async def test() -> None:
+        stream = worker.open(StreamSettings(first_chunk=2, lookahead=1))
+        stream.push(codes[:3])
+        assert len(await anext(stream)) == 2 * 480
+        stream.push(codes[3:])
+        stream.finish()
+        assert len(await heard(stream)) == 38 * 480
 
     run(test)
 

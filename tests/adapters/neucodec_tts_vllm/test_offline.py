@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neucodec_tts import SpeakerPrompt
 from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, PromptError
 from neucodec_tts.speech import Sampling, SpeechEngine, TextToSpeech
 from neucodec_tts.speech.registry import engine_loader
@@ -27,25 +26,6 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def llm(speaking_model):
-    from neucodec_tts_vllm import SpeechLLM
-
-    # Prompts are computed in pieces where a step has no room for them: with seeds that ends a CPU's engine, so
-    # prompts with seeds are short here. (The default on a CPU is not to, which the server's tests cover.)
-    llm = SpeechLLM.from_pretrained(
-        speaking_model,
-        enforce_eager=True,
-        kv_cache_memory_bytes=2304
-        * 512,  # little more than one context: requests must make room for each other
-        disable_log_stats=False,
-        enable_chunked_prefill=True,
-        max_num_batched_tokens=2048,
-    )
-    yield llm
-    llm.close()
-
-
-@pytest.fixture(scope="module")
 def engine(llm):
     return llm.tts.engine
 
@@ -53,12 +33,6 @@ def engine(llm):
 @pytest.fixture(scope="module")
 def prompt(llm):
     return llm.tts.prompt_format.prompt_ids(TEXTS[0])
-
-
-@pytest.fixture(scope="module")
-def voice(codec) -> SpeakerPrompt:
-    whole = SpeakerPrompt.from_audio(codec, ASSETS / "demo.flac", text="All representatives are busy.")
-    return replace(whole, codes=whole.codes[:60], duration=1.2)
 
 
 def raw(engine, prompts, params):
@@ -221,7 +195,7 @@ def test_texts_that_fail_leave_the_others_alone(llm, voice):
     stranger = replace(voice, codec_id="neucodec-another")
     found = {item.index: item for item in llm.speak(texts(), [None, None, stranger], seed=1, in_flight=1)}
     assert found[0].speech().samples.size
-    with pytest.raises(PromptError, match="nothing to speak"):
+    with pytest.raises(PromptError, match="nothing to pronounce"):
         found[1].speech()
     with pytest.raises(PromptError, match="another"):
         found[2].speech()

@@ -1,0 +1,1 @@
+"""The HTTP side: an endpoint plugin for vLLM's own OpenAI-compatible server."""

@@ -1,0 +1,192 @@
+"""Samples to bytes of an audio format, all at once or as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import shutil
+import struct
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from neucodec_tts_vllm.server.errors import ApiError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MEDIA_TYPES = {
+    "wav": "audio/wav",
+    "pcm": "audio/pcm",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+}
+_SOUNDFILE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
+_UNKNOWN_LENGTH = 0xFFFFFFFF
+
+
+class Encoder(Protocol):
+    """Takes samples, gives bytes; `close` frees what it holds, whether or not it was finished."""
+
+    def push(self, samples: NDArray[np.float32]) -> bytes:
+        """Add samples, float32 (n,); returns the bytes that are ready, perhaps none."""
+        ...
+
+    def finish(self) -> bytes:
+        """The rest of the bytes."""
+        ...
+
+    def close(self) -> None:
+        """Give up."""
+        ...
+
+
+def make_encoder(format: str, sample_rate: int) -> Encoder:
+    """An encoder for one response.
+
+    Raises:
+        ApiError: the format needs a program that is not installed.
+    """
+    if format in ("wav", "pcm"):
+        return _PcmEncoder(sample_rate, header=format == "wav")
+    if format == "aac":
+        return _AacEncoder(sample_rate)
+    return _FileEncoder(format, sample_rate)
+
+
+def encode(samples: NDArray[np.float32], format: str, sample_rate: int) -> bytes:
+    """Encode a whole response."""
+    if format == "wav":  # here its length is known
+        data = pcm16(samples)
+        return _wav_header(sample_rate, len(data)) + data
+    encoder = make_encoder(format, sample_rate)
+    try:
+        if isinstance(encoder, _FileEncoder):  # whose header then knows its length, too
+            return encoder.whole(samples)
+        return encoder.push(samples) + encoder.finish()
+    finally:
+        encoder.close()
+
+
+def pcm16(samples: NDArray[np.float32]) -> bytes:
+    """Signed 16-bit little-endian samples."""
+    return (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
+
+
+def _wav_header(sample_rate: int, length: int) -> bytes:
+    total = min(length + 36, _UNKNOWN_LENGTH)
+    return struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", total, b"WAVE", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16
+    ) + struct.pack("<4sI", b"data", length)
+
+
+class _PcmEncoder:
+    def __init__(self, sample_rate: int, header: bool) -> None:
+        # Nobody knows yet how long it gets; players and libsndfile take the largest number for that.
+        self._head = _wav_header(sample_rate, _UNKNOWN_LENGTH) if header else b""
+
+    def push(self, samples: NDArray[np.float32]) -> bytes:
+        head, self._head = self._head, b""
+        return head + pcm16(samples)
+
+    def finish(self) -> bytes:
+        head, self._head = self._head, b""
+        return head
+
+    def close(self) -> None:
+        pass
+
+
+class _FileEncoder:
+    """libsndfile writes into memory, and what lies between its visits is sent."""
+
+    def __init__(self, format: str, sample_rate: int) -> None:
+        import soundfile
+
+        container, subtype = _SOUNDFILE[format]
+        self._memory = io.BytesIO()
+        self._sent = 0
+        self._file = soundfile.SoundFile(self._memory, "w", sample_rate, 1, subtype=subtype, format=container)
+
+    def push(self, samples: NDArray[np.float32]) -> bytes:
+        step = 50_000  # its Vorbis and Opus encoders want no more at a time
+        for start in range(0, samples.size, step):
+            self._file.write(np.clip(samples[start : start + step], -1.0, 1.0))
+        return self._new()
+
+    def finish(self) -> bytes:
+        # At its end it goes back and writes lengths into the header, which has been sent: players do without.
+        self._file.close()
+        return self._new()
+
+    def whole(self, samples: NDArray[np.float32]) -> bytes:
+        """Everything at once, with the lengths in its header."""
+        self.push(samples)
+        self._file.close()
+        return self._memory.getvalue()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _new(self) -> bytes:
+        whole = self._memory.getbuffer()
+        new = bytes(whole[self._sent :])
+        self._sent += len(new)
+        return new
+
+
+class _AacEncoder:
+    """ADTS frames, from ffmpeg."""
+
+    def __init__(self, sample_rate: int) -> None:
+        program = shutil.which("ffmpeg")
+        if program is None:
+            raise ApiError(
+                400,
+                "aac needs ffmpeg, which this server does not have; ask for opus or mp3",
+                "response_format",
+            )
+        command = [program, "-v", "error", "-f", "s16le", "-ar", str(sample_rate), "-ac", "1", "-i", "pipe:0"]
+        command += ["-c:a", "aac", "-b:a", "64k", "-flush_packets", "1", "-f", "adts", "pipe:1"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._read: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._drain, name="speech-aac", daemon=True)
+        self._reader.start()
+
+    def _drain(self) -> None:
+        assert self._process.stdout is not None
+        while data := self._process.stdout.read1(65536):  # type: ignore[attr-defined]
+            self._read.put(data)
+
+    def push(self, samples: NDArray[np.float32]) -> bytes:
+        assert self._process.stdin is not None
+        self._process.stdin.write(pcm16(samples))
+        self._process.stdin.flush()
+        return self._ready()
+
+    def finish(self) -> bytes:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._reader.join()
+        self._process.wait()
+        return self._ready()
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # what it had buffered has nowhere to go
+                    pipe.close()
+
+    def _ready(self) -> bytes:
+        parts = []
+        while not self._read.empty():
+            parts.append(self._read.get())
+        return b"".join(parts)

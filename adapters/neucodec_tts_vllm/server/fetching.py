@@ -1,0 +1,79 @@
+"""Recordings by URL: from hosts that the server's owner has named, and from nowhere else."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from neucodec_tts.errors import AudioError
+
+_TIMEOUT_SECONDS = 10.0
+
+
+def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
+    """Download a recording.
+
+    Only by https, only from `hosts`, only from public addresses, and without following redirects. The address that is
+    connected to is the one that was checked.
+
+    Raises:
+        AudioError: it is refused, or cannot be had.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if parts.scheme != "https" or not host:
+        raise AudioError(
+            "ref_audio must be a data URL (data:audio/wav;base64,...), or https from an allowed host"
+        )
+    if host not in hosts:
+        raise AudioError(
+            f"ref_audio may not be fetched from {host!r}; send it as a data URL, or let the owner of this server allow "
+            "the host (NEUCODEC_TTS_REF_AUDIO_HOSTS)"
+        )
+    try:
+        port = parts.port or 443
+        address = _public_address(host, port)
+        connection = _Pinned(host, port, address)
+        try:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", path, headers={"Accept": "audio/*", "User-Agent": "neucodec-tts"})
+            response = connection.getresponse()
+            if response.status != 200:
+                raise AudioError(f"{host} answered {response.status}; redirects are not followed")
+            data = response.read(max_bytes + 1)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError(f"ref_audio could not be fetched from {host}: {type(error).__name__}") from error
+    if len(data) > max_bytes:
+        raise AudioError(f"ref_audio is larger than the {max_bytes:,} bytes that this server takes")
+    return data
+
+
+def _public_address(host: str, port: int) -> str:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not ipaddress.ip_address(address.split("%")[0]).is_global:
+            raise AudioError(f"{host} has a private address, from which nothing is fetched")
+    return addresses[0]
+
+
+class _Pinned(http.client.HTTPSConnection):
+    """A connection to one address, for the name that its certificate must bear."""
+
+    def __init__(self, host: str, port: int, address: str) -> None:
+        self._tls = ssl.create_default_context()
+        super().__init__(host, port, timeout=_TIMEOUT_SECONDS, context=self._tls)
+        self._address = address
+
+    def connect(self) -> None:
+        """Connect to the address."""
+        plain = socket.create_connection((self._address, self.port), self.timeout)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)

@@ -1,0 +1,35 @@
+"""The door that vLLM opens for HTTP routes: loaded when ``VLLM_PLUGINS`` names ``neucodec_tts``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from fastapi import FastAPI
+
+
+class SpeechPlugin:
+    """An ``EndpointPlugin`` of vLLM."""
+
+    name = "neucodec_tts"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Add the routes for speech."""
+        from neucodec_tts_vllm.server.routes import router
+        from neucodec_tts_vllm.server.sessions import router as sessions
+
+        app.include_router(router)
+        app.include_router(sessions)
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        """Load what the routes need.
+
+        Raises:
+            NeuCodecError: the model is none that speaks; the server does not start then.
+        """
+        from neucodec_tts_vllm.server.service import SpeechService
+
+        state.neucodec_tts = await SpeechService.start(engine_client, state, args)

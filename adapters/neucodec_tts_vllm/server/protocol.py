@@ -1,0 +1,116 @@
+"""Bodies of requests. Unknown fields are ignored, as OpenAI and vLLM-Omni do."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from neucodec_tts_vllm.server.errors import ApiError
+
+AudioFormat = Literal["wav", "pcm", "flac", "mp3", "opus", "aac"]
+Finite = Field(allow_inf_nan=False)
+_SEED = 2**63 - 1
+_FRAMES = 2**20
+
+
+class _Settings(BaseModel):
+    """What a single request, a batch and a WebSocket session have in common."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    model: str | None = None
+    voice: str | None = None
+    speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0
+    ref_audio: str | None = None
+    ref_text: str | None = None
+    seed: Annotated[int, Field(ge=-_SEED - 1, le=_SEED)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=_FRAMES)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=_FRAMES)] | None = None
+    language: str | None = None
+    initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None
+
+    @field_validator("voice", mode="before")
+    @classmethod
+    def _voice_name(cls, value: object) -> object:
+        """OpenAI's custom voices are objects with an id."""
+        if isinstance(value, dict):
+            name = value.get("id", value.get("name"))
+            if not isinstance(name, str):
+                raise ValueError('a voice is a name, or an object such as {"id": "dave"}')
+            return name
+        return value
+
+
+class SpeechRequest(_Settings):
+    """``POST /v1/audio/speech``."""
+
+    input: str
+    # OpenAI's default. Codes are for those who decode themselves.
+    response_format: Literal["wav", "pcm", "flac", "mp3", "opus", "aac", "codes"] = "mp3"
+    stream: bool = False
+    stream_format: Literal["audio", "sse"] | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the sound is sent while it is generated. OpenAI's clients ask by ``stream_format`` alone."""
+        return self.stream or self.stream_format is not None
+
+
+class BatchRequest(_Settings):
+    """``POST /v1/audio/speech/batch``: items, and what holds for all of them."""
+
+    response_format: AudioFormat = "wav"
+    items: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    def requests(self) -> list[SpeechRequest]:
+        """The items with the defaults of the batch."""
+        common = self.model_dump(exclude={"items"}, exclude_unset=True)
+        common.setdefault("response_format", "wav")
+        whole = {"stream": False, "stream_format": None}
+        return [
+            validated(SpeechRequest, {**common, **item, **whole}, f"items[{index}]")
+            for index, item in enumerate(self.items)
+        ]
+
+
+class SessionConfig(_Settings):
+    """``session.config`` of a WebSocket."""
+
+    response_format: AudioFormat = "pcm"
+    split_granularity: Literal["none", "sentence", "clause"] = "sentence"
+    stream_audio: bool = True
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parsed(model: type[Model], body: bytes) -> Model:
+    """Read a JSON body.
+
+    Raises:
+        ApiError: it is not JSON, or not of this kind; the message names the field.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "the body is not valid JSON in UTF-8") from error
+    return validated(model, value)
+
+
+def validated(model: type[Model], value: object, where: str = "") -> Model:
+    """Check a value against a model.
+
+    Raises:
+        ApiError: it is not of this kind; the message names the field.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"] if isinstance(part, (str, int)))
+        path = ".".join(filter(None, [where, field]))
+        raise ApiError(400, f"{path or 'the body'}: {first['msg']}", path or None) from error

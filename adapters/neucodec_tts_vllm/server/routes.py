@@ -1,0 +1,367 @@
+"""``/v1/audio/speech`` and its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import json
+import logging
+import secrets
+import traceback
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack, aclosing
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+
+from neucodec_tts_vllm.server.encoding import MEDIA_TYPES, encode, make_encoder
+from neucodec_tts_vllm.server.errors import ApiError, as_api_error
+from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
+from neucodec_tts_vllm.server.service import SpeechService
+from neucodec_tts_vllm.server.speaking import Account
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["Speech"])
+
+Result = TypeVar("Result")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def answering(handler: Handler) -> Handler:
+    """Turn what a handler raises into an answer. Nothing of what a client sent gets into the log."""
+
+    @functools.wraps(handler)
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as error:
+            return refusal(error)
+
+    return answer
+
+
+def refusal(error: Exception) -> JSONResponse:
+    """The answer to a request that failed."""
+    told = as_api_error(error)
+    if told.status >= 500:
+        log_failure(error)
+    headers = {"Retry-After": "1"} if told.status in (429, 503) else None
+    return JSONResponse(told.body(), told.status, headers)
+
+
+def log_failure(error: Exception) -> None:
+    """Log where something failed, without its message, which may quote the text."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("a request for speech failed with %s\n%s", type(error).__name__, where)
+
+
+def service_of(request: Any) -> SpeechService:
+    """The service of the server that a request or WebSocket has come to.
+
+    Raises:
+        ApiError: it is not ready.
+    """
+    found = getattr(request.app.state, "neucodec_tts", None)
+    if not isinstance(found, SpeechService):
+        raise ApiError(503, "this server is not ready to speak")
+    return found
+
+
+@router.post("/v1/audio/speech", response_class=Response)
+@answering
+async def create_speech(request: Request) -> Response:
+    """Speak a text."""
+    service = service_of(request)
+    asked = parsed(SpeechRequest, await read_body(request, service))
+    lora = service.check(asked, asked.input)
+    with ExitStack() as admission:
+        admission.enter_context(service.admitted())
+        plan, account = await unless_gone(request, service.begin(asked, asked.input))
+        if asked.response_format == "codes":  # for those who decode themselves
+            codes = await unless_gone(request, service.codes(plan, account, lora))
+            return JSONResponse({"codes": codes, "seed": account.seed, "usage": account.usage()})
+        if not asked.streams:
+            samples = await unless_gone(request, service.whole(asked, plan, account, lora))
+            content = await asyncio.to_thread(
+                encode, samples, asked.response_format, service.speaker.sample_rate
+            )
+            return Response(
+                content, media_type=MEDIA_TYPES[asked.response_format], headers=_headers(account, service)
+            )
+        sounds = service.stream(asked, plan, account, lora)
+        # The first sound is waited for, so that what fails before it is answered as an error and not as no audio.
+        encoded = _encoded(sounds, asked.response_format, service)
+        first = await unless_gone(request, _first(encoded))
+        chunks = _rest(first, encoded, admission.pop_all())
+        if asked.stream_format == "sse":
+            return StreamingResponse(
+                _events(chunks, account), media_type="text/event-stream", headers=_NO_CACHE
+            )
+        headers = {
+            "X-Sample-Rate": str(service.speaker.sample_rate),
+            "X-Seed": str(account.seed),
+            **_NO_CACHE,
+        }
+        return StreamingResponse(chunks, media_type=MEDIA_TYPES[asked.response_format], headers=headers)
+
+
+_NO_CACHE = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}  # the second: proxies must not collect it first
+
+
+def _headers(account: Account, service: SpeechService) -> dict[str, str]:
+    usage = account.usage()
+    return {
+        "X-Seed": str(account.seed),
+        "X-Sample-Rate": str(service.speaker.sample_rate),
+        "X-Audio-Seconds": f"{account.samples / service.speaker.sample_rate:.3f}",
+        "X-Usage-Input-Tokens": str(usage["input_tokens"]),
+        "X-Usage-Output-Tokens": str(usage["output_tokens"]),
+        "X-Cut-Short": str(account.cut_short),
+    }
+
+
+async def _encoded(
+    sounds: AsyncGenerator[Any, None], format: str, service: SpeechService
+) -> AsyncGenerator[bytes, None]:
+    encoder = make_encoder(format, service.speaker.sample_rate)
+    cheap = format in ("pcm", "wav")
+    try:
+        async with aclosing(sounds) as running:
+            async for sound in running:
+                data = encoder.push(sound) if cheap else await asyncio.to_thread(encoder.push, sound)
+                if data:
+                    yield data
+            data = await asyncio.to_thread(encoder.finish)
+            if data:
+                yield data
+    finally:
+        encoder.close()
+
+
+async def _first(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    try:
+        return await anext(chunks)
+    except StopAsyncIteration:
+        return b""
+    except BaseException:
+        await chunks.aclose()
+        raise
+
+
+async def _rest(
+    first: bytes, chunks: AsyncGenerator[bytes, None], admission: ExitStack
+) -> AsyncGenerator[bytes, None]:
+    with admission:
+        async with aclosing(chunks) as running:
+            yield first
+            async for chunk in running:
+                yield chunk
+
+
+async def _events(chunks: AsyncGenerator[bytes, None], account: Account) -> AsyncIterator[str]:
+    """OpenAI's events for speech."""
+    try:
+        async with aclosing(chunks) as running:
+            async for chunk in running:
+                yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode("ascii")})
+        yield _event({"type": "speech.audio.done", "usage": account.usage()})
+    except Exception as error:
+        told = as_api_error(error)
+        if told.status >= 500:
+            log_failure(error)
+        yield _event({"type": "speech.audio.error", **told.body()})
+
+
+def _event(values: dict[str, Any]) -> str:
+    return f"event: {values['type']}\ndata: {json.dumps(values, separators=(',', ':'))}\n\n"
+
+
+@router.post("/v1/audio/speech/batch")
+@answering
+async def create_speech_batch(request: Request) -> Response:
+    """Speak several texts, and answer when all are done; one that fails leaves the others alone."""
+    service = service_of(request)
+    batch = parsed(BatchRequest, await read_body(request, service))
+    if len(batch.items) > service.settings.max_batch_items:
+        raise ApiError(
+            400,
+            f"{len(batch.items)} items, and this server takes {service.settings.max_batch_items}",
+            "items",
+        )
+    items = batch.requests()
+
+    async def one(index: int, asked: SpeechRequest) -> dict[str, Any]:
+        try:
+            if asked.response_format == "codes":
+                raise ApiError(
+                    400, "codes are given one text at a time (/v1/audio/speech)", "response_format"
+                )
+            lora = service.check(asked, asked.input)
+            plan, account = await service.begin(asked, asked.input)
+            samples = await service.whole(asked, plan, account, lora)
+            data = await asyncio.to_thread(
+                encode, samples, asked.response_format, service.speaker.sample_rate
+            )
+        except Exception as error:
+            told = as_api_error(error)
+            if told.status >= 500:
+                log_failure(error)
+            return {"index": index, "status": "error", "error": told.message}
+        return {
+            "index": index,
+            "status": "success",
+            "audio_data": base64.b64encode(data).decode("ascii"),
+            "media_type": MEDIA_TYPES[asked.response_format],
+            "seed": account.seed,
+            "usage": account.usage(),
+        }
+
+    with service.admitted(len(items)):
+        results = await unless_gone(request, _all([one(index, asked) for index, asked in enumerate(items)]))
+    succeeded = sum(result["status"] == "success" for result in results)
+    return JSONResponse(
+        {
+            "id": f"speech-batch-{secrets.token_hex(8)}",
+            "results": results,
+            "total": len(results),
+            "succeeded": succeeded,
+            "failed": len(results) - succeeded,
+        }
+    )
+
+
+async def _all(works: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+@router.get("/v1/audio/voices")
+@answering
+async def list_voices(request: Request) -> Response:
+    """The voices that go by name."""
+    described = await service_of(request).voices.listed()
+    return JSONResponse({"voices": [voice["name"] for voice in described], "uploaded_voices": described})
+
+
+@router.post("/v1/audio/voices")
+@answering
+async def upload_voice(request: Request) -> Response:
+    """Keep the voice of a recording: a form with ``audio_sample``, ``name`` and ``ref_text``."""
+    service = service_of(request)
+    limit = service.settings.max_upload_bytes
+    bounded = Request(request.scope, _counting(request, limit + 65536))
+    try:
+        form = await bounded.form(max_files=1, max_fields=20, max_part_size=65536)
+    except MultiPartException as error:
+        raise ApiError(400, f"the form cannot be read: {error.message}") from error
+    try:
+        sample = form.get("audio_sample", form.get("file"))
+        name, text = form.get("name"), form.get("ref_text", form.get("text"))
+        if not isinstance(sample, UploadFile):
+            raise ApiError(
+                400, "the recording is missing: send a form with the file audio_sample", "audio_sample"
+            )
+        if not isinstance(name, str) or not name:
+            raise ApiError(400, "the voice needs a name", "name")
+        if not isinstance(text, str) or not text.strip():
+            raise ApiError(
+                400, "ref_text is missing: what is said in the recording, word for word", "ref_text"
+            )
+        data = await sample.read(limit + 1)
+        if len(data) > limit:
+            raise ApiError(
+                413,
+                f"the recording is larger than the {limit:,} bytes that this server takes",
+                "audio_sample",
+            )
+        consent = form.get("consent")
+        metadata = {"consent": consent[:200]} if isinstance(consent, str) and consent else {}
+        with service.admitted():
+            voice = await service.voices.add(name, data, text, metadata)
+    finally:
+        await form.close()
+    return JSONResponse({"success": True, "voice": voice})
+
+
+@router.delete("/v1/audio/voices/{name}")
+@answering
+async def delete_voice(request: Request) -> Response:
+    """Forget a voice."""
+    name = request.path_params["name"]
+    await service_of(request).voices.remove(name)
+    return JSONResponse({"success": True, "message": f"the voice {name!r} has been deleted"})
+
+
+@router.get("/speech", include_in_schema=False)
+async def page() -> HTMLResponse:
+    """A page to try it. It holds nothing but itself: what it asks of the server needs the key like anything else."""
+    html = (files("neucodec_tts_vllm.server") / "page.html").read_text(encoding="utf-8")
+    headers = {
+        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'none'"
+    }
+    return HTMLResponse(html, headers=headers)
+
+
+async def read_body(request: Request, service: SpeechService) -> bytes:
+    """The body, if it is not too large for what is allowed in it.
+
+    Raises:
+        ApiError: it is.
+    """
+    limits = service.settings
+    limit = limits.max_upload_bytes * 3 // 2 + 12 * limits.max_text_chars * limits.max_batch_items + 65536
+    return await Request(request.scope, _counting(request, limit)).body()
+
+
+def _counting(request: Request, limit: int) -> Callable[[], Awaitable[Any]]:
+    """The messages of a request, up to so many bytes."""
+    declared = request.headers.get("content-length", "0")
+    size = 0
+
+    async def receive() -> Any:
+        nonlocal size
+        if declared.isdigit() and int(declared) > limit:
+            raise ApiError(413, f"the body has {int(declared):,} bytes, and this server takes {limit:,}")
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise ApiError(413, f"the body has more than the {limit:,} bytes that this server takes")
+        return message
+
+    return receive
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Await some work, and give it up when the client hangs up.
+
+    Raises:
+        ApiError: the client has hung up; nobody hears it.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(499, "the client has hung up")
+        return task.result()
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

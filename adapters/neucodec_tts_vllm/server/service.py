@@ -1,0 +1,298 @@
+"""What the routes share: the pipeline, the voices, the limits, and how a request becomes sound."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neucodec_tts.errors import EngineError, VocabularyError
+from neucodec_tts.speech.engine import Sampling
+from neucodec_tts_vllm.decoding import DecodeWorker
+from neucodec_tts_vllm.server.errors import ApiError
+from neucodec_tts_vllm.server.metrics import metrics
+from neucodec_tts_vllm.server.settings import ServerSettings
+from neucodec_tts_vllm.server.speaking import Account, Speaker
+from neucodec_tts_vllm.server.stretch import TimeStretch
+from neucodec_tts_vllm.server.voices import Voices
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from numpy.typing import NDArray
+
+    from neucodec_tts_vllm.server.protocol import SpeechRequest, _Settings
+
+logger = logging.getLogger(__name__)
+
+
+class SpeechService:
+    """One server's speech.
+
+    Args:
+        speaker: the pipeline.
+        voices: whose voices.
+        settings: limits.
+        models: vLLM's register of the names that it serves; None takes any name.
+        language: that the model speaks, if it is known.
+    """
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        voices: Voices,
+        settings: ServerSettings,
+        models: Any = None,
+        language: str | None = None,
+    ) -> None:
+        self.speaker = speaker
+        self.voices = voices
+        self.settings = settings
+        self._models = models
+        self._language = language
+        self._active = 0
+        self._metrics = metrics()
+        self._watch = asyncio.create_task(self._metrics.watch_event_loop())
+
+    @classmethod
+    async def start(cls, engine: Any, state: Any, args: Namespace) -> SpeechService:
+        """Load what the model says of itself, and its codec.
+
+        Raises:
+            NeuCodecError: the model is none that speaks, or something of it is missing.
+        """
+        settings = ServerSettings.from_environment()
+        speaker, language = await _load(engine, args, settings)
+        voices = Voices(speaker.worker, settings)
+        if settings.default_voice:
+            await voices.load(settings.default_voice)
+        await speaker.worker.warm_up()
+        return cls(speaker, voices, settings, getattr(state, "openai_serving_models", None), language)
+
+    @contextmanager
+    def admitted(self, count: int = 1) -> Iterator[None]:
+        """Take requests in, or refuse them.
+
+        Raises:
+            ApiError: too many are being worked on.
+        """
+        if self._active + count > self.settings.max_requests:
+            self._metrics.requests.labels("refused").inc(count)
+            raise ApiError(
+                429,
+                f"{self._active} requests are being worked on, and this server takes no more; try again in a while",
+            )
+        self._active += count
+        self._metrics.active.set(self._active)
+        try:
+            yield
+        finally:
+            self._active -= count
+            self._metrics.active.set(self._active)
+
+    def check(self, request: _Settings, text: str) -> Any:
+        """Check what costs nothing to check; returns the LoRA adapter that the request names, if it does.
+
+        Raises:
+            ApiError: something is wrong.
+        """
+        if len(text) > self.settings.max_text_chars:
+            raise ApiError(
+                400,
+                f"the text has {len(text):,} characters, and this server takes {self.settings.max_text_chars:,}; "
+                "send it in parts",
+                "input",
+            )
+        if request.seed is not None and not self.speaker.seeds:
+            raise ApiError(
+                400,
+                "this server cannot take a seed: vLLM's CPU engine dies of one while prompts are computed in pieces. "
+                "Start it with --no-enable-chunked-prefill, or by `neucodec-tts serve`",
+                "seed",
+            )
+        self._check_language(request.language)
+        return self._lora(request.model)
+
+    async def begin(self, request: _Settings, text: str) -> tuple[Any, Account]:
+        """Voice, seed and plan of a request.
+
+        Raises:
+            ApiError: something is wrong with it.
+            NeuCodecError: there is nothing to speak, or the voice cannot be used.
+        """
+        voice = await self.voices.of(request)
+        sampling, account = self.speaker.begin(self._sampling(request))
+        return await self.speaker.plan(text, voice, sampling), account
+
+    async def stream(
+        self, request: _Settings, plan: Any, account: Account, lora: Any
+    ) -> AsyncGenerator[NDArray[np.float32], None]:
+        """Speak while generating, float32 (n,), never none."""
+        stretch = None
+        if request.speed != 1:
+            stretch = TimeStretch(request.speed, self.speaker.sample_rate)
+        with self._counted(account):
+            sounds = self.speaker.stream(
+                plan, account, first_chunk=request.initial_codec_chunk_frames, lora=lora
+            )
+            async with aclosing(sounds) as running:
+                async for sound in running:
+                    if stretch is not None:
+                        sound = stretch.push(sound)
+                    if sound.size:
+                        yield sound
+            if stretch is not None and (rest := stretch.flush()).size:
+                yield rest
+
+    async def whole(
+        self, request: SpeechRequest, plan: Any, account: Account, lora: Any
+    ) -> NDArray[np.float32]:
+        """Speak all of it, float32 (n,)."""
+        with self._counted(account):
+            samples = await self.speaker.whole(plan, account, lora=lora)
+            if request.speed != 1:
+                stretch = TimeStretch(request.speed, self.speaker.sample_rate)
+                samples = await asyncio.to_thread(
+                    lambda: np.concatenate([stretch.push(samples), stretch.flush()])
+                )
+            return samples
+
+    async def codes(self, plan: Any, account: Account, lora: Any) -> list[list[int]]:
+        """The codes of each sentence, and no sound."""
+        with self._counted(account):
+            return await self.speaker.codes(plan, account, lora=lora)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._watch.cancel()
+        self.speaker.close()
+
+    @contextmanager
+    def _counted(self, account: Account) -> Iterator[None]:
+        outcome = "abandoned"
+        try:
+            yield
+            outcome = "completed"
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            self._count(account, outcome)
+
+    def _count(self, account: Account, outcome: str) -> None:
+        seconds = account.samples / self.speaker.sample_rate
+        self._metrics.requests.labels(outcome).inc()
+        self._metrics.speech_tokens.inc(account.speech_tokens)
+        self._metrics.audio_seconds.inc(seconds)
+        if account.first_token is not None:
+            self._metrics.first_token.observe(account.first_token)
+        if account.first_audio is not None:
+            self._metrics.first_audio.observe(account.first_audio)
+        if outcome == "completed" and seconds:
+            self._metrics.real_time_factor.observe((time.perf_counter() - account.started) / seconds)
+
+    def _sampling(self, request: _Settings) -> Sampling:
+        """The model's defaults with what the request says instead."""
+        default = self.speaker.sampling
+        changed: dict[str, Any] = {"seed": request.seed}
+        if request.temperature is not None:
+            changed["temperature"] = request.temperature
+        if request.top_k is not None:
+            changed["top_k"] = max(0, request.top_k)
+        if request.top_p is not None:
+            changed["top_p"] = request.top_p
+        if request.max_new_tokens is not None:
+            longest = min(request.max_new_tokens, default.max_frames or request.max_new_tokens)
+            changed |= {"max_frames": longest, "min_frames": min(default.min_frames, longest)}
+        try:
+            return replace(default, **changed)
+        except EngineError as error:
+            raise ApiError(400, str(error)) from error
+
+    def _check_language(self, language: str | None) -> None:
+        if not language or language.lower() == "auto" or not self._language:
+            return
+        spoken = self._language.lower()
+        names = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
+        if language.lower() not in (spoken, spoken.split("-")[0], names.get(spoken[:2])):
+            raise ApiError(400, f"this model speaks {self._language}, not {language!r:.40}", "language")
+
+    def _lora(self, model: str | None) -> Any:
+        """The LoRA adapter of a name; None for the model itself.
+
+        Raises:
+            ApiError: nothing of that name is served.
+        """
+        if self._models is None or not model or self._models.is_base_model(model):
+            return None
+        found = self._models.lora_requests.get(model)
+        if found is None:
+            raise ApiError(
+                404, f"the model {model!r:.200} is not served here; GET /v1/models lists what is", "model"
+            )
+        return found
+
+
+async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:
+    from vllm.platforms import current_platform
+
+    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.prompts import SpeechConfig
+    from neucodec_tts.speech.loading import codec_of, load_tokenizer
+
+    model, revision = args.model, getattr(args, "revision", None)
+    token = getattr(args, "hf_token", None)
+    cache = getattr(args, "download_dir", None)
+    platform = str(current_platform.device_type)
+    device = settings.codec_device or ("cpu" if platform == "cpu" else platform)
+
+    def load() -> tuple[SpeechConfig, Any, Any, NeuCodec]:
+        config = SpeechConfig.from_pretrained(model, revision=revision, cache_dir=cache, token=token)
+        tokenizer = load_tokenizer(
+            getattr(args, "tokenizer", None) or model,
+            revision=revision,
+            cache_dir=cache,
+            token=token,
+            local_files_only=False,
+        )
+        vocabulary = config.vocabulary(tokenizer)
+        codec = NeuCodec.from_pretrained(
+            settings.codec or codec_of(config, model), device=device, token=token
+        )
+        return config, vocabulary, config.make_format(tokenizer, vocabulary), codec
+
+    config, vocabulary, prompt_format, codec = await asyncio.to_thread(load)
+    if (
+        vocabulary.codebook_size != codec.codebook_size
+        or (config.codec_id or codec.codec_id) != codec.codec_id
+    ):
+        raise VocabularyError(
+            f"{model} speaks the codes of {config.codec_id or config.codec}, and the codec here is "
+            f"{codec.codec_id}; give the right one (NEUCODEC_TTS_CODEC)"
+        )
+    scheduler = engine.vllm_config.scheduler_config
+    seeds = not (platform == "cpu" and scheduler.enable_chunked_prefill)
+    if not seeds:
+        logger.warning(
+            "seeds are refused: on a CPU, vLLM's engine dies of a seed while prompts are computed in pieces "
+            "(--no-enable-chunked-prefill allows them)"
+        )
+    context = min(config.context_length, int(engine.model_config.max_model_len))
+    worker = DecodeWorker(codec, on_batch=metrics().decoded)
+    speaker = Speaker(
+        engine,
+        worker,
+        prompt_format,
+        vocabulary,
+        context,
+        Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
+        seeds=seeds,
+    )
+    logger.info("speaking %s through %s on %s, context %d", model, codec.codec_id, device, context)
+    return speaker, config.language

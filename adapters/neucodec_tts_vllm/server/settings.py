@@ -1,0 +1,72 @@
+"""What a server allows, from the environment: vLLM's own command line has no room for a plugin's options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from neucodec_tts.errors import EngineError
+
+PREFIX = "NEUCODEC_TTS_"
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Limits and choices; each is read from the environment variable ``NEUCODEC_TTS_`` and its name in capitals.
+
+    Attributes:
+        codec: folder or hub id, if it is not the codec that the model names.
+        codec_device: where the codec computes; the first GPU if vLLM computes on GPUs, else the CPU.
+        voices: folder of voices that go by name.
+        default_voice: the voice of requests that name none; without it the model chooses.
+        max_text_chars: longest text of a request.
+        max_upload_bytes: largest recording, and largest body of a request.
+        max_voice_seconds: longest recording of a voice.
+        max_voices: how many voices may be kept.
+        max_requests: how many requests are worked on or wait; more are refused with status 429.
+        max_batch_items: texts in a request to ``/v1/audio/speech/batch``.
+        idle_seconds: a WebSocket is closed when nothing has come for so long and nothing is being spoken.
+        ref_audio_hosts: names of hosts, with commas between, from which ``ref_audio`` may be fetched; none by default.
+    """
+
+    codec: str = ""
+    codec_device: str = ""
+    voices: str = ""
+    default_voice: str = ""
+    max_text_chars: int = 20_000
+    max_upload_bytes: int = 10_000_000
+    max_voice_seconds: float = 30.0
+    max_voices: int = 1000
+    max_requests: int = 1024
+    max_batch_items: int = 64
+    idle_seconds: float = 300.0
+    ref_audio_hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> ServerSettings:
+        """Read the settings.
+
+        Raises:
+            EngineError: a value is not what it should be; the message names the variable.
+        """
+        source = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        for entry in fields(cls):
+            name = PREFIX + entry.name.upper()
+            text = source.get(name, "").strip()
+            if not text:
+                continue
+            if isinstance(entry.default, str):
+                values[entry.name] = text
+            elif isinstance(entry.default, tuple):
+                values[entry.name] = tuple(host.strip().lower() for host in text.split(",") if host.strip())
+            else:
+                try:
+                    number = int(text) if isinstance(entry.default, int) else float(text)
+                except ValueError:
+                    number = 0
+                if not 0 < number < float("inf"):
+                    raise EngineError(f"{name} is {text!r}; it must be a positive number")
+                values[entry.name] = number
+        return cls(**values)  # type: ignore[arg-type]

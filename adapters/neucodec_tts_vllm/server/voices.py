@@ -1,0 +1,167 @@
+"""Whose voice: names, uploads, and recordings that come with a request."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from neucodec_tts.errors import PromptError
+from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
+from neucodec_tts.prompts.library import check_name
+from neucodec_tts.speech.voices import resolve_voice
+from neucodec_tts_vllm.server.errors import ApiError
+from neucodec_tts_vllm.server.fetching import fetch
+from neucodec_tts_vllm.server.recordings import decode_recording, read_data_url
+
+if TYPE_CHECKING:
+    from neucodec_tts_vllm.decoding import DecodeWorker
+    from neucodec_tts_vllm.server.protocol import _Settings
+    from neucodec_tts_vllm.server.settings import ServerSettings
+
+_KEPT = 64  # voices in memory
+
+
+class Voices:
+    """The voices of a server: those of a folder, and those that came with recent requests.
+
+    Args:
+        worker: its codec encodes recordings, in its thread.
+        settings: limits.
+    """
+
+    def __init__(self, worker: DecodeWorker, settings: ServerSettings) -> None:
+        self.library = VoiceLibrary(settings.voices or None)
+        self._worker = worker
+        self._settings = settings
+        self._known: OrderedDict[str, SpeakerPrompt] = OrderedDict()  # by name and change, or by content
+        self._writing = asyncio.Lock()
+
+    async def of(self, request: _Settings) -> SpeakerPrompt | None:
+        """The voice that a request asks for; None leaves it to the model.
+
+        Raises:
+            ApiError: there is none of that name, or its recording cannot be used.
+            NeuCodecError: likewise.
+        """
+        if request.ref_audio is not None:
+            if request.voice is not None and request.voice in await asyncio.to_thread(self.library.names):
+                raise ApiError(400, "give either voice or ref_audio, not both", "ref_audio")
+            return await self._from_reference(request.ref_audio, request.ref_text, request.language)
+        name = request.voice or self._settings.default_voice
+        if not name:
+            return None
+        return await self.load(name)
+
+    async def load(self, name: str) -> SpeakerPrompt:
+        """Read a voice by its name.
+
+        Raises:
+            ApiError: there is none.
+        """
+        try:
+            check_name(name)  # a name only, never a path
+            path = self.library.path(name)
+            changed = await asyncio.to_thread(lambda: path.stat().st_mtime_ns)
+        except PromptError as error:
+            raise ApiError(400, str(error), "voice") from error
+        except OSError as error:
+            raise ApiError(
+                404, f"there is no voice {name!r}; GET /v1/audio/voices lists those there are", "voice"
+            ) from error
+        key = f"name:{name}:{changed}"
+        found = self._known.get(key)
+        if found is None:
+            found = await asyncio.to_thread(resolve_voice, name, self.library, self._worker.codec)
+        return self._keep(key, found)
+
+    async def add(self, name: str, data: bytes, text: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Keep the voice of a recording under a name.
+
+        Raises:
+            ApiError: the name is taken, or there are too many voices.
+            NeuCodecError: the recording, its transcript or the name cannot be used.
+        """
+        check_name(name)
+        async with self._writing:
+            names = await asyncio.to_thread(self.library.names)
+            if name.lower() in (other.lower() for other in names):
+                raise ApiError(
+                    409, f"there is a voice {name!r} already; delete it first, or take another name", "name"
+                )
+            if len(names) >= self._settings.max_voices:
+                raise ApiError(
+                    409, f"this server keeps {self._settings.max_voices} voices at most; delete one", "name"
+                )
+            voice = await self._encode(data, text, None)
+            stored = SpeakerPrompt(
+                voice.codes,
+                voice.text,
+                voice.language,
+                voice.codec_id,
+                voice.duration,
+                {**metadata, "created_at": int(time.time())},
+            )
+            await asyncio.to_thread(self.library.save, name, stored)
+        advice = [one.message for one in voice.advice]
+        return {**describe(name, stored), **({"advice": advice} if advice else {})}
+
+    async def remove(self, name: str) -> None:
+        """Forget a voice.
+
+        Raises:
+            ApiError: there is none of that name.
+        """
+        await self.load(name)
+        await asyncio.to_thread(self.library.remove, name)
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """What is told of each voice."""
+        described = []
+        for name in await asyncio.to_thread(self.library.names):
+            try:
+                described.append(describe(name, await self.load(name)))
+            except (ApiError, PromptError):  # deleted meanwhile, damaged, or of another codec
+                continue
+        return described
+
+    async def _from_reference(self, url: str, text: str | None, language: str | None) -> SpeakerPrompt:
+        if not text or not text.strip():
+            raise ApiError(
+                400, "ref_audio needs ref_text: what is said in the recording, word for word", "ref_text"
+            )
+        if url[:5].lower() == "data:":
+            data = await asyncio.to_thread(read_data_url, url, self._settings.max_upload_bytes)
+        else:
+            data = await asyncio.to_thread(
+                fetch, url, self._settings.ref_audio_hosts, self._settings.max_upload_bytes
+            )
+        key = hashlib.sha256(b"\0".join([data, text.encode("utf-8", "replace")])).hexdigest()
+        found = self._known.get(key)
+        return self._keep(key, found or await self._encode(data, text, language))
+
+    async def _encode(self, data: bytes, text: str, language: str | None) -> SpeakerPrompt:
+        samples, rate = await asyncio.to_thread(decode_recording, data, self._settings.max_voice_seconds)
+        codec = self._worker.codec
+        return await self._worker.call(
+            lambda: SpeakerPrompt.from_audio(codec, samples, text, sample_rate=rate, language=language)
+        )
+
+    def _keep(self, key: str, voice: SpeakerPrompt) -> SpeakerPrompt:
+        self._known[key] = voice
+        self._known.move_to_end(key)
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return voice
+
+
+def describe(name: str, voice: SpeakerPrompt) -> dict[str, Any]:
+    """What is told of a voice; not what is said in its recording."""
+    return {
+        "name": name,
+        "duration_seconds": round(voice.duration, 2),
+        "language": voice.language,
+        "created_at": voice.metadata.get("created_at", 0),
+    }

