@@ -14,6 +14,7 @@ import neucodec_tts
 import neucodec_tts.cli.bench_serve
 import neucodec_tts.cli.bench_speech  # their commands belong to `bench`
 from neucodec_tts.cli.bench import bench
+from neucodec_tts.cli.bench_prepare import bench_prepare
 from neucodec_tts.cli.decode import decode
 from neucodec_tts.cli.demo import demo
 from neucodec_tts.cli.encode import encode
@@ -39,6 +40,7 @@ for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, exte
     app.command()(command)
 # What follows -- is for vLLM.
 app.command(context_settings={"allow_extra_args": True})(serve)
+bench.command("prepare")(bench_prepare)
 app.add_typer(bench)
 
 

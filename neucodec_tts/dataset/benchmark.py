@@ -1,0 +1,228 @@
+"""How much of the codec's speed arrives when a corpus is prepared, what padding costs, and whether memory grows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neucodec_tts.dataset.manifest import DatasetManifest
+from neucodec_tts.dataset.pipeline import Progress, run_units
+from neucodec_tts.dataset.preparation import preparing
+from neucodec_tts.dataset.readers import Reader
+from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
+from neucodec_tts.errors import DatasetError
+
+if TYPE_CHECKING:
+    from neucodec_tts.codec.model import NeuCodec
+
+
+@dataclass(frozen=True)
+class PrepareSpeed:
+    """Throughput of `prepare` beside that of the codec alone."""
+
+    utterances: int
+    audio_seconds: float
+    """Of the corpus."""
+    batch_seconds: float
+    item_seconds: float
+    """Length of the equal items that the codec alone was timed with: the mean of the corpus."""
+    batch: int
+    """Their number."""
+    workers: int
+    encode: list[float]
+    """Seconds a second of audio, the codec alone, as `evaluate.speed` times it; one for each repeat."""
+    prepare: list[float]
+    """Seconds a second of audio, reading and writing included."""
+    padding: float
+    """Share of padding among the encoded frames."""
+    encoder_waits: float
+    """Share of the time in which nothing could be encoded, because nothing had been read."""
+
+    @property
+    def ratio(self) -> float:
+        """Throughput of `prepare` over that of the codec alone: the median of the repeats', whose two took turns."""
+        return median(alone / whole for alone, whole in zip(self.encode, self.prepare, strict=True))
+
+
+def librispeech_like_lengths(count: int, seed: int = 0) -> np.ndarray:
+    """Lengths in seconds, float64 (count,), that are distributed somewhat like those of LibriSpeech's training sets.
+
+    Two thirds lie between 12 and 16.5 s, most of them near 15 s, where its segments were cut; the rest anywhere
+    from 1.4 s. The mean is 12 s.
+    """
+    generator = np.random.default_rng(seed)
+    cut = generator.triangular(12.0, 15.0, 16.5, count)
+    whole = generator.uniform(1.4, 12.0, count)
+    return np.where(generator.random(count) < 2 / 3, cut, whole)
+
+
+def write_corpus(folder: Path, lengths: np.ndarray, speech: np.ndarray, rate: int) -> None:
+    """Write FLAC files of these lengths, cut from one recording, which is repeated where it is too short.
+
+    Args:
+        folder: where to.
+        lengths: in seconds, (count,).
+        speech: (samples,).
+        rate: in Hz.
+    """
+    import soundfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, seconds in enumerate(lengths):
+        samples = np.resize(np.roll(speech, -number * 997), round(seconds * rate))
+        soundfile.write(folder / f"{number:06d}.flac", samples, rate)
+
+
+def measure_prepare(
+    codec: NeuCodec,
+    speech: np.ndarray,
+    rate: int,
+    *,
+    utterances: int = 200,
+    batch_seconds: float | None = None,
+    repeats: int = 3,
+    workers: int | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> PrepareSpeed:
+    """Prepare a corpus of ragged lengths, and time the codec alone on equal ones, taking turns.
+
+    What is timed is everything from listing the corpus to the finished manifest, but for starting the reader processes.
+
+    Args:
+        codec: what encodes.
+        speech: (samples,), a recording to cut utterances from.
+        rate: of it, in Hz.
+        utterances: how many.
+        batch_seconds: see `PrepareSettings`.
+        repeats: of each, after one of the codec alone to warm up.
+        workers: see `prepare`.
+        advance: is called with 1 after each of 2 * `repeats` timings.
+
+    Raises:
+        DatasetError: the numbers make no sense.
+    """
+    if utterances < 1 or repeats < 1:
+        raise DatasetError(
+            f"cannot time {repeats} repeats of {utterances} utterances; at least 1 of each is needed"
+        )
+    settings = PrepareSettings(batch_seconds=batch_seconds).resolved(CodecInfo.of(codec))
+    assert settings.batch_seconds is not None
+    lengths = librispeech_like_lengths(utterances)
+    mean = float(lengths.mean())
+    batch = max(1, int(settings.batch_seconds / mean))
+    item = np.resize(speech, round(mean * rate)).astype(np.float32)
+    rounds = max(1, round(float(lengths.sum()) / (batch * mean)))
+    codec.encode([item] * batch, rate, max_batch_seconds=settings.batch_seconds)
+    alone: list[float] = []
+    whole: list[float] = []
+    padding = waits = 0.0
+    with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as name, Reader(workers) as reader:
+        folder = Path(name)
+        write_corpus(folder / "corpus", lengths, speech, rate)
+        write_corpus(folder / "warm", lengths[:1], speech, rate)
+        _prepare(
+            folder / "warm", folder / "warmed", codec, settings, reader
+        )  # the reader processes are there now
+        for number in range(repeats):
+            start = time.perf_counter()
+            for _ in range(rounds):
+                codec.encode([item] * batch, rate, max_batch_seconds=settings.batch_seconds)
+            alone.append((time.perf_counter() - start) / (rounds * batch * mean))
+            advance(1)
+            start = time.perf_counter()
+            manifest, progress = _prepare(folder / "corpus", folder / f"out{number}", codec, settings, reader)
+            seconds = time.perf_counter() - start
+            whole.append(seconds / manifest.seconds)
+            padding, waits = progress.padding, progress.encoder_waits / seconds
+            advance(1)
+    return PrepareSpeed(
+        utterances,
+        float(lengths.sum()),
+        settings.batch_seconds,
+        mean,
+        batch,
+        reader.workers,
+        alone,
+        whole,
+        padding,
+        waits,
+    )
+
+
+def _prepare(
+    source: Path, out: Path, codec: NeuCodec, settings: PrepareSettings, reader: Reader
+) -> tuple[DatasetManifest, Progress]:
+    """What `prepare` does, with reader processes that are there already, as they are in a long run."""
+    with preparing(source, out, CodecInfo.of(codec), settings) as preparation:
+        for _ in run_units(preparation.job, preparation.pending, codec, reader, preparation.progress):
+            pass
+        return preparation.finish(), preparation.progress
+
+
+def peak_memory(
+    speech: np.ndarray,
+    rate: int,
+    utterances: int,
+    *,
+    model: str = "tiny",
+    batch_seconds: float = 20.0,
+    scale: float = 0.25,
+) -> int:
+    """Run ``neucodec-tts prepare`` in a process of its own; the most memory that process has had, in bytes.
+
+    Args:
+        speech: (samples,), a recording to cut utterances from.
+        rate: of it, in Hz.
+        utterances: how many.
+        model: the codec.
+        batch_seconds: see `PrepareSettings`.
+        scale: of the lengths: memory does not depend on how long the whole takes.
+
+    Raises:
+        DatasetError: it failed, or this system cannot say.
+    """
+    try:
+        import resource  # noqa: F401 - whether there is any
+    except ImportError as problem:
+        raise DatasetError("this system does not say how much memory a process has had") from problem
+    with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as folder:
+        write_corpus(Path(folder) / "corpus", librispeech_like_lengths(utterances) * scale, speech, rate)
+        command = [
+            sys.executable,
+            "-m",
+            "neucodec_tts",
+            "prepare",
+            f"{folder}/corpus",
+            "--out",
+            f"{folder}/out",
+        ]
+        command += [
+            "--model",
+            model,
+            "--batch-seconds",
+            str(batch_seconds),
+            "--min-seconds",
+            "0.1",
+            "--json",
+            "--quiet",
+        ]
+        # A process in between, which has no other children, so that theirs is the memory it is told of.
+        measured = (
+            "import json, resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
+            "print(json.dumps([done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))"
+        )
+        done = subprocess.run([sys.executable, "-c", measured, *command], capture_output=True, text=True)
+        code, peak = json.loads(done.stdout) if done.stdout else (done.returncode, 0)
+        if code != 0:
+            raise DatasetError(f"preparing {utterances} utterances failed: {done.stderr.strip()[-500:]}")
+        return int(peak) * (1 if sys.platform == "darwin" else 1024)
