@@ -70,6 +70,7 @@ def bench_prepare(
             asdict(found)
             | {
                 "ratio": found.ratio,
+                "processor_ratio": found.processor_ratio,
                 "peak_memory": peaks,
                 "codec_id": codec.codec_id,
                 "cpu_count": os.cpu_count(),
@@ -88,6 +89,7 @@ def bench_prepare(
                 f"({1 / max(times):.1f} to {1 / min(times):.1f})"
             )
         terminal.say(f"  {'prepare / codec alone':<28}{found.ratio:8.1%}")
+        terminal.say(f"  {'... in processor time':<28}{found.processor_ratio:8.1%}")
         terminal.say(f"  {'padding of encoded frames':<28}{found.padding:8.1%}")
         terminal.say(f"  {'encoder waited':<28}{found.encoder_waits:8.1%} of the time")
         if peaks:

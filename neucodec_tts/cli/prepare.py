@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -224,7 +225,7 @@ def prepare(
         settings = PrepareSettings(
             min_seconds,
             max_seconds or None,
-            text_rule.value if text_rule else ("speakable" if tokens else "any"),
+            text_rule.value if text_rule else None,
             shard_items,
             batch_seconds,
         )
@@ -275,6 +276,9 @@ def _prepare(
 ) -> Prepared:
     from neucodec_tts.dataset import prepare as prepare_dataset
 
+    # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
+    # ever have a shape again. It looks at this when it is used first.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     codec = load_codec(terminal, model, device)
     with _showing(terminal) as on_progress:
         return prepare_dataset(

@@ -43,6 +43,11 @@ class PrepareSpeed:
     """Seconds a second of audio, the codec alone, as `evaluate.speed` times it; one for each repeat."""
     prepare: list[float]
     """Seconds a second of audio, reading and writing included."""
+    encode_processor: list[float]
+    """Seconds of processor time a second of audio, the codec alone."""
+    prepare_processor: list[float]
+    """The same for `prepare`, with the time that the reader processes took: what a machine that is busy with other
+    things disturbs less."""
     padding: float
     """Share of padding among the encoded frames."""
     encoder_waits: float
@@ -52,6 +57,12 @@ class PrepareSpeed:
     def ratio(self) -> float:
         """Throughput of `prepare` over that of the codec alone: the median of the repeats', whose two took turns."""
         return median(alone / whole for alone, whole in zip(self.encode, self.prepare, strict=True))
+
+    @property
+    def processor_ratio(self) -> float:
+        """The same of processor time."""
+        pairs = zip(self.encode_processor, self.prepare_processor, strict=True)
+        return median(alone / whole for alone, whole in pairs)
 
 
 def librispeech_like_lengths(count: int, seed: int = 0) -> np.ndarray:
@@ -125,6 +136,8 @@ def measure_prepare(
     codec.encode([item] * batch, rate, max_batch_seconds=settings.batch_seconds)
     alone: list[float] = []
     whole: list[float] = []
+    alone_processor: list[float] = []
+    whole_processor: list[float] = []
     padding = waits = 0.0
     with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as name, Reader(workers) as reader:
         folder = Path(name)
@@ -134,28 +147,33 @@ def measure_prepare(
             folder / "warm", folder / "warmed", codec, settings, reader
         )  # the reader processes are there now
         for number in range(repeats):
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             for _ in range(rounds):
                 codec.encode([item] * batch, rate, max_batch_seconds=settings.batch_seconds)
             alone.append((time.perf_counter() - start) / (rounds * batch * mean))
+            alone_processor.append((time.process_time() - processor) / (rounds * batch * mean))
             advance(1)
-            start = time.perf_counter()
+            start, processor, read = time.perf_counter(), time.process_time(), reader.seconds
             manifest, progress = _prepare(folder / "corpus", folder / f"out{number}", codec, settings, reader)
             seconds = time.perf_counter() - start
             whole.append(seconds / manifest.seconds)
+            used = time.process_time() - processor + (reader.seconds - read if reader.workers else 0.0)
+            whole_processor.append(used / manifest.seconds)
             padding, waits = progress.padding, progress.encoder_waits / seconds
             advance(1)
     return PrepareSpeed(
-        utterances,
-        float(lengths.sum()),
-        settings.batch_seconds,
-        mean,
-        batch,
-        reader.workers,
-        alone,
-        whole,
-        padding,
-        waits,
+        utterances=utterances,
+        audio_seconds=float(lengths.sum()),
+        batch_seconds=settings.batch_seconds,
+        item_seconds=mean,
+        batch=batch,
+        workers=reader.workers,
+        encode=alone,
+        prepare=whole,
+        encode_processor=alone_processor,
+        prepare_processor=whole_processor,
+        padding=padding,
+        encoder_waits=waits,
     )
 
 
@@ -175,8 +193,8 @@ def peak_memory(
     utterances: int,
     *,
     model: str = "tiny",
-    batch_seconds: float = 20.0,
-    scale: float = 0.25,
+    batch_seconds: float = 8.0,
+    scale: float = 0.1,
 ) -> int:
     """Run ``neucodec-tts prepare`` in a process of its own; the most memory that process has had, in bytes.
 

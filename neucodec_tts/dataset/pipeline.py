@@ -48,7 +48,7 @@ class Job:
         return ReadingRules(
             settings.min_seconds,
             settings.max_seconds,
-            settings.text_rule,
+            settings.text_rule or "any",
             self.codec.sample_rate,
             self.codec.hop_length,
         )

@@ -197,12 +197,11 @@ def preparing(
     settings = settings or PrepareSettings()
     if tokens is not None:
         tokens = tokens.resolved(codec.codebook_size)
-        if settings.text_rule == "any":
-            settings = replace(settings, text_rule="speakable")  # the others would have no tokens
     folder = DatasetFolder(Path(out))
     with folder.lock():
         stored = read_manifest(folder) if folder.manifest.exists() else None
-        settings = settings.resolved(codec, None if stored is None else PrepareSettings(**stored.settings))
+        begun = None if stored is None else PrepareSettings(**stored.settings)
+        settings = settings.resolved(codec, begun, tokens is not None)
         fresh = folder.work / "parts" / "sources.arrow"
         fresh.parent.mkdir(parents=True, exist_ok=True)
         plan = write_plan(opened, fresh, settings.shard_items)
@@ -256,7 +255,9 @@ def _refuse_difference(
     if not found and folder.sources.read_bytes() != fresh.read_bytes():
         found = explain_difference(folder.sources, fresh)
     if found:
+        adding = wanted.tokens is not None and stored.complete
+        hint = "; tokens alone are added by `tokenize` (--tokens-only)" if adding else ""
         raise DatasetError(
-            f"{folder.path} was made from another corpus or with other settings: {'; '.join(found)}. Choose "
-            "another folder, or use what it was made with"
+            f"{folder.path} was made from another corpus or with other settings: {'; '.join(found)}. Choose another "
+            f"folder, or use what it was made with{hint}"
         )

@@ -27,7 +27,8 @@ class PrepareSettings:
     Attributes:
         min_seconds: shorter utterances are left out.
         max_seconds: longer ones are left out; None keeps them. 30 s are what a context of 2,048 tokens holds.
-        text_rule: which are left out for their text, one of `filters.TEXT_RULES`.
+        text_rule: which are left out for their text, one of `filters.TEXT_RULES`; None is "speakable" if there are
+            to be training tokens, which the others would lack, and else "any".
         shard_items: utterances of the corpus a shard. A run that is killed loses the shards it was at.
         batch_seconds: seconds of audio, padding included, encoded at a time; None is 60 on a CPU and 480 on a GPU.
 
@@ -37,12 +38,12 @@ class PrepareSettings:
 
     min_seconds: float = 0.5
     max_seconds: float | None = 30.0
-    text_rule: str = "any"
+    text_rule: str | None = None
     shard_items: int = 1000
     batch_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.text_rule not in TEXT_RULES:
+        if self.text_rule is not None and self.text_rule not in TEXT_RULES:
             raise DatasetError(f"unknown text rule {self.text_rule!r}; known are {', '.join(TEXT_RULES)}")
         if (
             isinstance(self.shard_items, bool)
@@ -71,13 +72,22 @@ class PrepareSettings:
                 f"min_seconds {self.min_seconds:g} is above max_seconds {self.max_seconds:g}, so nothing could be kept"
             )
 
-    def resolved(self, codec: CodecInfo, stored: PrepareSettings | None = None) -> PrepareSettings:
-        """With `batch_seconds` filled in: what the data set was begun with, or what the device takes."""
-        if self.batch_seconds is not None:
-            return self
-        if stored is not None:
-            return replace(self, batch_seconds=stored.batch_seconds)
-        return replace(self, batch_seconds=BATCH_SECONDS["cpu" if codec.on_cpu else "gpu"])
+    def resolved(
+        self, codec: CodecInfo, stored: PrepareSettings | None = None, tokens: bool = False
+    ) -> PrepareSettings:
+        """With everything filled in.
+
+        Args:
+            codec: whose device `batch_seconds` depends on.
+            stored: what the data set was begun with, whose `batch_seconds` then count.
+            tokens: whether there are to be training tokens.
+        """
+        batch = self.batch_seconds or (stored.batch_seconds if stored is not None else None)
+        return replace(
+            self,
+            text_rule=self.text_rule or ("speakable" if tokens else "any"),
+            batch_seconds=batch or BATCH_SECONDS["cpu" if codec.on_cpu else "gpu"],
+        )
 
     @property
     def window_seconds(self) -> float:

@@ -58,6 +58,7 @@ def test_a_plain_folder(tmp_path, speech_files):
         (tmp_path / "x" / f"{name}.flac").write_bytes((speech_files / f"{name}.flac").read_bytes())
         (tmp_path / "x" / f"{name}{ending}").write_text(TEXTS[name], encoding="utf-8")
     (tmp_path / ".hidden.wav").touch()
+    (tmp_path / "x" / "around").symlink_to(tmp_path)  # and around, and around
     source = open_source(tmp_path)
     assert source.kind == "folder"
     check(source, speech_files, ["x/a", "x/b", "x/c"])

@@ -63,7 +63,8 @@ def mixed(tmp_path, write_clip) -> Path:
 
 
 def test_rows_are_training_examples(mixed, tmp_path, codec, neutts):
-    result = prepare(mixed, tmp_path / "out", codec, SPEAKABLE, tokens=TokenSettings(neutts), workers=0)
+    result = prepare(mixed, tmp_path / "out", codec, SMALL, tokens=TokenSettings(neutts), workers=0)
+    assert result.manifest.settings["text_rule"] == "speakable"
     assert result.manifest.tokens is not None
     assert result.manifest.tokens["prompt_format"] == "neutts-text"
     assert dict(result.manifest.rejects) == {"no text": 1, "text: nothing to pronounce": 1}
@@ -138,6 +139,9 @@ def test_utterances_without_text_keep_their_codes(mixed, tmp_path, codec, neutts
     assert done.manifest.rows == before.manifest.rows == 6
     rows = [row for shard in done.manifest.shards for row in read_shard(tmp_path / "out" / shard.file)[0]]
     assert [row.id for row in rows if row.input_ids is None] == ["1", "3"]
+    everything = replace(SMALL, text_rule="any")
+    prepare(mixed, tmp_path / "at once", codec, everything, tokens=TokenSettings(neutts), workers=0)
+    assert files_of(tmp_path / "at once") == files_of(tmp_path / "out")
 
 
 def test_phones(mixed, tmp_path, codec, neutts):

@@ -26,7 +26,13 @@ TEXT_SUFFIXES = (".txt", ".normalized.txt", ".original.txt", ".lab")
 
 def walk(root: Path, suffixes: Collection[str]) -> Iterator[Path]:
     """Files below `root` that end in one of `suffixes`, in a fixed order, without hidden ones."""
+    seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_raise):
+        found = os.stat(folder)
+        if (found.st_dev, found.st_ino) in seen:  # a link to a folder above it would never end
+            subfolders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
