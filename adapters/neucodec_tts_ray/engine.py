@@ -16,6 +16,8 @@ from typing import Any
 # actors into its log files instead of between our lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+# Of processes of a Ray that is started here. Its own choice, 15, would let everything else go before the encoders.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 import ray.data
@@ -239,7 +241,8 @@ def _quiet() -> Iterator[None]:
 
 def _add(total: Progress, report: dict[str, Any], encoders: int) -> None:
     """Add what one unit took."""
-    for names, share in ((COUNTS, 1), (WAITS, encoders)):
-        for name in names:
-            setattr(total, name, getattr(total, name) + report["progress"][name] / share)
+    for name in COUNTS:
+        setattr(total, name, getattr(total, name) + report["progress"][name])
+    for name in WAITS:
+        setattr(total, name, getattr(total, name) + report["progress"][name] / encoders)
     total.rejects.update(report["rejects"])
