@@ -1,9 +1,14 @@
-"""``neucodec-tts bench serve``: a running server under load."""
+"""``neucodec-tts bench serve``: what the clients of a server see."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+from contextlib import ExitStack
 from dataclasses import asdict
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -12,145 +17,234 @@ from neucodec_tts.cli.terminal import DebugOption, JsonOption, QuietOption, Term
 from neucodec_tts.errors import EngineError
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.load import LoadReport
+    from neucodec_tts.evaluate.serving.report import Phase, ServingReport
 
 
 @bench.command("serve")
 def bench_serve(
     url: Annotated[
-        str, typer.Argument(metavar="[URL]", help="The server; it must be running.")
-    ] = "http://127.0.0.1:8000",
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Streams at a time.")] = 64,
-    requests: Annotated[int, typer.Option("--requests", min=1, help="How many in all.")] = 256,
-    minutes: Annotated[
-        float, typer.Option("--minutes", min=0, help="Go on for so long instead.", show_default=False)
-    ] = 0,
-    compare: Annotated[
-        bool,
-        typer.Option(
-            "--compare/--no-compare", help="Ask for the codes alone as well, to see what decoding costs."
+        str | None,
+        typer.Argument(
+            metavar="[URL]",
+            help="A server that runs, as http://127.0.0.1:8000; without it, one is started and stopped.",
         ),
-    ] = True,
-    voice: Annotated[
-        str | None, typer.Option("--voice", metavar="NAME", help="A voice on the server.", show_default=False)
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="As the server calls it.", show_default=False),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Hub id or folder of what is served, or is to be: a small one with random weights by default.",
+            show_default=False,
+        ),
     ] = None,
+    streams: Annotated[int, typer.Option(min=1, max=10_000, help="Requests at a time.")] = 8,
+    requests: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Requests of each turn with so many at a time; twice --streams by default.",
+            show_default=False,
+        ),
+    ] = None,
+    turns: Annotated[int, typer.Option(min=1, max=100, help="Turns with sound and without.")] = 2,
+    burst: Annotated[int, typer.Option(min=0, max=10_000, help="Requests all at once; 0 for none.")] = 32,
+    distinct: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Requests that differ; each is first asked for alone.")
+    ] = 8,
+    minutes: Annotated[
+        float, typer.Option(min=0, max=1440, help="Steady load in the end, to watch the server's memory.")
+    ] = 0.0,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest speech, in frames of 20 ms; the model's own by default."),
+    ] = None,
+    voice: Annotated[
+        str | None, typer.Option("--voice", "-v", metavar="NAME", help="A voice that the server knows.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the first request.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a server that sends nothing is given up.")
+    ] = 600.0,
     api_key: Annotated[
-        str | None, typer.Option("--api-key", envvar="VLLM_API_KEY", help="Its key.", show_default=False)
+        str | None,
+        typer.Option(
+            "--api-key",
+            envvar="VLLM_API_KEY",
+            help="What the server wants to know. Better in the environment: other users see a command line.",
+            show_default=False,
+        ),
     ] = None,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Allow a server on another machine: one that is yours to load.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Drive a speech server over HTTP, and print what its clients got.
+    """Load a server of speech as clients do: what is lost or mixed, when the first sound comes, what the codec costs.
 
-    A client plays from its first chunk on, in real time; it runs dry when the next is not there in time.
+    Each of a few requests is asked for alone first. Then many come at a time, and all at once, and every answer is
+    compared with the same request's alone. The same generations go through vLLM's own /v1/completions in turns.
     """
     with reporting(as_json, quiet, debug) as terminal:
-        try:
-            from neucodec_tts.evaluate.load import first_audio_bound, measure_load
-        except ImportError as error:
-            raise EngineError(f"{error}; the load client needs httpx: pip install httpx") from error
+        if url is not None:
+            url = _checked(url, remote)
+        from neucodec_tts.evaluate.serving.client import SpeechClient
+        from neucodec_tts.evaluate.serving.measure import LoadSettings, measure_serving
+        from neucodec_tts.evaluate.serving.own_server import own_server, resident_bytes
 
-        def run(decode: bool, what: str) -> LoadReport:
-            with terminal.progress(what, requests if not minutes else None) as advance:
-                return measure_load(
-                    url,
-                    requests=requests,
-                    concurrency=concurrency,
-                    seconds=60 * minutes,
-                    api_key=api_key,
-                    voice=voice,
+        settings = LoadSettings(
+            streams=streams,
+            requests=requests or 2 * streams,
+            turns=turns,
+            burst=burst,
+            distinct=distinct,
+            minutes=minutes,
+            longest=frames,
+            voice=voice,
+            seed=seed,
+        )
+
+        async def measured(url: str, model: str | None, pid: int | None) -> ServingReport:
+            async with SpeechClient(url, api_key=api_key, timeout=timeout) as client:
+                return await measure_serving(
+                    client,
+                    settings,
                     model=model,
-                    decode=decode,
-                    advance=advance,
+                    memory=lambda: None if pid is None else resident_bytes(pid),
+                    advance=lambda what: terminal.note(f"{what} ..."),
                 )
 
-        codes = run(False, "codes only") if compare else None
-        speech = run(True, "streams")
-        bound = first_audio_bound(speech)
-        loss = None
-        if codes is not None and codes.token_rate:
-            loss = 1 - speech.token_rate / codes.token_rate
-        terminal.result(_summary(speech, bound, loss, codes))
-        _say(terminal, speech, bound, loss, codes, concurrency)
-        if speech.lost or (codes is not None and codes.lost):
-            raise typer.Exit(1)
+        with ExitStack() as stack:
+            pid = None
+            if url is None:
+                SpeechClient("http://127.0.0.1")  # before minutes of starting, what is missing is said
+                terminal.note(f"starting a server with {model or 'a small model of random weights'} ...")
+                environment = {} if api_key is None else {"VLLM_API_KEY": api_key}
+                running = stack.enter_context(own_server(model, environment=environment))
+                url, model, pid = running.url, running.model, running.pid
+            report = asyncio.run(measured(url, model, pid))
+        terminal.result(_values(report))
+        _tell(terminal, report)
+    if not report.whole:
+        raise typer.Exit(1)
 
 
-def _summary(
-    speech: LoadReport, bound: float, loss: float | None, codes: LoadReport | None
-) -> dict[str, object]:
-    return {
-        "requests": len(speech.clients),
-        "lost": speech.lost,
-        "seconds": speech.seconds,
-        "audio_seconds": speech.audio,
-        "first_audio_p50": speech.first_audio(0.5),
-        "first_audio_p95": speech.first_audio(0.95),
-        "first_audio_mean": _mean_first_audio(speech),
-        "first_audio_bound": bound,
-        "clients_run_dry": sum(one.dry > 0 for one in speech.good),
-        "dry_seconds": sum(one.dry_seconds for one in speech.good),
-        "tokens_per_second": speech.token_rate,
-        "tokens_per_second_codes_only": None if codes is None else codes.token_rate,
-        "loss": loss,
-        "worst_stall": speech.worst_stall,
-        "decode_batch_streams": speech.mean("neucodec_tts:decode_batch_size"),
-        "decode_batch_seconds": speech.mean("neucodec_tts:decode_batch_seconds"),
-        "memory": speech.memory,
-        "clients": [asdict(one) for one in speech.clients],
-    }
+def _checked(url: str, remote: bool) -> str:
+    """The address, if it may be loaded.
 
-
-def _mean_first_audio(report: LoadReport) -> float:
-    return sum(one.first_audio for one in report.good) / max(1, len(report.good))
-
-
-def _say(
-    terminal: Terminal,
-    speech: LoadReport,
-    bound: float,
-    loss: float | None,
-    codes: LoadReport | None,
-    concurrency: int,
-) -> None:
-    factor = speech.seconds / max(speech.audio, 1e-9)
-    dry = sum(one.dry > 0 for one in speech.good)
-    terminal.say(
-        f"{len(speech.clients)} requests, {concurrency} at a time, in {speech.seconds:.1f} s; {speech.lost} lost"
-    )
-    lines = [
-        ("speech", f"{speech.audio:.1f} s, {1 / max(factor, 1e-9):.3g} times real time in all"),
-        (
-            "first audio",
-            f"median {1000 * speech.first_audio(0.5):.0f} ms, 95 % below {1000 * speech.first_audio(0.95):.0f} ms, "
-            f"mean {1000 * _mean_first_audio(speech):.0f} ms",
-        ),
-        ("  first token, first chunk, 1.5 decodes", f"{1000 * bound:.0f} ms by the server's own figures"),
-        (
-            "ran dry",
-            f"{dry} of {len(speech.good)} clients, {sum(one.dry_seconds for one in speech.good):.2f} s in all",
-        ),
-        ("tokens", f"{speech.token_rate:.0f} a second"),
-    ]
-    if codes is not None and loss is not None:
-        lines.append(
-            ("  without decoding", f"{codes.token_rate:.0f} a second; decoding costs {100 * loss:.1f} %")
+    Raises:
+        EngineError: it is none, or on another machine and that was not allowed.
+    """
+    try:
+        address = urlsplit(url if "://" in url else f"http://{url}")
+        usable = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise EngineError(f"{url!r} is no address of a server, such as http://127.0.0.1:8000")
+    host = address.hostname or ""
+    try:
+        here = ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    if not (here or remote):
+        raise EngineError(
+            f"{host} is not this machine; a load test is for servers of one's own: --remote if it is yours"
         )
-    lines += [
-        (
-            "codec",
-            f"{speech.mean('neucodec_tts:decode_batch_size'):.1f} windows a batch, "
-            f"{1000 * speech.mean('neucodec_tts:decode_batch_seconds'):.0f} ms each",
-        ),
-        ("event loop", f"worst stall {1000 * speech.worst_stall:.0f} ms"),
+    return address.geturl().removesuffix("/v1")
+
+
+def _values(report: ServingReport) -> dict[str, object]:
+    values: dict[str, object] = {**asdict(report), "whole": report.whole, "cpu_count": os.cpu_count()}
+    if report.throughput is not None:
+        values["throughput"] = {**asdict(report.throughput), "loss": report.throughput.loss}
+    if report.first is not None:
+        values["first"] = {**asdict(report.first), "decodes": report.first.decodes}
+    return values
+
+
+def _tell(terminal: Terminal, report: ServingReport) -> None:
+    terminal.say(f"{report.model}: times in seconds, median / 95th percentile / worst")
+    terminal.say(
+        "                      first sound           waiting per s of speech   dry listeners   lost  mixed  "
+        "other token  other sound"
+    )
+    phases: list[tuple[str, Phase | None]] = [
+        ("alone", report.alone),
+        (f"{report.streams.at_a_time} at a time", report.streams),
+        ("all at once", report.burst),
+        ("for minutes", report.soak),
     ]
-    if all(speech.memory):
-        before, after = (value / 2**20 for value in speech.memory)
-        lines.append(("memory of the server", f"{before:.0f} MiB before, {after:.0f} MiB after"))
-    for name, value in lines:
-        terminal.say(f"  {name:<40}{value}")
+    for name, phase in phases:
+        if phase is not None:
+            terminal.say(_line(name, phase))
+    for _, phase in phases:
+        for error, number in ({} if phase is None else phase.errors).items():
+            terminal.say(f"  {number} x {error}")
+    if not report.repeatable:
+        terminal.say("  the same request, twice and alone, was not the same: comparisons say little")
+    if report.first is not None:
+        first = report.first
+        terminal.say(
+            f"  first sound alone {first.first_audio:.3f} s = {first.chunk_tokens / first.first_audio:.2f} of "
+            f"it tokens (the first {first.first_token:.3f} s), and {first.decodes:.2f} times one decode of the first "
+            f"chunk ({first.decode:.3f} s)"
+        )
+    if report.throughput is not None:
+        speaking, silent = report.throughput.speaking, report.throughput.silent
+        terminal.say(
+            f"  tokens a second, by turns: with sound {_numbers(speaking)}, without {_numbers(silent)}: "
+            f"sound costs {100 * report.throughput.loss:.1f} %"
+        )
+        if report.throughput.codec_share is not None and report.throughput.windows is not None:
+            terminal.say(
+                f"  the codec computed {100 * report.throughput.codec_share:.0f} % of that time, "
+                f"{report.throughput.windows:.1f} windows at once"
+            )
+    for phase in (report.streams, report.burst):
+        if phase is not None and phase.stall is not None and phase.own_stall is not None:
+            terminal.say(
+                f"  {phase.at_a_time} at once: /health took {phase.stall:.3f} s at worst ({report.idle_stall:.3f} s "
+                f"without load); this client itself came {phase.own_stall:.3f} s late"
+            )
+    if report.server_stall is not None:
+        terminal.say(
+            f"  the server's event loop, by its own metrics: {report.server_stall:.3f} s at worst since its start"
+        )
+    if report.memory_before and report.memory_after:
+        terminal.say(
+            f"  the server's memory: {report.memory_before / 2**20:,.0f} MiB, then {report.memory_after / 2**20:,.0f} "
+            f"({report.memory_after / report.memory_before:.3f} times)"
+        )
+    if report.memory:
+        minutes, sizes = zip(*report.memory, strict=True)
+        terminal.say(
+            f"    within {minutes[-1]:.1f} minutes of load {sizes[0] / 2**20:,.0f} to {sizes[-1] / 2**20:,.0f} MiB, "
+            f"{max(sizes) / 2**20:,.0f} at most"
+        )
+    if report.prefix_hit_rate is not None:
+        terminal.say(f"  prompt tokens that vLLM had computed before: {100 * report.prefix_hit_rate:.0f} %")
+    for reason in report.left_out:
+        terminal.note(f"left out: {reason}")
+
+
+def _line(name: str, phase: Phase) -> str:
+    first, factor = (
+        "/".join("-" if spread is None else f"{number:.2f}" for number in numbers)
+        for spread, numbers in (
+            (spread, () if spread is None else (spread.median, spread.p95, spread.worst))
+            for spread in (phase.first_audio, phase.real_time_factor)
+        )
+    )
+    return (
+        f"  {name:<14}{phase.requests:5d} {first or '-':>20} {factor or '-':>24} {phase.dry_listeners:9d} "
+        f"({phase.silence:.1f} s) {phase.lost:5d} {phase.mixed:6d} {phase.diverged:10d} {phase.different:12d}"
+    )
+
+
+def _numbers(values: list[float]) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)

@@ -1,0 +1,39 @@
+"""A listener who plays at real time whatever has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Playback:
+    """Starts with the first sound that comes, and plays on; runs dry where the next comes too late.
+
+    Attributes:
+        started: when the first sound came, in seconds of the caller's clock; None before it.
+        underruns: how many times it ran dry.
+        silence: seconds for which it did.
+        seconds: of sound that have come.
+    """
+
+    started: float | None = None
+    underruns: int = 0
+    silence: float = 0.0
+    seconds: float = 0.0
+
+    def push(self, now: float, seconds: float) -> None:
+        """Take sound that has come.
+
+        Args:
+            now: the time, in seconds of one clock that never goes back.
+            seconds: how much it is.
+        """
+        if seconds <= 0:
+            return
+        if self.started is None:
+            self.started = now
+        dry = now - (self.started + self.silence + self.seconds)
+        if dry > 0:
+            self.underruns += 1
+            self.silence += dry
+        self.seconds += seconds
