@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,10 @@ os.environ.setdefault(
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve a busy machine
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns at each fork
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A shell starts what runs in its background with Ctrl-C ignored, and programs that the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import HealthCheck, settings
