@@ -6,6 +6,8 @@ import json
 import logging
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -169,6 +171,7 @@ def cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    asked_to_end = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
     except (ConnectionError, RayError, OSError, RuntimeError) as problem:
@@ -176,6 +179,10 @@ def cluster() -> Iterator[None]:
             f"Ray cannot be reached or started: {problem}; look at RAY_ADDRESS (now "
             f"{os.environ.get('RAY_ADDRESS', 'not set')}) and at `ray status`"
         ) from problem
+    if threading.current_thread() is threading.main_thread() and asked_to_end is not None:
+        signal.signal(
+            signal.SIGTERM, asked_to_end
+        )  # Ray would abort, and leave us no time to end in good order
     try:
         yield
     finally:
