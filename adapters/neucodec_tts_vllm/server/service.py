@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neucodec_tts.errors import EngineError, VocabularyError
+from neucodec_tts.prompts import VoiceLibrary
 from neucodec_tts.speech.engine import Sampling
 from neucodec_tts_vllm.decoding import DecodeWorker
 from neucodec_tts_vllm.server.errors import ApiError
@@ -69,7 +70,7 @@ class SpeechService:
         """
         settings = ServerSettings.from_environment()
         speaker, language = await _load(engine, args, settings)
-        voices = Voices(speaker.worker, settings)
+        voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model))
         if settings.default_voice:
             await voices.load(settings.default_voice)
         await speaker.worker.warm_up()

@@ -30,9 +30,13 @@ class Voices:
     Args:
         worker: its codec encodes recordings, in its thread.
         settings: limits.
+        own: voices that come with the model; the library's of the same name come first.
     """
 
-    def __init__(self, worker: DecodeWorker, settings: ServerSettings) -> None:
+    def __init__(
+        self, worker: DecodeWorker, settings: ServerSettings, own: VoiceLibrary | None = None
+    ) -> None:
+        self._own = own
         self.library = VoiceLibrary(settings.voices or None)
         self._worker = worker
         self._settings = settings
@@ -63,7 +67,8 @@ class Voices:
         """
         try:
             check_name(name)  # a name only, never a path
-            path = self.library.path(name)
+            library = await asyncio.to_thread(self._where, name)
+            path = library.path(name)
             changed = await asyncio.to_thread(lambda: path.stat().st_mtime_ns)
         except PromptError as error:
             raise ApiError(400, str(error), "voice") from error
@@ -71,10 +76,10 @@ class Voices:
             raise ApiError(
                 404, f"there is no voice {name!r}; GET /v1/audio/voices lists those there are", "voice"
             ) from error
-        key = f"name:{name}:{changed}"
+        key = f"name:{path}:{changed}"
         found = self._known.get(key)
         if found is None:
-            found = await asyncio.to_thread(resolve_voice, name, self.library, self._worker.codec)
+            found = await asyncio.to_thread(resolve_voice, name, library, self._worker.codec)
         return self._keep(key, found)
 
     async def add(self, name: str, data: bytes, text: str, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -115,17 +120,28 @@ class Voices:
             ApiError: there is none of that name.
         """
         await self.load(name)
+        if await asyncio.to_thread(self._where, name) is self._own:
+            raise ApiError(409, f"the voice {name!r} comes with the model and cannot be deleted", "name")
         await asyncio.to_thread(self.library.remove, name)
 
     async def listed(self) -> list[dict[str, Any]]:
         """What is told of each voice."""
         described = []
-        for name in await asyncio.to_thread(self.library.names):
+        names = {*await asyncio.to_thread(self.library.names)}
+        if self._own is not None:
+            names |= {*await asyncio.to_thread(self._own.names)}
+        for name in sorted(names, key=str.lower):
             try:
                 described.append(describe(name, await self.load(name)))
             except (ApiError, PromptError):  # deleted meanwhile, damaged, or of another codec
                 continue
         return described
+
+    def _where(self, name: str) -> VoiceLibrary:
+        """The library that a name is looked up in."""
+        if self._own is not None and name in self._own and name not in self.library:
+            return self._own
+        return self.library
 
     async def _from_reference(self, url: str, text: str | None, language: str | None) -> SpeakerPrompt:
         if not text or not text.strip():

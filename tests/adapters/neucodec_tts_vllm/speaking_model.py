@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from neucodec_tts import NeuCodec, SpeechVocabulary
+from neucodec_tts import NeuCodec, SpeakerPrompt, SpeechVocabulary
 from neucodec_tts.prompts import SpeechConfig
 from tests.tokens.small_tokenizers import qwen_like
 
@@ -42,4 +43,7 @@ def save_speaking_model(folder: Path, codec: NeuCodec) -> Path:
         codebook_size=codec.codebook_size,
         sampling={"max_frames": MAX_FRAMES},
     ).save(folder)
+    (folder / "voices").mkdir()
+    voice = SpeakerPrompt(np.arange(60), "A voice that the model brings.", codec_id=codec.codec_id)
+    voice.save(folder / "voices" / "resident.safetensors")
     return folder

@@ -1,0 +1,116 @@
+"""The parts of the server that need no server: speed, limits, recordings, settings, the command that starts it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("vllm", reason="vLLM is not installed; the server's parts use what comes with it")
+
+from neucodec_tts.cli.serve import server_command
+from neucodec_tts.errors import AudioError, CheckpointError, EngineError
+from neucodec_tts_vllm.server.encoding import encode, make_encoder
+from neucodec_tts_vllm.server.errors import ApiError, as_api_error
+from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
+from neucodec_tts_vllm.server.recordings import decode_recording
+from neucodec_tts_vllm.server.settings import ServerSettings
+from neucodec_tts_vllm.server.stretch import TimeStretch
+
+RATE = 24_000
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.7, 1.0, 1.5, 4.0])
+def test_another_speed_keeps_the_pitch_in_any_split(speed):
+    tone = (0.5 * np.sin(2 * np.pi * 220 * np.arange(2 * RATE) / RATE)).astype(np.float32)
+
+    def stretched(parts: int) -> np.ndarray:
+        stretch = TimeStretch(speed, RATE)
+        return np.concatenate([*map(stretch.push, np.array_split(tone, parts)), stretch.flush()])
+
+    whole = stretched(1)
+    assert np.array_equal(whole, stretched(23))
+    assert len(whole) == round(len(tone) / speed)
+    spectrum = np.abs(np.fft.rfft(whole * np.hanning(len(whole))))
+    assert spectrum.argmax() * RATE / len(whole) == pytest.approx(220, abs=2)
+    middle = whole[len(whole) // 4 : len(whole) // 2]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 1000])
+def test_a_moment_of_sound_can_be_stretched(samples):
+    stretch = TimeStretch(2.0, RATE)
+    out = np.concatenate([stretch.push(np.ones(samples, np.float32)), stretch.flush()])
+    assert len(out) == round(samples / 2)
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "opus"])
+def test_a_whole_answer_knows_its_length(form):
+    sound = (0.1 * np.random.default_rng(0).standard_normal(RATE)).astype(np.float32)
+    samples, rate = soundfile.read(io.BytesIO(encode(sound, form, RATE)), dtype="float32")
+    assert (len(samples), rate) == (RATE, RATE)
+
+
+def test_nothing_is_a_recording_too():
+    encoder = make_encoder("wav", RATE)
+    assert encoder.finish()[:4] == b"RIFF"
+    assert make_encoder("pcm", RATE).finish() == b""
+
+
+def test_a_recording_is_bounded_before_it_is_decoded():
+    memory = io.BytesIO()
+    soundfile.write(memory, np.zeros((16_000, 2), np.int16), 16_000, format="WAV")
+    samples, rate = decode_recording(memory.getvalue(), 2.0)
+    assert (samples.shape, rate) == ((16_000,), 16_000)
+    with pytest.raises(AudioError, match=r"longer than 0\.5 s"):
+        decode_recording(memory.getvalue(), 0.5)
+    with pytest.raises(AudioError, match="not a recording"):
+        decode_recording(b"\x00" * 1000, 2.0)
+
+
+def test_settings_come_from_the_environment_and_are_checked():
+    assert ServerSettings.from_environment({}) == ServerSettings()
+    settings = ServerSettings.from_environment(
+        {"NEUCODEC_TTS_MAX_TEXT_CHARS": "7", "NEUCODEC_TTS_REF_AUDIO_HOSTS": "A.example, b.example,"}
+    )
+    assert (settings.max_text_chars, settings.ref_audio_hosts) == (7, ("a.example", "b.example"))
+    for wrong in ("x", "-1", "0", "nan", "inf"):
+        with pytest.raises(EngineError, match="NEUCODEC_TTS_MAX_VOICE_SECONDS"):
+            ServerSettings.from_environment({"NEUCODEC_TTS_MAX_VOICE_SECONDS": wrong})
+
+
+def test_items_of_a_batch_take_what_holds_for_all():
+    batch = parsed(
+        BatchRequest, b'{"voice": "a", "seed": 1, "items": [{"input": "x"}, {"input": "y", "voice": "b"}]}'
+    )
+    assert [(item.voice, item.seed, item.response_format) for item in batch.requests()] == [
+        ("a", 1, "wav"),
+        ("b", 1, "wav"),
+    ]
+    assert parsed(SpeechRequest, b'{"input": "x", "unknown": 1}').response_format == "mp3"
+
+
+def test_a_strangers_words_do_not_reach_the_client():
+    told = as_api_error(RuntimeError("/srv/secret: prompt was 'Hello'"))
+    assert told.status == 500
+    assert "secret" not in told.message
+    assert as_api_error(ApiError(404, "gone")).status == 404
+
+
+def test_what_serve_runs(tmp_path, monkeypatch, codec):
+    from neucodec_tts.prompts import SpeechConfig
+
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    monkeypatch.setenv("VLLM_PLUGINS", "other")
+    SpeechConfig("neutts-text", codec="tiny", context_length=1234).save(tmp_path)
+    environment, command = server_command(str(tmp_path), ["--seed", "5"], host="::1", port=9, on_cpu=True)
+    assert environment == {"VLLM_PLUGINS": "other,neucodec_tts", "VLLM_CPU_KVCACHE_SPACE": "2"}
+    assert command[-2:] == ["--seed", "5"]
+    assert command[command.index("--max-model-len") + 1] == "1234"
+    assert "--no-enable-chunked-prefill" in command
+    _, command = server_command(str(tmp_path), [], host="::1", port=9, on_cpu=False)
+    assert "--no-enable-chunked-prefill" not in command
+    with pytest.raises(CheckpointError):
+        server_command(str(tmp_path / "nothing"), [], host="::1", port=9, on_cpu=True)
