@@ -46,7 +46,7 @@ class PrepareSpeed:
     encode_processor: list[float]
     """Seconds of processor time a second of audio, the codec alone."""
     prepare_processor: list[float]
-    """The same for `prepare`, with the time that the reader processes took: what a machine that is busy with other
+    """The same for `prepare`, with that of the reader processes: what a machine that is busy with other
     things disturbs less."""
     padding: float
     """Share of padding among the encoded frames."""
@@ -153,11 +153,11 @@ def measure_prepare(
             alone.append((time.perf_counter() - start) / (rounds * batch * mean))
             alone_processor.append((time.process_time() - processor) / (rounds * batch * mean))
             advance(1)
-            start, processor, read = time.perf_counter(), time.process_time(), reader.seconds
+            start, processor, read = time.perf_counter(), time.process_time(), reader.processor_seconds
             manifest, progress = _prepare(folder / "corpus", folder / f"out{number}", codec, settings, reader)
             seconds = time.perf_counter() - start
             whole.append(seconds / manifest.seconds)
-            used = time.process_time() - processor + (reader.seconds - read if reader.workers else 0.0)
+            used = time.process_time() - processor + reader.processor_seconds - read
             whole_processor.append(used / manifest.seconds)
             padding, waits = progress.padding, progress.encoder_waits / seconds
             advance(1)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 from neucodec_tts.dataset.items import Item, Source
 from neucodec_tts.dataset.reading import Reading, ReadingRules, read_item
@@ -30,6 +30,7 @@ _PROGRAM = (
     "from neucodec_tts.dataset.readers import serve; serve()"
 )
 T = TypeVar("T")
+_Answer: TypeAlias = tuple[list[Reading], float, float]  # and the seconds and processor seconds that it took
 
 
 class Reader:
@@ -53,6 +54,8 @@ class Reader:
         self.workers = workers
         self.seconds = 0.0
         """Spent reading and resampling, over all processes."""
+        self.processor_seconds = 0.0
+        """Of processor time, of the processes alone."""
         self._processes: list[_Process] = []
         self._threads: ThreadPoolExecutor | None = None
         self._mine = threading.local()
@@ -90,7 +93,7 @@ class Reader:
             for chunk in chunks:
                 yield from self._taken(_read_chunk(source, rules, chunk))
             return
-        pending: deque[Future[tuple[list[Reading], float]]] = deque()
+        pending: deque[Future[_Answer]] = deque()
         try:
             for chunk in chunks:
                 pending.append(self._threads.submit(self._ask, source, rules, chunk))
@@ -110,7 +113,7 @@ class Reader:
             self._threads.shutdown(wait=True, cancel_futures=True)
         self._processes, self._threads = [], None
 
-    def _ask(self, source: Source, rules: ReadingRules, items: list[Item]) -> tuple[list[Reading], float]:
+    def _ask(self, source: Source, rules: ReadingRules, items: list[Item]) -> _Answer:
         process: _Process = self._mine.process
         try:
             answer = process.ask((source, rules, items))
@@ -123,9 +126,10 @@ class Reader:
             raise answer
         return answer
 
-    def _taken(self, result: tuple[list[Reading], float]) -> list[Reading]:
-        readings, seconds = result
+    def _taken(self, result: _Answer) -> list[Reading]:
+        readings, seconds, processor = result
         self.seconds += seconds
+        self.processor_seconds += processor if self.workers else 0.0
         return readings
 
 
@@ -222,10 +226,10 @@ def _picklable(problem: Exception) -> Exception:
     return problem
 
 
-def _read_chunk(source: Source, rules: ReadingRules, items: list[Item]) -> tuple[list[Reading], float]:
-    start = time.perf_counter()
+def _read_chunk(source: Source, rules: ReadingRules, items: list[Item]) -> _Answer:
+    start, processor = time.perf_counter(), time.process_time()
     readings = [read_item(source, rules, item) for item in items]
-    return readings, time.perf_counter() - start
+    return readings, time.perf_counter() - start, time.process_time() - processor
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
