@@ -121,6 +121,9 @@ def bench_serve(
         with ExitStack() as stack:
             pid = None
             if url is None:
+                from transformers.utils import logging
+
+                logging.disable_progress_bar()  # saving a small model is none
                 SpeechClient("http://127.0.0.1")  # before minutes of starting, what is missing is said
                 terminal.note(f"starting a server with {model or 'a small model of random weights'} ...")
                 environment = {} if api_key is None else {"VLLM_API_KEY": api_key}

@@ -26,7 +26,7 @@ from neucodec_tts.evaluate.serving.own_server import (
     save_babbling_model,
 )
 from neucodec_tts.evaluate.serving.playback import Playback
-from neucodec_tts.evaluate.serving.report import Judged, Spread, summarize
+from neucodec_tts.evaluate.serving.report import Judged, Spread, Throughput, summarize
 from neucodec_tts.evaluate.serving.requests import make_calls
 from neucodec_tts.prompts import SpeechConfig
 from tests.evaluate.speech_server import FRAME, RATE, running
@@ -279,6 +279,10 @@ def test_spread():
     assert Spread.of([]) is None
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 3.0, 3.0)
     assert Spread.of(list(range(100))) == Spread(49.5, 95, 99)
+
+
+def test_what_sound_costs_is_taken_turn_by_turn():
+    assert Throughput([50.0, 300.0, 8.0], [100.0, 400.0, 10.0]).loss == pytest.approx(0.25)
 
 
 def test_requests_differ():

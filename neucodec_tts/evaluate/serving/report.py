@@ -202,8 +202,13 @@ class Throughput:
 
     @property
     def loss(self) -> float:
-        """Share of vLLM's own tokens a second that speaking costs, by the medians."""
-        return 1 - statistics.median(self.speaking) / statistics.median(self.silent)
+        """Share of vLLM's own tokens a second that speaking costs, the median of the turns.
+
+        The two of a turn stand beside each other, so that a machine that is busier in some turns changes little.
+        """
+        return 1 - statistics.median(
+            sound / none for sound, none in zip(self.speaking, self.silent, strict=True)
+        )
 
 
 @dataclass(frozen=True)
