@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neucodec_tts.cli.prepare_report import counted, report_prepared, showing_progress
 from neucodec_tts.cli.terminal import (
-    PROGRESS_AFTER_SECONDS,
     DebugOption,
     DeviceOption,
     JsonOption,
@@ -23,15 +22,11 @@ from neucodec_tts.cli.terminal import (
     Terminal,
     codec_name,
     load_codec,
-    real_time,
     reporting,
 )
 
 if TYPE_CHECKING:
-    from neucodec_tts.dataset import Prepared, PrepareSettings, Progress, Source, TokenSettings
-
-_REDRAW_SECONDS = 0.25
-_NOTE_SECONDS = 60.0  # between lines where there is no terminal to draw a bar on
+    from neucodec_tts.dataset import Prepared, PrepareSettings, Source, TokenSettings
 
 
 class Kind(str, Enum):
@@ -245,7 +240,7 @@ def prepare(
 
             prepare_elsewhere = prepare_engine(engine)
             # What an engine itself says, as Ray does of dead workers, is no result.
-            with redirect_stdout(sys.stderr), _showing(terminal) as on_progress:
+            with redirect_stdout(sys.stderr), showing_progress(terminal) as on_progress:
                 prepared = prepare_elsewhere(
                     corpus,
                     out,
@@ -258,9 +253,9 @@ def prepare(
                     concurrency=concurrency,
                     on_progress=on_progress,
                 )
-        _report(terminal, corpus, prepared)
+        report_prepared(terminal, corpus, prepared)
         if prepared.manifest.rows == 0:
-            terminal.error(f"nothing was kept of {corpus.name}: {_counted(prepared.manifest.rejects)}")
+            terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
             raise typer.Exit(1)
 
 
@@ -280,7 +275,7 @@ def _prepare(
     # ever have a shape again. It looks at this when it is used first.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     codec = load_codec(terminal, model, device)
-    with _showing(terminal) as on_progress:
+    with showing_progress(terminal) as on_progress:
         return prepare_dataset(
             corpus, out, codec, settings, tokens=tokens, workers=workers, on_progress=on_progress
         )
@@ -316,146 +311,3 @@ def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:
         terminal.say(
             f"{done.untokenized} have none, as they have no text that could be spoken: their tokens are null"
         )
-
-
-def _report(terminal: Terminal, corpus: Source, prepared: Prepared) -> None:
-    manifest, progress = prepared.manifest, prepared.progress
-    rejected = sum(manifest.rejects.values())
-    seconds = progress.seconds
-    waits = {
-        "reading": progress.reader_waits / max(seconds, 1e-9),
-        "encoding": progress.encoder_waits / max(seconds, 1e-9),
-        "writing": progress.writer_waits / max(seconds, 1e-9),
-    }
-    terminal.result(
-        {
-            "source": corpus.name,
-            "kind": corpus.kind,
-            "out": prepared.folder,
-            "nothing_to_do": prepared.was_complete,
-            "rows": manifest.rows,
-            "hours": manifest.hours,
-            "frames": manifest.frames,
-            "shards": len(manifest.shards),
-            "shards_before": prepared.shards_before,
-            "rejected": rejected,
-            "rejects": manifest.rejects,
-            "content": manifest.content,
-            "codec_id": manifest.codec["codec_id"],
-            "settings": manifest.settings,
-            "tokens": manifest.tokens,
-            "run": {
-                "seconds": seconds,
-                "audio_seconds": progress.audio_seconds,
-                "padding": progress.padding,
-                "stage_seconds": {
-                    "reading": progress.read_seconds,
-                    "encoding": progress.encode_seconds,
-                    "writing": progress.write_seconds,
-                },
-                "waits": waits,
-            },
-        }
-    )
-    where = (
-        f"{prepared.folder}: {_hours(manifest.hours)} of speech, {manifest.rows} utterances in "
-        f"{len(manifest.shards)} shards"
-    )
-    if prepared.was_complete:
-        terminal.say(f"nothing to do: {where}")
-        return
-    again = f", {prepared.shards_before} shards were there already" if prepared.shards_before else ""
-    terminal.say(f"prepared {where} ({real_time(seconds, progress.audio_seconds)}{again})")
-    if rejected:
-        terminal.say(
-            f"left out {rejected}: {_counted(manifest.rejects)}; {prepared.folder / 'rejects.parquet'} says which"
-        )
-    terminal.say(
-        f"reading took {progress.read_seconds:.1f} s over all processes and waited {waits['reading']:.0%} of the time, "
-        f"encoding {progress.encode_seconds:.1f} s ({waits['encoding']:.0%}), writing {progress.write_seconds:.1f} s "
-        f"({waits['writing']:.0%}); {progress.padding:.1%} of encoded frames were padding"
-    )
-
-
-@contextmanager
-def _showing(terminal: Terminal) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, a line a minute elsewhere; yields what is to be called with the progress."""
-    start = time.perf_counter()
-    shown = start + PROGRESS_AFTER_SECONDS
-    if terminal.quiet or not sys.stderr.isatty():
-
-        def note(progress: Progress) -> None:
-            nonlocal shown
-            now = time.perf_counter()
-            if now >= max(shown, start + _NOTE_SECONDS):
-                shown = now + _NOTE_SECONDS
-                terminal.note(
-                    f"{progress.items_done} of {progress.items_total} utterances, {_status(progress)}"
-                )
-
-        yield note
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = [
-        TextColumn("preparing"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-    ]
-    bar = Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
-    task = bar.add_task("")
-
-    def draw(progress: Progress) -> None:
-        nonlocal shown
-        now = time.perf_counter()
-        if now < shown:
-            return
-        bar.start()
-        shown = now + _REDRAW_SECONDS
-        bar.update(
-            task,
-            total=progress.items_total,
-            completed=progress.items_done,
-            description=_status(progress),
-            refresh=True,
-        )
-
-    try:
-        yield draw
-    finally:
-        bar.stop()
-
-
-def _status(progress: Progress) -> str:
-    """How far it is: hours, speed, where time goes, what is left."""
-    seconds = max(progress.seconds, 1e-9)
-    left = progress.remaining_seconds
-    parts = [
-        f"{_hours(progress.audio_seconds / 3600)} done",
-        f"{progress.audio_seconds / seconds:.3g}x real time",
-        f"waits: reading {progress.reader_waits / seconds:.0%}, encoding {progress.encoder_waits / seconds:.0%}, "
-        f"writing {progress.writer_waits / seconds:.0%}",
-    ]
-    if left is not None:
-        parts.append(f"{_clock(left)} left")
-    return ", ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.2f} h" if hours >= 0.1 else f"{hours * 3600:.1f} s"
-
-
-def _counted(rejects: object) -> str:
-    assert isinstance(rejects, dict)
-    return ", ".join(
-        f"{reason} {count}" for reason, count in sorted(rejects.items(), key=lambda each: -each[1])
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.dataset.shards import Row
 from neucodec_tts.errors import CheckpointError, DatasetError, PromptError
+from neucodec_tts.prompts.speech_config import FORMATS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from neucodec_tts.prompts.formats import PromptFormat
     from neucodec_tts.prompts.speech_config import SpeechConfig
 
-FORMATS = ("neutts", "neutts-text", "llasa")
 CHAT_DATE = "26 Jul 2024"
 """Today, as far as the chat templates of Llama are concerned, which write the date into every prompt: that of Llama
 3.2's template itself. With the true one, a run that goes past midnight would have rows of two kinds."""
@@ -29,9 +29,9 @@ class TokenSettings:
 
     Attributes:
         model: hub id or folder; its tokenizer is what is needed of it.
-        prompt_format: one of `FORMATS`; None takes what the model's ``speech_config.json`` says.
+        prompt_format: one of `speech_config.FORMATS`; None takes what the model's ``speech_config.json`` says.
         language: of the phones, as espeak calls it; None takes what the model says, or en-us.
-        tokenizer: fingerprint of the tokenizer; filled in by `resolved`.
+        tokenizer: fingerprint of the tokenizer and the prompts' form; filled in by `resolved`.
     """
 
     model: str
@@ -55,7 +55,7 @@ class TokenSettings:
             self,
             prompt_format=config.prompt_format,
             language=config.language if config.needs_phones else None,
-            tokenizer=_fingerprint(tokenizer),
+            tokenizer=_fingerprint(tokenizer, config),
         )
         vocabulary = config.vocabulary(tokenizer)
         if codebook_size is not None and vocabulary.codebook_size < codebook_size:
@@ -73,11 +73,11 @@ class TokenSettings:
             DatasetError: the model's tokenizer is no longer the one these settings were resolved with.
         """
         tokenizer = _load_tokenizer(self.model)
-        if self.tokenizer and _fingerprint(tokenizer) != self.tokenizer:
-            raise DatasetError(
-                f"the tokenizer of {self.model} has changed since this run was begun; prepare anew"
-            )
         config = self._config()
+        if self.tokenizer and _fingerprint(tokenizer, config) != self.tokenizer:
+            raise DatasetError(
+                f"the tokenizer or the prompts of {self.model} have changed since this run was begun; prepare anew"
+            )
         if config.prompt_format == "llasa":
             from neucodec_tts.prompts.formats import LlasaFormat
 
@@ -118,6 +118,10 @@ class TokenSettings:
             config = None
         name = self.prompt_format or (config.prompt_format if config is not None else "neutts")
         if config is None or config.prompt_format != name:
+            if name == "custom":
+                raise DatasetError(
+                    f"{self.model} has no template for the format 'custom' in its speech_config.json; write one there"
+                )
             pattern = scheme_by_name("llasa" if name == "llasa" else "neutts").pattern
             config = SpeechConfig(name, token_pattern=pattern, language=self.language or "en-us")
         elif self.language is not None:
@@ -158,8 +162,9 @@ def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+def _fingerprint(tokenizer: PreTrainedTokenizerBase, config: SpeechConfig) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     said = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     said += str(tokenizer.chat_template)
+    said += repr((config.token_pattern, config.template, config.text_join, config.text_tokens))
     return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from neucodec_tts.dataset.filters import clean_text, text_reason
 from neucodec_tts.dataset.shards import read_shard
 from neucodec_tts.errors import CheckpointError, DatasetError
 from neucodec_tts.prompts import SpeechConfig
+from neucodec_tts.prompts.custom import PromptTemplate
 from tests.dataset.conftest import SMALL, files_of
 from tests.tokens.small_tokenizers import llama_like, qwen_like
 
@@ -153,6 +154,34 @@ def test_phones(mixed, tmp_path, codec, neutts):
         row.input_ids
         != TokenSettings(neutts).resolved().make_format().training_example("One sentence.", [1]).input_ids
     )
+
+
+def test_a_template_of_ones_own(mixed, tmp_path, codec):
+    """Examples follow the model's template, and another template is not taken for the same tokens."""
+
+    def model(prompt: str) -> None:
+        template = PromptTemplate(prompt, ("<|SPEECH_GENERATION_END|>",))
+        SpeechConfig("custom", codec="tiny", codebook_size=65_536, template=template).save(folder)
+
+    folder = Path(save(tmp_path / "own", qwen_like(), "neutts"))
+    model("Say: {text}<|SPEECH_GENERATION_START|>{codes}")
+    settings = TokenSettings(str(folder))
+    prepare(mixed, tmp_path / "out", codec, SMALL, tokens=settings, workers=0)
+    made = settings.resolved()
+    assert made.prompt_format == "custom"
+    rows = [row for shard in sorted((tmp_path / "out/data").iterdir()) for row in read_shard(shard)[0]]
+    prompt_format = made.make_format()
+    for row in rows:
+        assert row.text is not None
+        assert row.input_ids == prompt_format.training_example(row.text, row.codes).input_ids
+    model("Read: {text}<|SPEECH_GENERATION_START|>{codes}")
+    with pytest.raises(DatasetError, match=r"the prompts of .* have changed"):
+        made.make_format()
+    with pytest.raises(DatasetError, match="with other settings"):
+        prepare(mixed, tmp_path / "out", codec, SMALL, tokens=settings, workers=0)
+    model_without = save(tmp_path / "without", qwen_like(), "neutts")
+    with pytest.raises(DatasetError, match="no template"):
+        TokenSettings(model_without, prompt_format="custom").resolved()
 
 
 def test_llasa_examples_do_not_depend_on_the_day(llasa):
