@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from neucodec_tts.errors import AudioError as AudioError
     from neucodec_tts.errors import CheckpointError as CheckpointError
     from neucodec_tts.errors import CodesError as CodesError
+    from neucodec_tts.errors import DatasetError as DatasetError
     from neucodec_tts.errors import DeviceError as DeviceError
     from neucodec_tts.errors import EngineError as EngineError
     from neucodec_tts.errors import NeuCodecError as NeuCodecError
@@ -44,6 +45,7 @@ _EXPORTS = {
     "AudioError": "neucodec_tts.errors",
     "CodesError": "neucodec_tts.errors",
     "CheckpointError": "neucodec_tts.errors",
+    "DatasetError": "neucodec_tts.errors",
     "DeviceError": "neucodec_tts.errors",
     "VocabularyError": "neucodec_tts.errors",
     "PromptError": "neucodec_tts.errors",
