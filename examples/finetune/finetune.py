@@ -44,7 +44,7 @@ from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.prompts.speech_config import known_model
 
-LEARNT = 0.1
+LEARNT = 0.2
 """A model has learnt if its loss fell by so much of what it was at the start."""
 TOKENIZER_FILES = (
     "tokenizer.json",
