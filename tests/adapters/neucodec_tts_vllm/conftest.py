@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from neucodec_tts import NeuCodec, SpeakerPrompt
+from tests.adapters.neucodec_tts_vllm.listening import TRANSCRIPT, VOICES
 from tests.adapters.neucodec_tts_vllm.speaking_model import save_speaking_model
 
 ASSETS = Path(__file__).resolve().parents[3] / "neucodec_tts" / "assets"
@@ -72,3 +73,29 @@ def server(starting_server):
 
     wait_until_healthy(starting_server)
     return starting_server
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def official(server):
+    from tests.adapters.neucodec_tts_vllm.server_process import KEY
+
+    openai = pytest.importorskip("openai", reason="the client of OpenAI comes with vLLM")
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0)
+
+
+@pytest.fixture(scope="session")
+def dave(client):
+    """A voice on the server, from the recording that comes with the package."""
+    answer = client.post(
+        VOICES,
+        files={"audio_sample": ("demo.flac", (ASSETS / "demo.flac").read_bytes(), "audio/flac")},
+        data={"name": "dave", "ref_text": TRANSCRIPT, "consent": "given"},
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()["voice"]
