@@ -1,7 +1,7 @@
 """The logits processor that keeps requests for speech to codes and stops, in both of vLLM's runners.
 
 vLLM loads it into every engine of the environment. A request that does not ask for speech costs one dictionary
-look-up when it arrives; a batch without speech costs nothing.
+look-up when it arrives; where no request asks for speech, a step costs a comparison.
 """
 
 from __future__ import annotations
@@ -163,12 +163,17 @@ class SpeechProcessorV2(RunnerV2):
         self._host[0] = -1
         self._on_device = torch.from_numpy(self._host.copy()).to(self._device)
         self._stale = False
+        self._speaking = (
+            0  # slots with speech, those counted whose request has ended and that nobody has taken yet
+        )
 
     def add_request(self, req_idx: int, sampling_params: SamplingParams) -> bool:
         """Take over a slot; says whether its request is one for speech."""
         constraint = _constraint_of(sampling_params, self._vocab_size)
+        spoke = bool(self._speaking) and bool(self._host[0, req_idx] >= 0)
+        self._speaking += (constraint is not None) - spoke
         if constraint is None:
-            if self._host[0, req_idx] >= 0:
+            if spoke:
                 self._host[0, req_idx] = -1
                 self._stale = True
             return False
@@ -194,6 +199,8 @@ class SpeechProcessorV2(RunnerV2):
 
     def apply(self, logits: Tensor, ctx: LogitsContext) -> Tensor:
         """Constrain the rows of requests for speech, in place; logits are (rows, vocabulary)."""
+        if not self._speaking:
+            return logits
         slots = ctx.idx_mapping_np
         present = np.unique(self._host[0, slots])
         if not (present >= 0).any():
