@@ -62,7 +62,13 @@ def bench_serve(
         typer.Option(min=1, help="Longest speech, in frames of 20 ms; the model's own by default."),
     ] = None,
     voice: Annotated[
-        str | None, typer.Option("--voice", "-v", metavar="NAME", help="A voice that the server knows.")
+        str | None,
+        typer.Option(
+            "--voice",
+            "-v",
+            metavar="NAME",
+            help="A voice that the server knows; the small model of random weights brings demo.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first request.")] = 0,
     timeout: Annotated[
@@ -171,6 +177,8 @@ def _values(report: ServingReport) -> dict[str, object]:
 
 
 def _tell(terminal: Terminal, report: ServingReport) -> None:
+    from neucodec_tts.evaluate.serving.prefix import describe
+
     terminal.say(f"{report.model}: times in seconds, median / 95th percentile / worst")
     terminal.say(
         "                      first sound           waiting per s of speech   dry listeners   lost  mixed  "
@@ -229,8 +237,13 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
             f"    within {minutes[-1]:.1f} minutes of load {sizes[0] / 2**20:,.0f} to {sizes[-1] / 2**20:,.0f} MiB, "
             f"{max(sizes) / 2**20:,.0f} at most"
         )
+    if report.prefix is not None:
+        terminal.say(f"  {describe(report.prefix, report.voice)}")
     if report.prefix_hit_rate is not None:
-        terminal.say(f"  prompt tokens that vLLM had computed before: {100 * report.prefix_hit_rate:.0f} %")
+        terminal.say(
+            f"  of all prompt tokens since the server's start, most of them the same again and again: "
+            f"{100 * report.prefix_hit_rate:.0f} %"
+        )
     for reason in report.left_out:
         terminal.note(f"left out: {reason}")
 

@@ -43,6 +43,8 @@ class SpeechServer(ThreadingHTTPServer):
         self.answer: Callable[[dict[str, Any], int], Iterator[bytes] | tuple[int, str]] = self.speech
         self.health: Callable[[], None] = lambda: None
         self.tokens = 0
+        self.cache = Counter[str]()  # prompt tokens, as vLLM counts them
+        self.texts: set[str] = set()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may go whenever it likes
@@ -81,11 +83,14 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 tokens = self.server.tokens
                 requests = len(self.server.bodies)
+                cache = dict(self.server.cache)
             text = f'# HELP x y\nneucodec_tts:speech_tokens_total{{a="b"}} {tokens}\n'
             text += f"neucodec_tts:decode_batch_seconds_sum {0.01 * requests}\n"
             text += f"neucodec_tts:decode_batch_seconds_count {2 * requests}\nprocess_resident_memory_bytes 1e+08\n"
             text += "neucodec_tts:event_loop_worst_stall_seconds 0.25\n"
             text += f"neucodec_tts:decode_batch_size_sum {6 * requests}\n"
+            for name, value in cache.items():
+                text += f'vllm:prefix_cache_{name}_total{{engine="0"}} {value}\n'
             self._send(200, text.encode())
         else:
             self._send(404, b"{}")
@@ -100,6 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
                 before = self.server.asked[body["seed"]]
                 self.server.asked[body["seed"]] += 1
                 self.server.tokens += body.get("max_new_tokens") or self.server.frames
+                self.server.cache["queries"] += 100
+                self.server.cache["hits"] += 90 if body["input"] in self.server.texts else 25
+                self.server.texts.add(body["input"])
         if self.path.endswith("/completions"):
             self._complete(body)
             return

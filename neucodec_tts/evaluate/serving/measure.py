@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, NeuCodecError
 from neucodec_tts.evaluate.serving.client import Completed, Heard, SpeechClient, StallMeter
+from neucodec_tts.evaluate.serving.prefix import HITS, QUERIES, measure_prefix
 from neucodec_tts.evaluate.serving.report import (
     FirstSound,
     Judged,
@@ -115,6 +116,7 @@ class _Measurement:
         self._left_out: list[str] = []
         self._references: list[Samples] = []
         self._calls: list[SpeechCall] = []
+        self._prompt_of: Callable[[SpeechCall], Sequence[int]] | None = None
 
     async def run(self, model: str | None) -> ServingReport:
         settings = self._settings
@@ -132,6 +134,8 @@ class _Measurement:
         repeatable = again.error is None and again.samples.tobytes() == self._references[0].tobytes()
         completions = self._completions(model or str(served.get("root") or name))
         first = None if completions is None else await self._first_sound(completions)
+        self._advance("prompts in a voice that is known")
+        prefix = await measure_prefix(self._client, self._calls[0], self._prompt_of)
         streams, throughput = await self._turns(completions)
         burst = soak = None
         samples: list[tuple[float, float]] = []
@@ -157,6 +161,8 @@ class _Measurement:
             memory_before=before,
             memory_after=after,
             memory=samples,
+            voice=settings.voice,
+            prefix=prefix,
             prefix_hit_rate=await self._hit_rate(),
         )
 
@@ -178,6 +184,7 @@ class _Measurement:
         """The generations of each request; None where they cannot be made here."""
         try:
             maker = CompletionMaker(model, self._settings.voice)
+            self._prompt_of = lambda call: maker.of(call)[0]["prompt"]
             return [maker.of(call) for call in self._calls]
         except NeuCodecError as error:
             self._left_out.append(f"tokens without sound, and the first sound's parts: {error}")
@@ -317,8 +324,8 @@ class _Measurement:
 
     async def _hit_rate(self) -> float | None:
         metrics = await self._client.metrics()
-        asked = metrics.get("vllm:prefix_cache_queries_total", 0)
-        return metrics.get("vllm:prefix_cache_hits_total", 0) / asked if asked else None
+        asked = metrics.get(QUERIES, 0)
+        return metrics.get(HITS, 0) / asked if asked else None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ _START_SECONDS = 900
 _END_SECONDS = 60
 BABBLE_FRAMES = 100
 """Length of what the model of random weights says, 2 s."""
+DEMO_VOICE = "demo"
+"""The voice that the model of random weights brings: that of the demo recording."""
+_DEMO_TEXT = (
+    "All representatives of the household are currently assisting other telemarketers. Please hold and your call will "
+    "be answered in the order it was received."
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,15 @@ class OwnServer:
 
 
 def save_babbling_model(folder: Path) -> None:
-    """Write a small language model of random weights, which babbles 2 s through the built-in codec."""
+    """Write a small language model of random weights, which babbles 2 s through the built-in codec, with a voice."""
+    from importlib.resources import as_file, files
+
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from neucodec_tts.codec.model import NeuCodec
-    from neucodec_tts.prompts import SpeechConfig
+    from neucodec_tts.prompts import SpeakerPrompt, SpeechConfig, VoiceLibrary
+    from neucodec_tts.prompts.library import MODEL_VOICES
     from neucodec_tts.tokens import SpeechVocabulary
     from neucodec_tts.tokens.benchmark import synthetic_tokenizer
 
@@ -79,6 +88,9 @@ def save_babbling_model(folder: Path) -> None:
         codebook_size=codec.codebook_size,
         sampling={"min_frames": BABBLE_FRAMES, "max_frames": BABBLE_FRAMES, "repetition_frames": 0},
     ).save(folder)
+    with as_file(files("neucodec_tts") / "assets" / "demo.flac") as recording:
+        voice = SpeakerPrompt.from_audio(codec, recording, text=_DEMO_TEXT)
+    VoiceLibrary(folder / MODEL_VOICES).save(DEMO_VOICE, voice)
 
 
 @contextmanager

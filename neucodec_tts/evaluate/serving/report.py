@@ -13,6 +13,7 @@ from neucodec_tts.evaluate.serving.comparison import Verdict, compare
 if TYPE_CHECKING:
     from neucodec_tts.evaluate.serving.client import Heard
     from neucodec_tts.evaluate.serving.comparison import Samples
+    from neucodec_tts.evaluate.serving.prefix import PrefixSharing
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,10 @@ class ServingReport:
         memory_before: bytes of the server; None where it does not tell.
         memory_after: bytes.
         memory: bytes every now and then during `soak`, after minutes.
-        prefix_hit_rate: share of prompt tokens that vLLM had computed before; None where it does not tell.
+        voice: name of the voice of all requests; None if they named none.
+        prefix: what prompts share, measured one by one; None where the server does not tell.
+        prefix_hit_rate: share of all prompt tokens since the server's start that vLLM had computed before; None where
+            it does not tell. The same texts are asked again and again here, so it is higher than elsewhere.
     """
 
     model: str
@@ -248,6 +252,8 @@ class ServingReport:
     memory_before: float | None
     memory_after: float | None
     memory: list[tuple[float, float]]
+    voice: str | None
+    prefix: PrefixSharing | None
     prefix_hit_rate: float | None
 
     @property

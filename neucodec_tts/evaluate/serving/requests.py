@@ -79,7 +79,7 @@ class CompletionMaker:
 
     Args:
         model: folder or hub id of what the server serves.
-        voice: name of a voice in the user's own library, if requests name one.
+        voice: name of a voice in the user's own library or among the model's own, if requests name one.
 
     Raises:
         NeuCodecError: the model, its tokenizer or the voice cannot be read here.
@@ -89,6 +89,7 @@ class CompletionMaker:
         from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
         from neucodec_tts.speech.engine import Sampling
         from neucodec_tts.speech.loading import load_tokenizer
+        from neucodec_tts.speech.voices import find_voice
 
         config: SpeechConfig = SpeechConfig.from_pretrained(model)
         tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)
@@ -96,7 +97,9 @@ class CompletionMaker:
         self._format = config.make_format(tokenizer, vocabulary)
         self._context_length = config.context_length
         self._sampling = Sampling(**dict(config.sampling))  # type: ignore[arg-type]
-        self._voice = None if voice is None else VoiceLibrary().find(voice)
+        self._voice = (
+            None if voice is None else find_voice(voice, VoiceLibrary(), VoiceLibrary.of_model(model))
+        )
         span = vocabulary.id_range
         if span is None:
             raise NeuCodecError(f"the codes of {model} do not lie side by side in its vocabulary")

@@ -38,6 +38,7 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     arguments = ["bench", "serve", server.url, "--model", str(speaking_model), "--streams", "4"]
     arguments += ["--distinct", "4", "--turns", "1", "--burst", "12", "--json", "--quiet"]
+    arguments += ["--voice", "resident"]  # one that the model brings
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -45,5 +46,8 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     assert found["left_out"] == []
     assert found["burst"]["requests"] == 12
     assert found["first"]["chunk_tokens"] > found["first"]["first_token"] > 0
+    # New texts share the voice's transcript and no more, which is less than one block here; the same text shares all.
+    assert found["prefix"]["new_texts"] <= found["prefix"]["in_common"] < 0.9
+    assert found["prefix"]["same_texts"] > found["prefix"]["new_texts"]
     assert found["throughput"]["speaking"][0] > 0
     assert found["throughput"]["silent"][0] > 0
