@@ -103,35 +103,48 @@ class _PcmEncoder:
 
 
 class _FileEncoder:
-    """libsndfile writes into memory, and what lies between its visits is sent."""
+    """libsndfile writes into memory, and what lies between its visits is sent.
+
+    A client may hang up while a thread is encoding: then `close` waits for it, because libsndfile's encoders abort the
+    whole process when a file is closed under their hands.
+    """
 
     def __init__(self, format: str, sample_rate: int) -> None:
         import soundfile
 
         container, subtype = _SOUNDFILE[format]
+        self._lock = threading.Lock()
         self._memory = io.BytesIO()
         self._sent = 0
         self._file = soundfile.SoundFile(self._memory, "w", sample_rate, 1, subtype=subtype, format=container)
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
-        step = 50_000  # its Vorbis and Opus encoders want no more at a time
-        for start in range(0, samples.size, step):
-            self._file.write(np.clip(samples[start : start + step], -1.0, 1.0))
-        return self._new()
+        with self._lock:
+            if not self._file.closed:
+                self._write(samples)
+            return self._new()
 
     def finish(self) -> bytes:
         # At its end it goes back and writes lengths into the header, which has been sent: players do without.
-        self._file.close()
-        return self._new()
+        with self._lock:
+            self._file.close()
+            return self._new()
 
     def whole(self, samples: NDArray[np.float32]) -> bytes:
         """Everything at once, with the lengths in its header."""
-        self.push(samples)
-        self._file.close()
-        return self._memory.getvalue()
+        with self._lock:
+            self._write(samples)
+            self._file.close()
+            return self._memory.getvalue()
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            self._file.close()
+
+    def _write(self, samples: NDArray[np.float32]) -> None:
+        step = 50_000  # its Vorbis and Opus encoders want no more at a time
+        for start in range(0, samples.size, step):
+            self._file.write(np.clip(samples[start : start + step], -1.0, 1.0))
 
     def _new(self) -> bytes:
         whole = self._memory.getbuffer()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from neucodec_tts.errors import AudioError
 
-_TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0  # without any news
+_DOWNLOAD_SECONDS = 60.0  # in all
 
 
 def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
     """Download a recording.
 
     Only by https, only from `hosts`, only from public addresses, and without following redirects. The address that is
-    connected to is the one that was checked.
+    connected to is the one that was checked. A private address is fetched from only where `hosts` has that very
+    address: what a name leads to may change, and not by the will of who wrote the name down.
 
     Raises:
         AudioError: it is refused, or cannot be had.
@@ -36,7 +40,7 @@ def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
         )
     try:
         port = parts.port or 443
-        address = _public_address(host, port)
+        address = _checked_address(host, port)
         connection = _Pinned(host, port, address)
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -44,7 +48,7 @@ def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
             response = connection.getresponse()
             if response.status != 200:
                 raise AudioError(f"{host} answered {response.status}; redirects are not followed")
-            data = response.read(max_bytes + 1)
+            data = _read(response, max_bytes + 1)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -56,7 +60,22 @@ def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
     return data
 
 
-def _public_address(host: str, port: int) -> str:
+def _read(response: http.client.HTTPResponse, most: int) -> bytes:
+    """Up to so many bytes, within the time that there is."""
+    deadline = time.monotonic() + _DOWNLOAD_SECONDS
+    data = bytearray()
+    while len(data) < most and (part := response.read1(min(65536, most - len(data)))):
+        data += part
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it took longer than {_DOWNLOAD_SECONDS:g} s")
+    return bytes(data)
+
+
+def _checked_address(host: str, port: int) -> str:
+    with contextlib.suppress(ValueError):
+        return str(
+            ipaddress.ip_address(host)
+        )  # no name: the owner of this server has allowed this very address
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:

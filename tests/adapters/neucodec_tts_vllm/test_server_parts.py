@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +18,12 @@ from neucodec_tts.cli.serve import server_command
 from neucodec_tts.errors import AudioError, CheckpointError, EngineError
 from neucodec_tts_vllm.server.encoding import encode, make_encoder
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
+from neucodec_tts_vllm.server.fetching import fetch
 from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
 from neucodec_tts_vllm.server.recordings import decode_recording
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.stretch import TimeStretch
+from tests.adapters.neucodec_tts_vllm.reference_host import make_certificate, reference_host
 
 RATE = 24_000
 
@@ -53,6 +59,37 @@ def test_a_whole_answer_knows_its_length(form):
     assert (len(samples), rate) == (RATE, RATE)
 
 
+CLOSED_MEANWHILE = """
+import sys, threading
+import numpy as np
+from neucodec_tts_vllm.server.encoding import make_encoder
+
+for round in range(40):
+    encoder = make_encoder(sys.argv[1], 24_000)
+    begun = threading.Event()
+
+    def push():
+        for _ in range(20):
+            begun.set()
+            encoder.push(np.zeros(4_800, np.float32))
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    begun.wait()
+    encoder.close()
+    thread.join()
+    encoder.close()
+"""
+
+
+@pytest.mark.parametrize("form", ["flac", "mp3", "opus"])
+def test_an_encoder_may_be_closed_while_a_thread_encodes(form):
+    """As when a client hangs up: it must not take the server along. In a process of its own, which it once did."""
+    done = subprocess.run([sys.executable, "-c", CLOSED_MEANWHILE, form], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert not done.stderr
+
+
 def test_nothing_is_a_recording_too():
     encoder = make_encoder("wav", RATE)
     assert encoder.finish()[:4] == b"RIFF"
@@ -68,6 +105,52 @@ def test_a_recording_is_bounded_before_it_is_decoded():
         decode_recording(memory.getvalue(), 0.5)
     with pytest.raises(AudioError, match="not a recording"):
         decode_recording(b"\x00" * 1000, 2.0)
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Writes half a second of sound by ffmpeg, as what the suffix says."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("there is no ffmpeg here")
+
+    def write(name: str, *options: str) -> Path:
+        tone = [str(program), "-v", "error", "-f", "lavfi", "-i", "sine=220:duration=0.5", "-ac", "1"]
+        subprocess.run([*tone, *options, str(tmp_path / name)], check=True)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.aac", "a.mka", "a.ts", "a.wv", "a.mp4"])
+def test_recordings_that_need_ffmpeg(sounds, name):
+    samples, rate = decode_recording(sounds(name).read_bytes(), 2.0)
+    assert len(samples) / rate == pytest.approx(0.5, abs=0.1)
+
+
+def test_no_play_list_makes_the_server_read_its_own_files(sounds):
+    """Whoever may send a recording must not have one of this machine's spoken to them."""
+    for secret in (sounds("secret.aac"), sounds("secret.ts")):
+        assert decode_recording(secret.read_bytes(), 2.0)[0].size
+        for path in (secret, f"file:{secret}", secret.name):
+            for listed in (
+                f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{path}\n#EXT-X-ENDLIST\n",
+                f"ffconcat version 1.0\nfile {path}\n",
+                f"[playlist]\nFile1={path}\n",
+                f"<?xml version='1.0'?><MPD><BaseURL>{path}</BaseURL></MPD>",
+            ):
+                with pytest.raises(AudioError, match="not a recording"):
+                    decode_recording(listed.encode(), 2.0)
+
+
+def long_aac(sounds) -> bytes:
+    return sounds("a.aac", "-ar", "8000", "-b:a", "8k").read_bytes() * 8000
+
+
+def test_an_hour_in_half_a_second_is_not_decoded(sounds):
+    """AAC, which ffmpeg reads: it stops where no more is wanted."""
+    with pytest.raises(AudioError, match="longer than 2 s"):
+        decode_recording(long_aac(sounds), 2.0)
 
 
 def test_settings_come_from_the_environment_and_are_checked():
@@ -114,3 +197,17 @@ def test_what_serve_runs(tmp_path, monkeypatch, codec):
     assert "--no-enable-chunked-prefill" not in command
     with pytest.raises(CheckpointError):
         server_command(str(tmp_path / "nothing"), [], host="::1", port=9, on_cpu=True)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path)
+    with reference_host(certificate, b"sound") as host:
+        url = host.url("/voice.flac?of=dave")
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(AudioError, match="SSLCertVerificationError"):
+            fetch(url, ["127.0.0.1"], 100)
+        assert host.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch(url, ["127.0.0.1"], 100) == b"sound"
+        with pytest.raises(AudioError, match="may not be fetched"):
+            fetch(url, ["127.0.0.2", "localhost"], 100)
