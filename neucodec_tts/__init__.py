@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from neucodec_tts.codec.distill import DistillNeuCodec as DistillNeuCodec
     from neucodec_tts.codec.model import NeuCodec as NeuCodec
-    from neucodec_tts.codec.streaming import DecodeScheduler as DecodeScheduler
+    from neucodec_tts.codec.scheduling import DecodeScheduler as DecodeScheduler
     from neucodec_tts.codec.streaming import StreamingDecoder as StreamingDecoder
     from neucodec_tts.codec.streaming import StreamSettings as StreamSettings
     from neucodec_tts.errors import AudioError as AudioError
@@ -35,7 +35,7 @@ _EXPORTS = {
     "NeuCodec": "neucodec_tts.codec.model",
     "DistillNeuCodec": "neucodec_tts.codec.distill",
     "StreamingDecoder": "neucodec_tts.codec.streaming",
-    "DecodeScheduler": "neucodec_tts.codec.streaming",
+    "DecodeScheduler": "neucodec_tts.codec.scheduling",
     "StreamSettings": "neucodec_tts.codec.streaming",
     "SpeechVocabulary": "neucodec_tts.tokens.vocabulary",
     "SpeakerPrompt": "neucodec_tts.prompts.speaker",

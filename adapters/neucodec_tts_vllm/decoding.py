@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
-from neucodec_tts.codec.streaming import DecodeScheduler, StreamSettings
+from neucodec_tts.codec.lists import share_of
+from neucodec_tts.codec.scheduling import DecodeScheduler
+from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import CodesError, EngineError
+from neucodec_tts_vllm.decode_stream import DecodeStream, deliver
 
 if TYPE_CHECKING:
     from neucodec_tts import NeuCodec
@@ -31,8 +35,10 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _AHEAD_SECONDS = 10.0
-_WHOLE_FRAMES = 1024
-"""Utterances that are decoded as a whole go together up to this padded size, so that streams do not wait for long."""
+_BATCH_FRAMES = {"cpu": 512, "gpu": 4096}
+"""Largest padded size of a batch. On a CPU larger ones are no faster, and a first chunk may have to wait for one."""
+_GPU_LENGTHS = (8, 4, 2, 1)
+"""Windows are padded to the longest one divided by these, since a GPU's graphs have fixed shapes."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,11 @@ class DecodeWorker:
     Args:
         codec: decodes; on a GPU in shapes recorded beforehand, see `warm_up`.
         settings: of every stream.
-        max_batch_frames: largest padded size of one batch.
+        max_batch_frames: largest padded size of one batch; by default what suits the device.
         ahead_seconds: a stream whose listener has not taken so much sound yet is not decoded any further; what waits
             then is codes, which are small.
         on_batch: told of each batch, in the thread.
+        cores: of this machine that the thread computes on, where the codec is on the CPU; all by default.
     """
 
     def __init__(
@@ -67,25 +74,29 @@ class DecodeWorker:
         codec: NeuCodec,
         settings: StreamSettings | None = None,
         *,
-        max_batch_frames: int = 4096,
+        max_batch_frames: int | None = None,
         ahead_seconds: float = _AHEAD_SECONDS,
         on_batch: Callable[[DecodedBatch], None] | None = None,
+        cores: Sequence[int] | None = None,
     ) -> None:
         self.codec = codec
         self.settings = settings or StreamSettings()
         self._fixed: FixedShapeDecoder | None = None
         if codec.device.type == "cuda":
             window = self.settings.lookback + self.settings.chunk + self.settings.lookahead
-            self._fixed = FixedShapeDecoder(codec, window)
+            self._fixed = FixedShapeDecoder(codec, [-(-window // part) for part in _GPU_LENGTHS])
+        self._batch_frames = max_batch_frames or share_of(_BATCH_FRAMES, codec.device)
         self._scheduler = DecodeScheduler(
             codec,
             self.settings,
-            max_batch_frames=max_batch_frames,
+            max_batch_frames=self._batch_frames,
+            max_padding=0.2 if self._fixed is None else 0.5,
             decode=self._decode,
             on_failure=self._fail,
         )
         self._ahead_samples = int(ahead_seconds * codec.output_sample_rate)
         self._on_batch = on_batch
+        self._cores = cores
         self._streams: dict[int, DecodeStream] = {}
         self._numbers = itertools.count()
         # Between the loop and the thread: what to do next. The thread alone touches the scheduler.
@@ -117,7 +128,9 @@ class DecodeWorker:
         """
         if self._closed:
             raise EngineError("the decoder has been closed")
-        stream = DecodeStream(self, next(self._numbers), asyncio.get_running_loop())
+        stream = DecodeStream(
+            self, next(self._numbers), settings or self.settings, asyncio.get_running_loop()
+        )
         self._streams[stream.number] = stream
         if settings is not None:
             self._command(lambda: self._scheduler.begin(stream.number, settings))
@@ -179,6 +192,8 @@ class DecodeWorker:
             self._changed.notify()
 
     def _work(self) -> None:
+        if self._cores:
+            stay_on(self._cores)
         while True:
             with self._changed:
                 while not (
@@ -204,11 +219,12 @@ class DecodeWorker:
             self._decode_wholes(wholes)
 
     def _next_wholes(self) -> list[_Whole]:
+        """Utterances to decode as a whole, few enough for streams not to wait for long."""
         batch: list[_Whole] = []
-        longest = 0
+        frames = 0
         while self._wholes:
-            longest = max(longest, self._wholes[0][0].numel())
-            if batch and longest * (len(batch) + 1) > _WHOLE_FRAMES:
+            frames += self._wholes[0][0].numel()
+            if batch and frames > self._batch_frames:
                 break
             batch.append(self._wholes.popleft())
         return [item for item in batch if not item[2].cancelled()]
@@ -242,7 +258,7 @@ class DecodeWorker:
                 stream._fed -= samples.numel() // self.codec.output_hop_length
                 by_loop.setdefault(stream._loop, []).append((stream, samples))
         for loop, parts in by_loop.items():
-            _soon(loop, _deliver, parts)
+            _soon(loop, deliver, parts)
         if self._batch and self._on_batch is not None:
             self._on_batch(DecodedBatch(self._batch, seconds, self._scheduler.ready))
 
@@ -269,121 +285,30 @@ class DecodeWorker:
             self._scheduler.drop(stream.number)
             return
         # A chunk beyond what can be decoded is enough to keep it busy until its listener takes more.
-        enough = 2 * self.settings.chunk + self.settings.lookahead
-        while stream._codes and stream._fed < enough and stream._waiting_samples < self._ahead_samples:
+        enough = 2 * stream.settings.chunk + stream.settings.lookahead
+        codes: list[int] = []
+        while (
+            stream._codes
+            and stream._fed + len(codes) < enough
+            and stream._waiting_samples < self._ahead_samples
+        ):
             try:
-                part = stream._codes.popleft()
+                codes += stream._codes.popleft()
             except IndexError:  # closed this very moment
                 return
-            try:
-                self._scheduler.push(stream.number, part)
-            except CodesError as error:
-                self._scheduler.drop(stream.number)
-                _soon(stream._loop, stream._end, error)
-                return
-            stream._fed += len(part)
+        try:
+            self._scheduler.push(stream.number, codes)
+        except CodesError as error:
+            self._scheduler.drop(stream.number)
+            _soon(stream._loop, stream._end, error)
+            return
+        stream._fed += len(codes)
         if stream._finished and not stream._codes and not stream._told:
             stream._told = True
             self._scheduler.finish(stream.number)
 
 
 _Whole: TypeAlias = "tuple[Tensor, asyncio.AbstractEventLoop, asyncio.Future[Tensor]]"
-
-
-@dataclass(eq=False)
-class DecodeStream(AsyncIterator[Tensor]):
-    """One stream of the worker: `push` codes, `finish`, iterate over its samples, float32 (n,), and `close`.
-
-    All of its methods are for the event loop that opened it, and none of them waits but the iteration.
-    """
-
-    worker: DecodeWorker
-    number: int
-    _loop: asyncio.AbstractEventLoop
-    _codes: deque[Sequence[int]] = field(default_factory=deque)  # not given to the scheduler yet
-    _finished: bool = False
-    # The thread's:
-    _fed: int = 0  # frames that the scheduler has got and has not decoded
-    _told: bool = False  # whether the scheduler knows that no more will come
-    # The loop's:
-    _samples: deque[Tensor] = field(default_factory=deque)
-    _waiting_samples: int = 0  # decoded and not taken; the thread reads it
-    _pushed: int = 0  # frames
-    _delivered: int = 0  # frames
-    _error: Exception | None = None
-    _closed: bool = False
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def backlog(self) -> int:
-        """Frames that have been pushed and whose sound nobody has taken yet."""
-        hop = self.worker.codec.output_hop_length
-        return self._pushed - self._delivered + self._waiting_samples // hop
-
-    def push(self, codes: Sequence[int]) -> None:
-        """Add codes (frames,)."""
-        if self._closed or not len(codes):
-            return
-        self._pushed += len(codes)
-        self._codes.append(codes)
-        self.worker._command(lambda: self.worker._feed(self))
-
-    def finish(self) -> None:
-        """No more codes will come."""
-        self._finished = True
-        self.worker._command(lambda: self.worker._feed(self))
-
-    def close(self) -> None:
-        """Forget the stream at once, in whatever state it is; harmless when it has ended."""
-        if self._closed:
-            return
-        self._closed = True
-        self.worker._streams.pop(self.number, None)
-        self._codes.clear()
-        self._samples.clear()
-        self._waiting_samples = 0
-        self._news.set()
-        self.worker._command(lambda: self.worker._scheduler.drop(self.number))
-
-    async def __anext__(self) -> Tensor:
-        """Samples that have been decoded since, float32 (n,).
-
-        Raises:
-            CodesError: something that was pushed is no code.
-            EngineError: the codec failed on this stream.
-        """
-        while True:
-            if self._samples:
-                parts = list(self._samples)
-                self._samples.clear()
-                self._waiting_samples = 0
-                self.worker._command(lambda: self.worker._feed(self))
-                return parts[0] if len(parts) == 1 else torch.cat(parts)
-            if self._error is not None:
-                raise self._error
-            if self._closed or (self._finished and self._delivered == self._pushed):
-                self.close()
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-
-    def _take(self, samples: Tensor) -> None:
-        if not self._closed:
-            self._samples.append(samples)
-            self._waiting_samples += samples.numel()
-            self._delivered += samples.numel() // self.worker.codec.output_hop_length
-            self._news.set()
-
-    def _end(self, error: Exception) -> None:
-        if not self._closed:
-            self.close()
-            self._error = error
-            self._news.set()
-
-
-def _deliver(parts: list[tuple[DecodeStream, Tensor]]) -> None:
-    for stream, samples in parts:
-        stream._take(samples)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
@@ -401,6 +326,15 @@ def _soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
         loop.call_soon_threadsafe(function, *arguments)
     except RuntimeError:
         logger.debug("the event loop has ended before its samples came")
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """Let the calling thread compute on these cores only, where the system can be told so."""
+    try:
+        os.sched_setaffinity(0, cores)  # of a thread, whatever its name says
+    except (AttributeError, OSError, ValueError) as error:
+        logger.warning("the codec cannot be kept to the cores %s: %s", list(cores), error)
+    torch.set_num_threads(len(cores))
 
 
 def _number(name: Hashable) -> int:

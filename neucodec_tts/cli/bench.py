@@ -92,7 +92,7 @@ def bench_stream(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Compare streamed sound with the whole decoded at once, for the default settings, and half and twice them."""
+    """Compare streamed sound with the whole decoded at once, for the default settings and others."""
     with reporting(as_json, quiet, debug) as terminal:
         codec = load_codec(terminal, model, device)
         from neucodec_tts.audio import as_waveform
@@ -108,14 +108,16 @@ def bench_stream(
             {"recordings": len(waveforms), "stoi_whole": best, "rows": [asdict(row) for row in rows]}
         )
         terminal.say(
-            f"{len(waveforms)} recordings, {codec.codec_id}, chunks of {settings[0].chunk} frames; decoded at once "
-            f"STOI {best:.3f} to the original"
+            f"{len(waveforms)} recordings, {codec.codec_id}, chunks of up to {settings[0].chunk} frames; decoded at "
+            f"once STOI {best:.3f} to the original"
         )
-        terminal.say("lookback  lookahead  first sound  work   SNR to whole  STOI to whole  STOI to original")
+        terminal.say(
+            "lookback  lookahead  growth  first sound  work   SNR to whole  STOI to whole  STOI to original"
+        )
         for row in rows:
             terminal.say(
-                f"{row.lookback:8d}{row.lookahead:11d}{row.first_sound * 20:10d} ms{row.work:6.1f}{row.snr:12.1f} dB"
-                f"{row.stoi:15.3f}{row.stoi_original:18.3f}"
+                f"{row.lookback:8d}{row.lookahead:11d}{row.growth:8.2f}{row.first_sound * 20:10d} ms{row.work:6.1f}"
+                f"{row.snr:12.1f} dB{row.stoi:15.3f}{row.stoi_original:18.3f}"
             )
 
 

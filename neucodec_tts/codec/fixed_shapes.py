@@ -21,51 +21,56 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class FixedShapeDecoder:
-    """Decodes windows of streams: always ``frames`` long and in one of a few batch sizes, padded to them.
+    """Decodes windows of streams in a few lengths and batch sizes, padded to them.
 
     A window of a stream is small, and on a GPU launching its few hundred kernels one by one takes longer than they
-    run. With fixed shapes they are recorded as a CUDA graph per batch size, and replayed. On a CPU nothing is gained,
+    run. With fixed shapes they are recorded as a CUDA graph for each, and replayed. On a CPU nothing is gained,
     and nothing recorded. The sound is that of ``NeuCodec.decode_batch``, up to rounding.
 
     Args:
         codec: decodes.
-        frames: length of the longest window; longer ones are decoded as they are.
+        frames: length of the longest window, or ascending lengths; longer ones are decoded as they are.
         batch_sizes: ascending; larger batches are decoded in parts.
     """
 
-    def __init__(self, codec: NeuCodec, frames: int, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
+    def __init__(
+        self, codec: NeuCodec, frames: int | Sequence[int], batch_sizes: Sequence[int] = BATCH_SIZES
+    ) -> None:
         self.codec = codec
-        self.frames = frames
+        self.frames = (frames,) if isinstance(frames, int) else tuple(frames)
         self.batch_sizes = tuple(batch_sizes)
-        self._shapes: dict[int, _Shape] = {}
+        self._shapes: dict[tuple[int, int], _Shape] = {}
         self._memory = torch.cuda.graph_pool_handle() if codec.device.type == "cuda" else None
 
     def warm_up(self) -> None:
-        """Make all shapes now, so that no listener waits for it; on a GPU a second or so."""
-        for size in reversed(self.batch_sizes):  # the largest first: the others fit into its memory
-            self._shape(size)
-        logger.info("decoding in batches of %s, %d frames each", self.batch_sizes, self.frames)
+        """Make all shapes now, so that no listener waits for it; on a GPU some seconds."""
+        for frames in reversed(self.frames):  # the largest first: the others fit into its memory
+            for size in reversed(self.batch_sizes):
+                self._shape(size, frames)
+        logger.info("decoding in batches of %s, of %s frames each", self.batch_sizes, self.frames)
 
     def __call__(self, sequences: list[Tensor]) -> list[Tensor]:
         """Decode checked codes, LongTensors (frames,), to float32 (480 * frames,) on the CPU."""
-        if max(codes.numel() for codes in sequences) > self.frames:
+        longest = max(codes.numel() for codes in sequences)
+        if longest > self.frames[-1]:
             return self.codec.decode_batch(sequences)
+        frames = next(frames for frames in self.frames if frames >= longest)
         most = self.batch_sizes[-1]
         decoded: list[Tensor] = []
         for first in range(0, len(sequences), most):
             part = sequences[first : first + most]
             size = next(size for size in self.batch_sizes if size >= len(part))
-            decoded += self._shape(size).decode(part, self.codec.output_hop_length)
+            decoded += self._shape(size, frames).decode(part, self.codec.output_hop_length)
         return decoded
 
-    def _shape(self, size: int) -> _Shape:
-        if size not in self._shapes:
-            self._shapes[size] = _Shape(self.codec, size, self.frames, self._memory)
-        return self._shapes[size]
+    def _shape(self, size: int, frames: int) -> _Shape:
+        if (size, frames) not in self._shapes:
+            self._shapes[size, frames] = _Shape(self.codec, size, frames, self._memory)
+        return self._shapes[size, frames]
 
 
 class _Shape:
-    """One batch size: buffers that inputs are copied into, and the graph that reads them."""
+    """One batch size and length: buffers that inputs are copied into, and the graph that reads them."""
 
     def __init__(self, codec: NeuCodec, size: int, frames: int, memory: Any) -> None:
         self._codec = codec

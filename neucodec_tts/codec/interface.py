@@ -205,10 +205,11 @@ class CodecInterface(nn.Module, ABC):
         self,
         *,
         lookback: int = 50,
-        chunk: int = 25,
+        chunk: int = 100,
         lookahead: int = 5,
         overlap: int = 1,
         first_chunk: int = 5,
+        growth: float = 1.25,
     ) -> StreamingDecoder:
         """A ``StreamingDecoder`` on this codec; its class says what each setting costs."""
         from neucodec_tts.codec.streaming import StreamingDecoder
@@ -220,6 +221,7 @@ class CodecInterface(nn.Module, ABC):
             lookahead=lookahead,
             overlap=overlap,
             first_chunk=first_chunk,
+            growth=growth,
         )
 
     def check_codes(self, codes: Codes, name: str = "codes") -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ from neucodec_tts.errors import DeviceError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+Size = TypeVar("Size", int, float)
+
 _BATCH_SECONDS = {"cpu": 60.0, "gpu": 480.0}  # of a list, padding included, computed at a time
 
 
-def share_of(seconds: dict[str, float], device: torch.device) -> float:
+def share_of(sizes: dict[str, Size], device: torch.device) -> Size:
     """What a device is given to compute at a time: the value of ``"cpu"`` or that of ``"gpu"``."""
-    return seconds["cpu" if device.type == "cpu" else "gpu"]
+    return sizes["cpu" if device.type == "cpu" else "gpu"]
 
 
 def run_in_batches(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -37,14 +36,15 @@ class StreamSettings:
     """Sizes in frames of 20 ms; ``StreamingDecoder`` explains them.
 
     Raises:
-        ValueError: a size is negative, or the overlap does not fit the chunks or the lookahead.
+        ValueError: a size is negative, the overlap does not fit the chunks or the lookahead, or chunks would shrink.
     """
 
     lookback: int = 50
-    chunk: int = 25
+    chunk: int = 100
     lookahead: int = 5
     overlap: int = 1
     first_chunk: int = 5
+    growth: float = 1.25
 
     def __post_init__(self) -> None:
         for name in ("lookback", "chunk", "lookahead", "overlap", "first_chunk"):
@@ -60,6 +60,16 @@ class StreamSettings:
             raise ValueError(
                 f"overlap is {self.overlap} frames; it must be at most lookahead and first_chunk, {limit}"
             )
+        if not 1 <= self.growth < float("inf"):
+            raise ValueError(f"growth is {self.growth}; it must be a number of at least 1")
+
+    def needed(self, start: int) -> int:
+        """Frames that must be there before the chunk that begins at frame ``start`` can be decoded."""
+        return self.chunk_end(start) + self.lookahead
+
+    def chunk_end(self, start: int) -> int:
+        """The frame after the chunk that begins at frame ``start``, unless the stream ends before."""
+        return start + min(self.chunk, self.first_chunk + int((self.growth - 1) * start))
 
 
 class Stream:
@@ -75,7 +85,6 @@ class Stream:
         self._offset = 0  # frame of self._codes[0]; what lies before is no longer needed
         self._played = 0  # frames
         self._asked = 0  # frames up to which windows have been handed out
-        self._chunk = settings.first_chunk
         self._tail: Tensor | None = None  # what the last window had to say about the next frames
         self._finished = False
 
@@ -122,7 +131,6 @@ class Stream:
         begin, start, stop, end = span
         window = Window(self._codes[begin - self._offset : end - self._offset], begin, start, stop)
         self._asked = stop
-        self._chunk = min(self.settings.chunk, 2 * self._chunk)
         keep = max(0, stop - self.settings.lookback)
         self._codes, self._offset = self._codes[keep - self._offset :], keep
         return window
@@ -130,8 +138,7 @@ class Stream:
     def _next_span(self) -> tuple[int, int, int, int] | None:
         """Frames (begin, start, stop, end) of the next window."""
         start = self._asked
-        stop = start + self._chunk
-        end = stop + self.settings.lookahead
+        stop, end = self.settings.chunk_end(start), self.settings.needed(start)
         if end > self._known:
             if not self._finished or start == self._known:
                 return None
@@ -157,21 +164,24 @@ class StreamingDecoder:
 
     The decoder is not causal, so a chunk of new codes is decoded together with codes on either side of it, and
     joined to what was played before by a short cross-fade. Any split of the same codes gives the same samples, and
-    every code gives 480 of them. The defaults are those of NeuTTS, but for the first chunk.
+    every code gives 480 of them. Lookback, lookahead and overlap are
+    those of NeuTTS by default.
 
     Args:
         codec: decodes.
         lookback: frames before a chunk that are decoded with it (50 = 1 s). Costs no latency; with it a window is
-            lookback + chunk + lookahead frames long, of which chunk frames are new: 3.2 times the work of decoding
-            the whole at once by default.
-        chunk: new frames a window (25 = 0.5 s). A sample waits for up to chunk + lookahead frames, 0.6 s by
-            default; halving it doubles the number of windows.
+            lookback + chunk + lookahead frames long, of which chunk frames are new: by default ten seconds are 2.2
+            times the work of decoding them at once, five 2.8 times, two 3.9 times.
+        chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
         lookahead: frames after a chunk that must be there before it is decoded (5 = 100 ms, all of it latency).
         overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
             lookahead, so that it costs nothing.
         first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
-            by default, 0.2 s of speech. Chunks then double until they reach ``chunk``, so that a listener does not
-            run dry where codes come at least twice as fast as they are spoken. Costs one or two more windows.
+            by default, 0.2 s of speech.
+        growth: how much further each chunk goes: the next one is first_chunk + (growth - 1) * (all frames before it)
+            long, up to ``chunk``. It is generated while what lies before it is played, so whoever plays the first
+            chunk at once never runs dry where codes come ``growth`` times as fast as they are spoken (1.25), if
+            decoding takes no time. At 1 all chunks are as long as the first, and real time is enough; 2 is less work.
 
     Raises:
         ValueError: a setting is out of range.
@@ -182,13 +192,14 @@ class StreamingDecoder:
         codec: CodecInterface,
         *,
         lookback: int = 50,
-        chunk: int = 25,
+        chunk: int = 100,
         lookahead: int = 5,
         overlap: int = 1,
         first_chunk: int = 5,
+        growth: float = 1.25,
     ) -> None:
         self.codec = codec
-        self.settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk)
+        self.settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk, growth)
         self._stream = Stream(self.settings, codec.output_hop_length)
 
     def __enter__(self) -> StreamingDecoder:
@@ -227,116 +238,3 @@ class StreamingDecoder:
         while (window := self._stream.next_window()) is not None:
             parts.append(self._stream.play(window, self.codec.decode_batch([window.codes])[0]))
         return torch.cat(parts)
-
-
-class DecodeScheduler:
-    """Many streams at different positions, their windows decoded in batches.
-
-    Each stream sounds as on a ``StreamingDecoder`` of its own, up to rounding.
-
-    Args:
-        codec: decodes.
-        settings: of every stream; the defaults are those of ``StreamingDecoder``.
-        max_batch_frames: largest padded size of one batch, in frames.
-        decode: decodes a batch of windows; ``codec.decode_batch`` by default, and ``FixedShapeDecoder`` is another.
-        on_failure: called with the name of a stream whose window could not be decoded, and the error. The stream is
-            dropped, the others go on. By default the error is raised, and the windows of its batch are lost.
-    """
-
-    def __init__(
-        self,
-        codec: CodecInterface,
-        settings: StreamSettings | None = None,
-        *,
-        max_batch_frames: int = 4096,
-        decode: Callable[[list[Tensor]], list[Tensor]] | None = None,
-        on_failure: Callable[[Hashable, Exception], None] | None = None,
-    ) -> None:
-        self.codec = codec
-        self.settings = settings or StreamSettings()
-        self.max_batch_frames = max_batch_frames
-        self._decode = decode or codec.decode_batch
-        self._on_failure = on_failure
-        self._streams: dict[Hashable, Stream] = {}
-
-    def __len__(self) -> int:
-        """Number of streams that have not ended."""
-        return len(self._streams)
-
-    @property
-    def ready(self) -> int:
-        """Number of streams with a window to decode."""
-        return sum(stream.ready for stream in self._streams.values())
-
-    def begin(self, name: Hashable, settings: StreamSettings) -> None:
-        """Begin the stream ``name`` with settings of its own."""
-        self._streams[name] = Stream(settings, self.codec.output_hop_length)
-
-    def push(self, name: Hashable, codes: Codes) -> None:
-        """Add codes (frames,) to the stream ``name``, which begins with its first codes.
-
-        Raises:
-            CodesError: they are not codes of this codec; all streams go on as if they had not come.
-        """
-        if len(codes):
-            checked = self.codec.check_codes(codes, f"stream {name!r}")
-            self._streams.setdefault(name, Stream(self.settings, self.codec.output_hop_length)).push(checked)
-
-    def finish(self, name: Hashable) -> None:
-        """No more codes will come for the stream ``name``; it is forgotten once its last samples are handed out."""
-        stream = self._streams.get(name)
-        if stream is not None:
-            stream.finish()
-            if stream.done:
-                del self._streams[name]
-
-    def drop(self, name: Hashable) -> None:
-        """Forget the stream ``name`` at once."""
-        self._streams.pop(name, None)
-
-    def step(self) -> dict[Hashable, Tensor]:
-        """Decode one batch of windows, at most one of each stream; streams without any sound yet come first.
-
-        Call it again until it returns nothing: between two calls new codes may be pushed.
-
-        Returns:
-            New samples of the streams in the batch, float32 (n,); empty when no stream had a window ready.
-        """
-        ready = [name for name, stream in self._streams.items() if stream.ready]
-        ready.sort(key=lambda name: self._streams[name].started)
-        batch: list[tuple[Hashable, Stream, Window]] = []
-        longest = 0
-        for name in ready:
-            stream = self._streams[name]
-            longest = max(longest, stream.next_length)
-            if batch and longest * (len(batch) + 1) > self.max_batch_frames:
-                break
-            window = stream.next_window()
-            assert window is not None
-            batch.append((name, stream, window))
-        if not batch:
-            return {}
-        decoded = self._decoded(batch)
-        samples = {}
-        for (name, stream, window), audio in zip(batch, decoded, strict=True):
-            if audio is None:
-                continue
-            samples[name] = stream.play(window, audio)
-            del self._streams[name]
-            if not stream.done:
-                self._streams[name] = stream  # behind those that still wait
-        return samples
-
-    def _decoded(self, batch: list[tuple[Hashable, Stream, Window]]) -> Sequence[Tensor | None]:
-        """Samples of each window; None for one that fails, whose stream is then gone."""
-        try:
-            return self._decode([window.codes for _, _, window in batch])
-        except Exception as error:
-            if self._on_failure is None:
-                raise
-            if len(batch) > 1:  # find out whose it is
-                return [audio for item in batch for audio in self._decoded([item])]
-            name = batch[0][0]
-            del self._streams[name]
-            self._on_failure(name, error)
-            return [None]

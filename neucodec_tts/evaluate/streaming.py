@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neucodec_tts.codec.streaming import StreamingDecoder, StreamSettings
+from neucodec_tts.codec.streaming import Stream, StreamingDecoder, StreamSettings
 from neucodec_tts.evaluate.metrics import align, snr, stoi
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ class StreamingQuality:
     lookback: int
     lookahead: int
     """Frames of 20 ms."""
+    growth: float
+    """How much further each chunk goes than the one before."""
     first_sound: int
     """Codes that must have come before the first sample sounds."""
     work: float
-    """Frames decoded for each frame heard, once the chunks have their full size."""
+    """Frames decoded for each frame heard."""
     snr: float
     """Of the streamed sound against the whole decoded at once, in dB."""
     stoi: float
@@ -36,12 +38,13 @@ class StreamingQuality:
 
 
 def compare_settings(defaults: StreamSettings) -> list[StreamSettings]:
-    """The settings given, and those with half and twice the lookback and the lookahead."""
-    return [
+    """The settings given, those with half and twice the lookback and the lookahead, and other growths."""
+    contexts = [
         replace(defaults, lookback=lookback, lookahead=lookahead)
         for lookback in (defaults.lookback // 2, defaults.lookback, 2 * defaults.lookback)
         for lookahead in (defaults.lookahead // 2, defaults.lookahead, 2 * defaults.lookahead)
     ]
+    return [*contexts, *(replace(defaults, growth=growth) for growth in (1.0, 1.5, 2.0))]
 
 
 def measure_streaming(
@@ -76,8 +79,9 @@ def measure_streaming(
             StreamingQuality(
                 lookback=each.lookback,
                 lookahead=each.lookahead,
+                growth=each.growth,
                 first_sound=each.first_chunk + each.lookahead,
-                work=(each.lookback + each.chunk + each.lookahead) / each.chunk,
+                work=sum(_decoded(codes, each) for codes in sequences) / sum(map(len, sequences)),
                 snr=mean(snr(whole, stream) for _, whole, stream in pairs),
                 stoi=mean(stoi(*align(whole, rates[1], stream, rates[1])) for _, whole, stream in pairs),
                 stoi_original=mean(
@@ -87,3 +91,14 @@ def measure_streaming(
         )
         advance(1)
     return rows, best
+
+
+def _decoded(codes: torch.Tensor, settings: StreamSettings) -> int:
+    """Frames of all windows of a stream."""
+    stream = Stream(settings, 1)
+    stream.push(codes)
+    stream.finish()
+    frames = 0
+    while (window := stream.next_window()) is not None:
+        frames += window.codes.numel()
+    return frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Iterable
 
 import numpy as np
@@ -29,6 +30,7 @@ def stream_settings(draw: st.DrawFn) -> StreamSettings:
         lookahead=lookahead,
         overlap=draw(st.integers(0, min(lookahead, first_chunk))),
         first_chunk=first_chunk,
+        growth=draw(st.sampled_from([1.0, 1.25, 2.0, 7.5])),
     )
 
 
@@ -79,9 +81,9 @@ def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
     """Apart from the cross-fades a chunk is what its window decodes to, and with lookback it starts that far back."""
     codes = torch.tensor([*itertools.chain(*pieces)])
     audio = torch.cat(stream(codec, chosen, pieces))
-    start, chunk = 0, chosen.first_chunk
+    start = 0
     while start < len(codes):
-        stop = start + chunk
+        stop = start + min(chosen.chunk, math.floor(chosen.first_chunk + (chosen.growth - 1) * start))
         end = stop + chosen.lookahead
         if end > len(codes):
             stop = end = len(codes)
@@ -90,7 +92,7 @@ def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
         faded = min(chosen.overlap, stop - start) if start else 0
         expected = window[(start + faded - begin) * HOP : (stop - begin) * HOP]
         assert torch.equal(audio[(start + faded) * HOP : stop * HOP], expected)
-        start, chunk = stop, min(chosen.chunk, 2 * chunk)
+        start = stop
 
 
 @settings(max_examples=15)
@@ -99,10 +101,11 @@ def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
     streams=st.lists(split_codes(), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),
     max_batch_frames=st.integers(1, 200),
+    max_padding=st.sampled_from([0.0, 0.2, 1.0]),
 )
-def test_many_streams_sound_as_each_alone(codec, chosen, streams, order, max_batch_frames):
+def test_many_streams_sound_as_each_alone(codec, chosen, streams, order, max_batch_frames, max_padding):
     """Whatever the order in which their codes come, and in which batches are decoded."""
-    scheduler = DecodeScheduler(codec, chosen, max_batch_frames=max_batch_frames)
+    scheduler = DecodeScheduler(codec, chosen, max_batch_frames=max_batch_frames, max_padding=max_padding)
     waiting = {name: list(pieces) for name, pieces in enumerate(streams)}
     sounds: dict[Hashable, list[Tensor]] = {name: [] for name in waiting}
 

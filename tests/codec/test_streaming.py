@@ -9,6 +9,7 @@ import torch
 
 from neucodec_tts import CodesError, DecodeScheduler, StreamSettings
 from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
+from neucodec_tts.codec.streaming import Stream
 from tests.parity.comparisons import snr
 
 
@@ -38,10 +39,25 @@ def test_short_streams_are_complete(codec, codes, frames):
 
 
 def test_sound_comes_as_soon_as_its_lookahead_is_there(codec, codes):
-    decoder = codec.stream(first_chunk=5, lookahead=5, chunk=25)
+    decoder = codec.stream(first_chunk=5, lookahead=5, chunk=25, growth=2)
     heard = torch.cumsum(torch.tensor([len(decoder.push(int(code))) for code in codes[:75]]), 0) // 480
     arrivals = {int(frames): int((heard < frames).sum()) + 1 for frames in heard.unique() if frames}
     assert arrivals == {5: 10, 15: 20, 35: 40, 60: 65}
+
+
+@pytest.mark.parametrize(
+    ("growth", "first_chunk"), [(1.0, 5), (1.0, 25), (1.25, 5), (1.25, 1), (1.5, 10), (2.0, 5)]
+)
+def test_a_listener_never_runs_dry_where_codes_come_fast_enough(codec, growth, first_chunk):
+    """By reckoning, in frames: codes come `growth` times as fast as they are played, and decoding takes no time."""
+    settings = StreamSettings(growth=growth, first_chunk=first_chunk)
+    stream = Stream(settings, codec.output_hop_length)
+    begun = (first_chunk + settings.lookahead) / growth  # when the first chunk can be heard
+    for known in range(1, 1500):
+        stream.push(torch.zeros(1, dtype=torch.long))
+        while (window := stream.next_window()) is not None:
+            assert known / growth <= begun + window.start + 1e-9
+    assert stream.settings.chunk_end(1400) == 1400 + (100 if growth > 1 else first_chunk)
 
 
 def test_with_all_context_a_stream_is_the_whole(codec, codes):
@@ -86,9 +102,11 @@ def test_codes_that_are_refused_do_not_disturb_the_stream(codec, codes):
     [
         ({"chunk": 0}, "chunk is 0"),
         ({"lookback": -1}, "lookback is -1"),
-        ({"first_chunk": 30}, "first_chunk is 30"),
+        ({"first_chunk": 101}, "first_chunk is 101"),
         ({"overlap": 6}, "overlap is 6"),
         ({"lookahead": 0}, "overlap is 1"),
+        ({"growth": 0.9}, "growth is 0.9"),
+        ({"growth": float("nan")}, "growth is nan"),
     ],
 )
 def test_settings_out_of_range_are_refused(codec, settings, says):
@@ -118,14 +136,15 @@ def test_many_streams_at_different_positions_sound_as_alone(codec, codes):
 
 
 def test_streams_without_sound_come_first_and_batches_are_bounded(codec, codes):
-    scheduler = DecodeScheduler(codec, max_batch_frames=80)
+    scheduler = DecodeScheduler(codec, StreamSettings(growth=3), max_batch_frames=80)
     scheduler.push("old", codes[:10])
     assert set(scheduler.step()) == {"old"}
     scheduler.push("old", codes[10:120])
     for name in range(9):
         scheduler.push(name, codes[:10])
     assert set(scheduler.step()) == set(range(8))  # 8 windows of 10 frames fill 80
-    assert set(scheduler.step()) == {8, "old"}
+    assert set(scheduler.step()) == {8}
+    assert set(scheduler.step()) == {"old"}
     assert len(scheduler) == 10
     scheduler.drop("old")
     assert "old" not in scheduler.step()
@@ -134,6 +153,25 @@ def test_streams_without_sound_come_first_and_batches_are_bounded(codec, codes):
     while scheduler.step():
         pass
     assert len(scheduler) == 0
+
+
+def test_windows_go_together_that_are_about_as_long(codec, codes):
+    """A short window beside a long one would be computed as a long one."""
+    decoded = []
+
+    def decode(windows):
+        decoded.append(sorted(map(len, windows)))
+        return codec.decode_batch(windows)
+
+    scheduler = DecodeScheduler(codec, StreamSettings(growth=2), max_padding=0.2, decode=decode)
+    for name, frames in {"long": 40, "first": 10, "longer": 42, "other": 11}.items():
+        scheduler.begin(name, StreamSettings(growth=2, first_chunk=frames - 5))
+        scheduler.push(name, codes[:frames])
+    assert scheduler.ready == 4
+    while scheduler.step():
+        pass
+    assert decoded == [[40, 42], [10, 11]]
+    assert scheduler.ready == 0
 
 
 def test_a_scheduler_takes_its_settings(codec, codes):
@@ -170,7 +208,7 @@ def test_a_window_that_fails_ends_its_own_stream_only(codec, codes):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 11])
 def test_fixed_shapes_sound_like_any_others(codec, codes, count):
-    fixed = FixedShapeDecoder(codec, 40, batch_sizes=(1, 2, 4))
+    fixed = FixedShapeDecoder(codec, (10, 40), batch_sizes=(1, 2, 4))
     if count == 11:
         fixed.warm_up()
     windows = [codes[start : start + 1 + (13 * start) % 40] for start in range(count)]

@@ -15,6 +15,7 @@ import numpy as np
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.prompts import VoiceLibrary
 from neucodec_tts.speech.engine import Sampling
+from neucodec_tts_vllm.cores import spare_cores
 from neucodec_tts_vllm.decoding import DecodeWorker
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.metrics import metrics
@@ -285,7 +286,8 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
             "(--no-enable-chunked-prefill allows them)"
         )
     context = min(config.context_length, int(engine.model_config.max_model_len))
-    worker = DecodeWorker(codec, on_batch=metrics().decoded)
+    cores = spare_cores(engine.vllm_config) if device == "cpu" else None
+    worker = DecodeWorker(codec, on_batch=metrics().decoded, cores=cores)
     speaker = Speaker(
         engine,
         worker,

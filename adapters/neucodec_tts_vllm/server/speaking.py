@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from neucodec_tts.prompts import PromptFormat, SpeakerPrompt
     from neucodec_tts.tokens import SpeechVocabulary
-    from neucodec_tts_vllm.decoding import DecodeStream, DecodeWorker
+    from neucodec_tts_vllm.decode_stream import DecodeStream
+    from neucodec_tts_vllm.decoding import DecodeWorker
 
 logger = logging.getLogger(__name__)
 

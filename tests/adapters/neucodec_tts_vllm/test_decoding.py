@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 from neucodec_tts import StreamSettings
 from neucodec_tts.errors import CodesError, EngineError
-from neucodec_tts_vllm.decoding import DecodedBatch, DecodeStream, DecodeWorker
+from neucodec_tts_vllm.decode_stream import DecodeStream
+from neucodec_tts_vllm.decoding import DecodedBatch, DecodeWorker
 from tests.parity.comparisons import snr
 
 
@@ -237,3 +239,51 @@ def test_closing_ends_what_is_open(codec):
             await worker.call(lambda: None)
 
     run(test)
+
+
+def test_the_thread_is_woken_when_there_is_something_to_decode(codec, worker, monkeypatch):
+    """64 streams whose codes come one by one would otherwise wake it thousands of times a second."""
+    fed: list[int] = []
+    feed = worker._feed
+
+    def counted(stream: DecodeStream) -> None:
+        fed.append(stream._pushed)
+        feed(stream)
+
+    monkeypatch.setattr(worker, "_feed", counted)
+    codes = codes_of(6, 40, codec)
+
+    async def test() -> None:
+        stream = worker.open()
+        listening = asyncio.ensure_future(heard(stream))
+        for code in codes:
+            stream.push([code])
+            await worker.call(lambda: None)
+        stream.finish()
+        assert snr(alone(codec, codes), await listening) > 80
+
+    run(test)
+    settings = StreamSettings()
+    ends, start = [], 0
+    while (needed := settings.needed(start)) <= len(codes):
+        ends.append(needed)
+        start = settings.chunk_end(start)
+    assert fed == [*ends, len(codes)]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind threads to cores")
+def test_the_thread_keeps_to_the_cores_that_it_is_given(codec):
+    mine = sorted(os.sched_getaffinity(0))
+    worker = DecodeWorker(codec, cores=mine[:1])
+
+    async def test() -> None:
+        assert await worker.call(lambda: os.sched_getaffinity(0)) == {mine[0]}
+        assert await worker.call(torch.get_num_threads) == 1
+
+    threads = torch.get_num_threads()
+    try:
+        run(test)
+    finally:
+        worker.close()
+        torch.set_num_threads(threads)
+    assert sorted(os.sched_getaffinity(0)) == mine
