@@ -70,6 +70,14 @@ def bench_serve(
             help="A voice that the server knows; the small model of random weights brings demo.",
         ),
     ] = None,
+    initial_codec_chunk_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames of the first chunk of each stream; the server's own by default.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the first request.")] = 0,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a server that sends nothing is given up.")
@@ -99,8 +107,10 @@ def bench_serve(
         if url is not None:
             url = _checked(url, remote)
         from neucodec_tts.evaluate.serving.client import SpeechClient
-        from neucodec_tts.evaluate.serving.measure import LoadSettings, measure_serving
-        from neucodec_tts.evaluate.serving.own_server import own_server, resident_bytes
+        from neucodec_tts.evaluate.serving.load import LoadSettings
+        from neucodec_tts.evaluate.serving.measure import measure_serving
+        from neucodec_tts.evaluate.serving.own_server import own_server
+        from neucodec_tts.evaluate.serving.processes import processor_time, resident_bytes
 
         settings = LoadSettings(
             streams=streams,
@@ -112,6 +122,7 @@ def bench_serve(
             longest=frames,
             voice=voice,
             seed=seed,
+            first_chunk=initial_codec_chunk_frames,
         )
 
         async def measured(url: str, model: str | None, pid: int | None) -> ServingReport:
@@ -121,6 +132,7 @@ def bench_serve(
                     settings,
                     model=model,
                     memory=lambda: None if pid is None else resident_bytes(pid),
+                    processor=lambda: None if pid is None else processor_time(pid),
                     advance=lambda what: terminal.note(f"{what} ..."),
                 )
 
@@ -170,13 +182,24 @@ def _checked(url: str, remote: bool) -> str:
 def _values(report: ServingReport) -> dict[str, object]:
     values: dict[str, object] = {**asdict(report), "whole": report.whole, "cpu_count": os.cpu_count()}
     if report.throughput is not None:
-        values["throughput"] = {**asdict(report.throughput), "loss": report.throughput.loss}
+        derived = (
+            "loss",
+            "whole_loss",
+            "processor_loss",
+            "processor_loss_whole",
+            "model_streams",
+            "speech_streams",
+        )
+        values["throughput"] = asdict(report.throughput) | {
+            name: getattr(report.throughput, name) for name in derived
+        }
     if report.first is not None:
         values["first"] = {**asdict(report.first), "decodes": report.first.decodes}
     return values
 
 
 def _tell(terminal: Terminal, report: ServingReport) -> None:
+    from neucodec_tts.evaluate.serving import throughput
     from neucodec_tts.evaluate.serving.prefix import describe
 
     terminal.say(f"{report.model}: times in seconds, median / 95th percentile / worst")
@@ -193,9 +216,16 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
     for name, phase in phases:
         if phase is not None:
             terminal.say(_line(name, phase))
+    for name, phase in phases:
+        if phase is not None and phase.fast:
+            terminal.say(
+                f"  {name}: of {phase.fast} that came faster than they are played, {phase.dry_fast} listeners ran dry"
+            )
     for _, phase in phases:
         for error, number in ({} if phase is None else phase.errors).items():
             terminal.say(f"  {number} x {error}")
+    if report.lost_as_a_whole:
+        terminal.say(f"  {report.lost_as_a_whole} requests for speech as a whole were not answered")
     if not report.repeatable:
         terminal.say("  the same request, twice and alone, was not the same: comparisons say little")
     if report.first is not None:
@@ -206,16 +236,8 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
             f"chunk ({first.decode:.3f} s)"
         )
     if report.throughput is not None:
-        speaking, silent = report.throughput.speaking, report.throughput.silent
-        terminal.say(
-            f"  tokens a second, by turns: with sound {_numbers(speaking)}, without {_numbers(silent)}: "
-            f"sound costs {100 * report.throughput.loss:.1f} %"
-        )
-        if report.throughput.codec_share is not None and report.throughput.windows is not None:
-            terminal.say(
-                f"  the codec computed {100 * report.throughput.codec_share:.0f} % of that time, "
-                f"{report.throughput.windows:.1f} windows at once"
-            )
+        for line in throughput.describe(report.throughput):
+            terminal.say(f"  {line}")
     for phase in (report.streams, report.burst):
         if phase is not None and phase.stall is not None and phase.own_stall is not None:
             terminal.say(
@@ -260,7 +282,3 @@ def _line(name: str, phase: Phase) -> str:
         f"  {name:<14}{phase.requests:5d} {first or '-':>20} {factor or '-':>24} {phase.dry_listeners:9d} "
         f"({phase.silence:.1f} s) {phase.lost:5d} {phase.mixed:6d} {phase.diverged:10d} {phase.different:12d}"
     )
-
-
-def _numbers(values: list[float]) -> str:
-    return ", ".join(f"{value:.0f}" for value in values)

@@ -14,16 +14,18 @@ from neucodec_tts import TextToSpeech
 from neucodec_tts.cli.app import app
 from neucodec_tts.errors import EngineError
 from neucodec_tts.evaluate.serving.client import SpeechClient
-from neucodec_tts.evaluate.serving.measure import LoadSettings, measure_serving
+from neucodec_tts.evaluate.serving.load import LoadSettings
+from neucodec_tts.evaluate.serving.measure import measure_serving
 from neucodec_tts.evaluate.serving.own_server import (
     BABBLE_FRAMES,
     DEMO_VOICE,
     own_server,
-    resident_bytes,
     save_babbling_model,
 )
-from neucodec_tts.evaluate.serving.report import Spread, Throughput
+from neucodec_tts.evaluate.serving.processes import processor_time, resident_bytes
+from neucodec_tts.evaluate.serving.report import Judged, Spread, summarize
 from neucodec_tts.evaluate.serving.requests import make_calls
+from neucodec_tts.evaluate.serving.throughput import ProcessorTime, Throughput, Turn
 
 
 def test_spread():
@@ -33,7 +35,29 @@ def test_spread():
 
 
 def test_what_sound_costs_is_taken_turn_by_turn():
-    assert Throughput([50.0, 300.0, 8.0], [100.0, 400.0, 10.0]).loss == pytest.approx(0.25)
+    def turns(*numbers: tuple[float, float, float]) -> list[Turn]:
+        return [Turn(rate, ProcessorTime(total, front)) for rate, total, front in numbers]
+
+    silent = turns((100, 0.01, 0.001), (400, 0.008, 0.001), (10, 0.02, 0.002))
+    speaking = turns((50, 0.02, 0.005), (300, 0.01, 0.003), (8, 0.04, 0.007))
+    found = Throughput(speaking, silent, turns((90, 0.01, 0.002), (400, 0.01, 0.002), (9, 0.025, 0.006)))
+    assert found.loss == pytest.approx(0.25)
+    assert found.whole_loss == pytest.approx(0.1)
+    assert found.processor_loss == pytest.approx(0.5)
+    assert found.processor_loss_whole == pytest.approx(0.2)
+    assert found.model_streams == pytest.approx(2)  # 0.01 s a token, 50 tokens a second
+    assert found.speech_streams == pytest.approx(5)
+    unknown = Throughput([Turn(50)], [Turn(100)])
+    assert unknown.loss == pytest.approx(0.5)
+    assert (unknown.processor_loss, unknown.whole_loss, unknown.model_streams) == (None, None, None)
+
+
+def test_who_runs_dry_although_speech_comes_fast_is_counted_apart():
+    def judged(first: float, total: float, underruns: int) -> Judged:
+        return Judged(2.0, first, total, underruns, 0.1 * underruns, None, None)
+
+    phase = summarize([judged(1, 2, 0), judged(1, 2.9, 2), judged(1, 4, 3)], at_a_time=3, seconds=4)
+    assert (phase.dry_listeners, phase.fast, phase.dry_fast) == (2, 2, 1)
 
 
 def test_requests_differ():
@@ -68,7 +92,9 @@ def test_a_server_without_faults(server, described):
     assert report.streams.diverged == report.burst.diverged == 0
     assert report.streams.audio == pytest.approx(12 * 0.4)
     assert report.first.decode == pytest.approx(0.005)
-    assert len(report.throughput.speaking) == len(report.throughput.silent) == 2
+    throughput = report.throughput
+    assert len(throughput.speaking) == len(throughput.silent) == len(throughput.whole) == 2
+    assert throughput.processor_loss is None  # nobody knows whose processes they are
     assert report.throughput.windows == 3.0
     assert report.throughput.codec_share > 0
     assert report.server_stall == 0.25
@@ -79,10 +105,11 @@ def test_a_server_without_faults(server, described):
     with_sound = [body for path, body in server.bodies if path.endswith("speech")]
     without = [body for path, body in server.bodies if path.endswith("completions")]
     assert len([body for body in without if not body["stream"]]) == 12
-    assert len(with_sound) == 1 + 3 + 1 + 2 * 9 + 2 * 4 + 12 + 9
+    assert len(with_sound) == 1 + 3 + 1 + 2 * 9 + 2 * 4 + 12 + 12 + 9
     # In the second turn the order is the other way round.
-    ways = [what.split()[2] for what in begun if "at a time" in what]
-    assert ways == ["without", "with", "with", "without"]
+    ways = [what.split(" requests ")[1].split(",")[0] for what in begun if "at a time" in what]
+    once = ["without sound", "with sound as it comes", "with sound as a whole"]
+    assert ways == [*once, *reversed(once)]
 
 
 def test_steady_load_is_kept_up_and_memory_watched(server):
@@ -100,6 +127,18 @@ def test_steady_load_is_kept_up_and_memory_watched(server):
     assert report.throughput is None
     assert report.prefix.in_common is None
     assert "/nowhere/at/all" in report.left_out[0]
+
+
+def test_an_answer_as_a_whole_that_does_not_come_is_lost(server, described):
+    server.root = str(described)
+    right = server.speech
+    server.answer = lambda body, before: right(body, before) if body.get("stream") else (503, "too tired")
+    report = measured(server, replace(SMALL, turns=1, burst=0, first_chunk=7))
+    assert (report.lost_as_a_whole, report.whole, report.throughput) == (6, False, None)
+    assert report.streams.whole
+    assert report.left_out == ["sound as a whole: status 503: too tired"]
+    spoken = [body for path, body in server.bodies if path.endswith("speech")]
+    assert {body.get("initial_codec_chunk_frames") for body in spoken} == {7}
 
 
 @pytest.mark.parametrize("fault", ["mixed", "lost", "short", "different"])
@@ -215,11 +254,23 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_memory_of_a_process():
+def test_memory_and_processor_time_of_a_process_and_its_children():
     import os
+    import subprocess
 
-    assert (resident_bytes(os.getpid()) or 0) > 2**20
-    assert resident_bytes(2**30) is None
+    before, size = processor_time(os.getpid()), resident_bytes(os.getpid())
+    spin = "import time\nwhile time.process_time() < 0.3: pass\nprint('spun', flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", spin], stdin=-1, stdout=-1) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        during = processor_time(os.getpid())
+        assert (resident_bytes(os.getpid()) or 0) > (size or 0) > 2**20
+        child.communicate(b"\n")
+    assert before is not None
+    assert during is not None
+    used = during - before
+    assert used.total - used.front >= 0.25
+    assert (resident_bytes(2**30), processor_time(2**30)) == (None, None)
 
 
 def test_the_model_for_want_of_another_babbles_as_long_as_it_is_told(tmp_path):

@@ -115,13 +115,18 @@ class SpeechClient:
         await self._http.aclose()
 
     async def speak(
-        self, body: Mapping[str, Any], heard: Callable[[float], None] = lambda seconds: None
+        self,
+        body: Mapping[str, Any],
+        heard: Callable[[float], None] = lambda seconds: None,
+        *,
+        stream: bool = True,
     ) -> Heard:
-        """Ask ``/v1/audio/speech`` for a stream of 16-bit samples, and take it as it comes. Never raises for a failure.
+        """Ask ``/v1/audio/speech`` for 16-bit samples, and take them as they come. Never raises for a failure.
 
         Args:
-            body: ``input`` and whatever else the request has; that it is a stream of samples is added.
+            body: ``input`` and whatever else the request has; that samples are wanted is added.
             heard: called for each sound that comes, with its seconds.
+            stream: whether the server is to send them while they are generated.
         """
         sent = self.clock()
         playback = Playback()
@@ -129,7 +134,9 @@ class SpeechClient:
         size, rate = 0, 24_000
         error = None
         try:
-            wanted = {**body, "response_format": "pcm", "stream": True, "stream_format": "audio"}
+            wanted = {**body, "response_format": "pcm"}
+            if stream:
+                wanted |= {"stream": True, "stream_format": "audio"}
             async with self._http.stream("POST", "/v1/audio/speech", json=wanted) as answer:
                 rate = _rate(answer.headers.get("x-sample-rate"))
                 if answer.status_code != 200:

@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, NeuCodecError
-from neucodec_tts.evaluate.serving.client import Completed, Heard, SpeechClient, StallMeter
+from neucodec_tts.evaluate.serving.client import Completed, Heard, SpeechClient
+from neucodec_tts.evaluate.serving.load import Load, LoadSettings, load_server, phase_of
 from neucodec_tts.evaluate.serving.prefix import HITS, QUERIES, measure_prefix
-from neucodec_tts.evaluate.serving.report import (
-    FirstSound,
-    Judged,
-    Phase,
-    ServingReport,
-    Throughput,
-    summarize,
-)
+from neucodec_tts.evaluate.serving.report import FirstSound, Judged, Phase, ServingReport, summarize
 from neucodec_tts.evaluate.serving.requests import CompletionMaker, SpeechCall, make_calls
+from neucodec_tts.evaluate.serving.turns import DECODE_SECONDS, DECODES, Turns
 
 if TYPE_CHECKING:
     from neucodec_tts.evaluate.serving.comparison import Samples
+    from neucodec_tts.evaluate.serving.throughput import ProcessorTime
 
-MOST_REQUESTS = 10_000
-"""At most so many at once: more is no measurement."""
-_FRAME_RATE = 50
 _PROBES = 9
-_TOKENS, _WINDOWS, _DECODES, _DECODE_SECONDS = (
-    "neucodec_tts:speech_tokens_total",
-    "neucodec_tts:decode_batch_size_sum",
-    "neucodec_tts:decode_batch_seconds_count",
-    "neucodec_tts:decode_batch_seconds_sum",
-)
-_COUNTED = (_TOKENS, _WINDOWS, _DECODES, _DECODE_SECONDS)
-
-
-@dataclass(frozen=True)
-class LoadSettings:
-    """How much of what.
-
-    Attributes:
-        streams: requests at a time.
-        requests: of each turn in which there are so many at a time.
-        turns: with sound and without.
-        burst: requests all at once; 0 for none.
-        distinct: requests that differ; each is asked for alone first.
-        minutes: of steady load at the end; 0 for none.
-        longest: most frames of each; None leaves it to the model.
-        voice: that requests name.
-        seed: of the first request.
-
-    Raises:
-        EngineError: a number is out of range.
-    """
-
-    streams: int = 8
-    requests: int = 16
-    turns: int = 2
-    burst: int = 32
-    distinct: int = 8
-    minutes: float = 0.0
-    longest: int | None = None
-    voice: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("streams", 1), ("requests", 1), ("turns", 1), ("burst", 0), ("distinct", 1)):
-            value = getattr(self, name)
-            if not least <= value <= MOST_REQUESTS:
-                raise EngineError(f"{name} is {value}; it must be {least} to {MOST_REQUESTS}")
-        if not 0 <= self.minutes <= 24 * 60:
-            raise EngineError(f"minutes is {self.minutes}; it must be 0 to {24 * 60}")
 
 
 async def measure_serving(
@@ -84,6 +29,7 @@ async def measure_serving(
     *,
     model: str | None = None,
     memory: Callable[[], float | None] = lambda: None,
+    processor: Callable[[], ProcessorTime | None] = lambda: None,
     advance: Callable[[str], None] = lambda what: None,
 ) -> ServingReport:
     """Load a server, and say what its clients see.
@@ -93,12 +39,13 @@ async def measure_serving(
         settings: how much.
         model: folder or hub id of what it serves, for the same prompts without sound; by default what it says itself.
         memory: the server's memory in bytes, where its metrics do not tell.
+        processor: the server's processor time so far; None where it is not known.
         advance: told what begins.
 
     Raises:
         EngineError: no server answers, or it does not speak.
     """
-    return await _Measurement(client, settings or LoadSettings(), memory, advance).run(model)
+    return await _Measurement(client, settings or LoadSettings(), memory, processor, advance).run(model)
 
 
 class _Measurement:
@@ -107,11 +54,13 @@ class _Measurement:
         client: SpeechClient,
         settings: LoadSettings,
         memory: Callable[[], float | None],
+        processor: Callable[[], ProcessorTime | None],
         advance: Callable[[str], None],
     ) -> None:
         self._client = client
         self._settings = settings
         self._memory = memory
+        self._processor = processor
         self._advance = advance
         self._left_out: list[str] = []
         self._references: list[Samples] = []
@@ -123,7 +72,12 @@ class _Measurement:
         served = (await self._client.models())[0]
         name = str(served["id"])
         self._calls = make_calls(
-            settings.distinct, model=name, voice=settings.voice, longest=settings.longest, seed=settings.seed
+            settings.distinct,
+            model=name,
+            voice=settings.voice,
+            longest=settings.longest,
+            seed=settings.seed,
+            first_chunk=settings.first_chunk,
         )
         self._advance("a request alone")
         await self._must_speak(self._calls[0])  # warms up
@@ -136,12 +90,14 @@ class _Measurement:
         first = None if completions is None else await self._first_sound(completions)
         self._advance("prompts in a voice that is known")
         prefix = await measure_prefix(self._client, self._calls[0], self._prompt_of)
-        streams, throughput = await self._turns(completions)
+        turns = Turns(self._client, settings, self._calls, self._references, self._processor, self._advance)
+        streams, throughput = await turns.measure(completions)
+        self._left_out += turns.left_out
         burst = soak = None
         samples: list[tuple[float, float]] = []
         if settings.burst:
             self._advance(f"{settings.burst} requests at once")
-            burst = _phase(settings.burst, [await self._load(settings.burst, range(settings.burst))])
+            burst = phase_of(settings.burst, [await self._load(settings.burst, range(settings.burst))])
         if settings.minutes:
             self._advance(f"{settings.minutes:g} minutes of load")
             soak = await self._soak(samples)
@@ -155,6 +111,7 @@ class _Measurement:
             burst=burst,
             soak=soak,
             throughput=throughput,
+            lost_as_a_whole=turns.lost,
             left_out=self._left_out,
             idle_stall=idle,
             server_stall=(await self._client.metrics()).get("neucodec_tts:event_loop_worst_stall_seconds"),
@@ -194,7 +151,7 @@ class _Measurement:
         """The first sound of a request alone, and its parts, in turns, so that all meet the same machine."""
         self._advance("the first sound")
         defaults = StreamSettings()
-        needed = defaults.first_chunk + defaults.lookahead
+        needed = (self._settings.first_chunk or defaults.first_chunk) + defaults.lookahead
         # Tokens are sent some at a time, and the last that the first chunk needs is the last of some.
         interval = max(divisor for divisor in range(1, 6) if (needed - 1) % divisor == 0)
         sounds: list[float] = []
@@ -210,12 +167,12 @@ class _Measurement:
                 SpeechCall(call.text, call.seed, {**call.options, "max_new_tokens": needed})
             )
             after = await self._client.metrics()
-            decodes += after.get(_DECODES, 0) - before.get(_DECODES, 0)
-            seconds += after.get(_DECODE_SECONDS, 0) - before.get(_DECODE_SECONDS, 0)
+            decodes += after.get(DECODES, 0) - before.get(DECODES, 0)
+            seconds += after.get(DECODE_SECONDS, 0) - before.get(DECODE_SECONDS, 0)
         arrivals = [one.arrivals for one in tokens if len(one.arrivals) >= needed]
         if not arrivals or not decodes:
             errors = {one.error for one in tokens if one.error}
-            reason = "; ".join(sorted(errors)) or f"the server's metrics have no {_DECODES}"
+            reason = "; ".join(sorted(errors)) or f"the server's metrics have no {DECODES}"
             self._left_out.append(f"the first sound's parts: {reason}")
             return None
         return FirstSound(
@@ -225,88 +182,13 @@ class _Measurement:
             decode=seconds / decodes,
         )
 
-    async def _turns(
-        self, completions: list[list[dict[str, object]]] | None
-    ) -> tuple[Phase, Throughput | None]:
-        """The same requests with sound and without, in turns, so that whatever else the machine does meets both."""
-        settings = self._settings
-        loads: list[_Load] = []
-        speaking: list[float] = []
-        silent: list[float] = []
-        codec: Counter[str] = Counter()
-        for turn in range(settings.turns):
-            # The second turn goes the other way round: what is first in each is not always the same.
-            for sound in (True, False) if turn % 2 else (False, True):
-                if not sound and completions is None:
-                    continue
-                way = "with" if sound else "without"
-                self._advance(f"{settings.requests} requests {way} sound, {settings.streams} at a time")
-                if sound:
-                    before = await self._client.metrics()
-                    load = await self._load(settings.streams, range(settings.requests))
-                    after = await self._client.metrics()
-                    loads.append(load)
-                    counted = {name: after[name] - before.get(name, 0) for name in _COUNTED if name in after}
-                    speaking.append(counted.get(_TOKENS, load.audio * _FRAME_RATE) / load.seconds)
-                    codec.update(counted)
-                elif completions is not None:
-                    rate = await self._silent(completions)
-                    if rate is None:
-                        completions = None
-                    else:
-                        silent.append(rate)
-        streams = _phase(settings.streams, loads)
-        comparable = completions is not None and bool(silent) and streams.lost == 0
-        if not comparable:
-            return streams, None
-        batches = codec[_DECODES]
-        return streams, Throughput(
-            speaking,
-            silent,
-            codec_share=codec[_DECODE_SECONDS] / streams.seconds if batches else None,
-            windows=codec[_WINDOWS] / batches if batches else None,
-        )
-
-    async def _silent(self, completions: Sequence[Sequence[dict[str, object]]]) -> float | None:
-        """Tokens a second of the same generations alone; None, with the reason noted, if one failed."""
-        total, errors = 0, set()
-
-        async def one(index: int) -> None:
-            nonlocal total
-            for body in completions[index % len(completions)]:
-                done = await self._client.complete(body)
-                total += done.tokens
-                if done.error:
-                    errors.add(done.error)
-
-        start = self._client.clock()
-        await _at_a_time(self._settings.streams, (one(index) for index in range(self._settings.requests)))
-        seconds = self._client.clock() - start
-        if errors or not total:
-            self._left_out.append(f"tokens without sound: {'; '.join(sorted(errors)) or 'there were none'}")
-            return None
-        return total / seconds
-
-    async def _load(self, at_a_time: int, numbers: Sequence[int]) -> _Load:
-        heard: list[tuple[int, Heard]] = []
-
-        async def one(number: int) -> None:
-            index = number % len(self._calls)
-            heard.append((index, await self._client.speak(self._calls[index].body)))
-
-        start = self._client.clock()
-        async with StallMeter(self._client) as meter:
-            await _at_a_time(at_a_time, (one(number) for number in numbers))
-            seconds = self._client.clock() - start
-        judged = await asyncio.to_thread(
-            lambda: [Judged.of(sound, index, self._references) for index, sound in heard]
-        )
-        return _Load(judged, seconds, meter.worst, meter.own)
+    async def _load(self, at_a_time: int, numbers: Sequence[int]) -> Load:
+        return await load_server(self._client, self._calls, self._references, at_a_time, numbers)
 
     async def _soak(self, samples: list[tuple[float, float]]) -> Phase:
         """Steady load for minutes, in pieces, so that no sound need be kept for longer."""
         start = self._client.clock()
-        loads: list[_Load] = []
+        loads: list[Load] = []
         numbers = count()
         while not loads or self._client.clock() < start + 60 * self._settings.minutes:
             loads.append(
@@ -315,7 +197,7 @@ class _Measurement:
             resident = await self._resident()
             if resident is not None:
                 samples.append(((self._client.clock() - start) / 60, resident))
-        return _phase(self._settings.streams, loads)
+        return phase_of(self._settings.streams, loads)
 
     async def _resident(self) -> float | None:
         found = (await self._client.metrics()).get("process_resident_memory_bytes")
@@ -326,42 +208,3 @@ class _Measurement:
         metrics = await self._client.metrics()
         asked = metrics.get(QUERIES, 0)
         return metrics.get(HITS, 0) / asked if asked else None
-
-
-@dataclass(frozen=True)
-class _Load:
-    requests: list[Judged]
-    seconds: float
-    stall: float
-    own_stall: float
-
-    @property
-    def audio(self) -> float:
-        return sum(one.audio for one in self.requests)
-
-
-def _phase(at_a_time: int, loads: Sequence[_Load]) -> Phase:
-    worst = max(loads, key=lambda load: load.stall)
-    return summarize(
-        [one for load in loads for one in load.requests],
-        at_a_time=at_a_time,
-        seconds=sum(load.seconds for load in loads),
-        stall=worst.stall,
-        own_stall=worst.own_stall,
-    )
-
-
-async def _at_a_time(most: int, works: Iterator[Awaitable[None]]) -> None:
-    """Do works, at most so many at a time; the next begins as soon as one has ended."""
-
-    async def worker() -> None:
-        for work in works:
-            await work
-
-    tasks = [asyncio.create_task(worker()) for _ in range(most)]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

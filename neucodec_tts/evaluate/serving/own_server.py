@@ -145,28 +145,6 @@ def own_server(
             _stop(process)
 
 
-def resident_bytes(pid: int) -> float | None:
-    """Memory of a process and all that it has started; None where /proc does not tell."""
-    page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-    parents: dict[int, list[int]] = {}
-    sizes: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            sizes[int(folder.name)] = int((folder / "statm").read_text().split()[1]) * page
-        except (OSError, ValueError, IndexError):
-            continue  # it has ended
-        parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    if pid not in sizes:
-        return None
-    total, waiting = 0, [pid]
-    while waiting:
-        process = waiting.pop()
-        total += sizes.get(process, 0)
-        waiting += parents.get(process, [])
-    return float(total)
-
-
 def _healthy(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from neucodec_tts.evaluate.serving.client import Heard
     from neucodec_tts.evaluate.serving.comparison import Samples
     from neucodec_tts.evaluate.serving.prefix import PrefixSharing
+    from neucodec_tts.evaluate.serving.throughput import Throughput
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Phase:
         underruns: how many times all listeners together ran dry.
         silence: seconds for which they did.
         dry_listeners: how many ran dry at all.
+        fast: requests whose sound came faster than it is played, from the first of it to the last.
+        dry_fast: how many of those ran dry all the same.
         generation_speed: how many times faster than real time each stream came after its first sound, the median.
         lost: requests with an error, no sound, or too little.
         mixed: requests with another's sound.
@@ -68,6 +71,8 @@ class Phase:
     underruns: int
     silence: float
     dry_listeners: int
+    fast: int
+    dry_fast: int
     generation_speed: float | None
     lost: int
     mixed: int
@@ -138,6 +143,7 @@ def summarize(
     whole = [one for one in requests if one.error is None and one.first_audio is not None]
     verdicts = Counter(one.verdict for one in requests)
     after_first = [one.total - one.first_audio for one in whole if one.first_audio is not None]
+    fast = [one for one, after in zip(whole, after_first, strict=True) if after < one.audio]
     return Phase(
         requests=len(requests),
         at_a_time=at_a_time,
@@ -148,6 +154,8 @@ def summarize(
         underruns=sum(one.underruns for one in requests),
         silence=sum(one.silence for one in requests),
         dry_listeners=sum(one.underruns > 0 for one in requests),
+        fast=len(fast),
+        dry_fast=sum(one.underruns > 0 for one in fast),
         generation_speed=statistics.median(
             one.audio / max(after, 1e-9) for one, after in zip(whole, after_first, strict=True)
         )
@@ -186,33 +194,6 @@ class FirstSound:
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """The same generations with sound and without, in turns.
-
-    Attributes:
-        speaking: tokens a second of each turn through ``/v1/audio/speech``.
-        silent: of each turn through vLLM's own ``/v1/completions``.
-        codec_share: share of the speaking time for which the codec computed; None where the server does not tell.
-        windows: that the codec decoded at a time, on average; None where the server does not tell.
-    """
-
-    speaking: list[float]
-    silent: list[float]
-    codec_share: float | None = None
-    windows: float | None = None
-
-    @property
-    def loss(self) -> float:
-        """Share of vLLM's own tokens a second that speaking costs, the median of the turns.
-
-        The two of a turn stand beside each other, so that a machine that is busier in some turns changes little.
-        """
-        return 1 - statistics.median(
-            sound / none for sound, none in zip(self.speaking, self.silent, strict=True)
-        )
-
-
-@dataclass(frozen=True)
 class ServingReport:
     """All that was measured.
 
@@ -225,6 +206,7 @@ class ServingReport:
         burst: all at once; None if there was none.
         soak: for minutes; None if there was none.
         throughput: None where it could not be compared.
+        lost_as_a_whole: requests for speech that is not streamed, in `throughput`'s turns, that were not answered.
         left_out: what could not be measured, and why.
         idle_stall: longest answer of ``/health`` before the load, seconds.
         server_stall: longest time for which the server's event loop has not come round since its start, by its own
@@ -246,6 +228,7 @@ class ServingReport:
     burst: Phase | None
     soak: Phase | None
     throughput: Throughput | None
+    lost_as_a_whole: int
     left_out: list[str]
     idle_stall: float
     server_stall: float | None
@@ -259,6 +242,5 @@ class ServingReport:
     @property
     def whole(self) -> bool:
         """Whether no request was lost or mixed."""
-        return all(
-            phase is None or phase.whole for phase in (self.alone, self.streams, self.burst, self.soak)
-        )
+        phases = (self.alone, self.streams, self.burst, self.soak)
+        return not self.lost_as_a_whole and all(phase is None or phase.whole for phase in phases)

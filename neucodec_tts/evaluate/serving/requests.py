@@ -44,7 +44,13 @@ class SpeechCall:
 
 
 def make_calls(
-    count: int, *, model: str, voice: str | None = None, longest: int | None = None, seed: int = 0
+    count: int,
+    *,
+    model: str,
+    voice: str | None = None,
+    longest: int | None = None,
+    seed: int = 0,
+    first_chunk: int | None = None,
 ) -> list[SpeechCall]:
     """Requests that differ in text and seed.
 
@@ -54,12 +60,15 @@ def make_calls(
         voice: name of a voice on the server.
         longest: most frames of each; None leaves it to the model.
         seed: of the first; the others count on.
+        first_chunk: frames of the first chunk of each.
     """
     options: dict[str, Any] = {"model": model}
     if voice is not None:
         options["voice"] = voice
     if longest is not None:
         options["max_new_tokens"] = longest
+    if first_chunk is not None:
+        options["initial_codec_chunk_frames"] = first_chunk
     return [
         SpeechCall(
             f"{_OPENINGS[index % len(_OPENINGS)]}, {_ENDINGS[index % len(_ENDINGS)]}"

@@ -49,5 +49,5 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     # New texts share the voice's transcript and no more, which is less than one block here; the same text shares all.
     assert found["prefix"]["new_texts"] <= found["prefix"]["in_common"] < 0.9
     assert found["prefix"]["same_texts"] > found["prefix"]["new_texts"]
-    assert found["throughput"]["speaking"][0] > 0
-    assert found["throughput"]["silent"][0] > 0
+    for way in ("silent", "speaking", "whole"):
+        assert [turn["rate"] > 0 for turn in found["throughput"][way]] == [True]
