@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import torch
 from accelerate import PartialState
+from muon import MuonAndAdamW
 from speech_examples import lengths_of
 from transformers import (
     AutoModelForCausalLM,
@@ -161,6 +162,7 @@ def make_trainer(
         pad_id,
         max_length=options.max_length,
         truncate=options.too_long == "truncate",
+        pad_to_multiple_of=32 if options.batching == "grouped" else 1,  # kernels are made for each shape
         layout="flat" if flash and options.batching == "packed" else "rows",
     )
     arguments = TrainingArguments(
@@ -194,9 +196,15 @@ def make_trainer(
         seed=options.seed,
         use_cpu=options.device == "cpu",
     )
+    optimizer: tuple[Any, dict[str, Any]] | None = None
+    if options.optimizer == "muon":
+        tables = (model.get_input_embeddings(), model.get_output_embeddings())
+        apart = [table.weight for table in tables if table is not None]
+        optimizer = MuonAndAdamW, {"lr": options.lr, "apart": apart}
     trainer = Trainer(
         model,
         arguments,
+        optimizer_cls_and_kwargs=optimizer,
         data_collator=collator,
         train_dataset=train,
         eval_dataset=held_out,

@@ -59,6 +59,12 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     how.add_argument(
         "--lr", type=float, default=2e-4, help="1e-3 for a small model from nothing, 2e-5 to 2e-4 else"
     )
+    how.add_argument(
+        "--optimizer",
+        choices=("adamw", "muon"),
+        default="adamw",
+        help="muon takes fewer steps to teach a small model from nothing",
+    )
     how.add_argument("--schedule", default="cosine", help="of the learning rate")
     how.add_argument("--warmup", type=int, default=50, help="steps")
     how.add_argument("--weight-decay", type=float, default=0.01)

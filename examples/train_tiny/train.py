@@ -31,6 +31,7 @@ WARM_UP = 200  # steps
 FILTERED_FROM = 0.75  # share of the training after which activations are those of the real codec
 FROZEN = {
     "nothing": (),
+    "acoustic": ("acoustic_encoder",),
     "encoders": ("semantic_encoder", "acoustic_encoder"),
     "codes": (
         "semantic_encoder",
@@ -58,6 +59,12 @@ def segment_frames(random: np.random.Generator, progress: float) -> int:
     The decoder's group norms see the whole segment, so that it must learn to live with any length.
     """
     return int(random.integers(50, 200 if progress > LONGER_FROM and random.random() < 0.5 else 120))
+
+
+def shaken(waveform: Tensor, random: np.random.Generator) -> Tensor:
+    """The waveforms (B, T) up to 4 ms earlier or later, upside down, with a little noise: they sound the same."""
+    noise = torch.randn_like(waveform) * waveform.std(dim=1, keepdim=True) * 0.01
+    return noise - waveform.roll(int(random.integers(-64, 65)), dims=1)
 
 
 def stoi_of(codec: NeuCodec, speech: Speech, clips: list[Clip]) -> tuple[float, int]:
@@ -163,13 +170,21 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.progress, self.steps, args.rate)
         with unfiltered(self.progress < FILTERED_FROM and not args.start):
-            latents, _ = self.codec.encode_latents(waveform, full_lengths(waveform))
+            latents = self._latents(waveform)
             quantized, codes = self.codec.quantizer(latents)
-            audio = self.codec.decode_latents(quantized)
-        loss, terms = self.loss(audio, target[:, : audio.shape[-1]])
-        spread = self.spread(self.codec.quantizer.project_in(latents))
+            with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+                audio = self.codec.decode_latents(quantized)
+            loss, terms = self.loss(audio.float(), target[:, : audio.shape[-1]])
+            values = self.codec.quantizer.project_in(latents)
+            loss = loss + args.spread * (spread := self.spread(values))
+            if args.steady:
+                some = slice(0, None, 4)  # a quarter of the batch is enough to learn it
+                again = self.codec.quantizer.project_in(self._latents(shaken(waveform[some], random)))
+                steady = (again - values[some]).square().mean()
+                loss = loss + args.steady * steady
+                terms["steady"] = steady.item()
         self.optimiser.zero_grad()
-        (loss + args.spread * spread).backward()
+        loss.backward()
         self._average_gradients()
         gradient = float(nn.utils.clip_grad_norm_(self.parameters, 1.0))
         if math.isfinite(gradient):
@@ -182,6 +197,10 @@ class Trainer:
             "gradient": gradient,
             "different codes": codes.unique().numel() / codes.numel(),
         }
+
+    def _latents(self, waveform: Tensor) -> Tensor:
+        with torch.autocast(self.args.device, torch.bfloat16, enabled=self.args.bf16):
+            return self.codec.encode_latents(waveform, full_lengths(waveform))[0].float()
 
     def _batch(self, count: int, frames: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         if self.plain is None:
@@ -290,8 +309,9 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--frozen",
         choices=sorted(FROZEN),
         default="nothing",
-        help="encoders: what they find is put into codes in another way; codes: they keep their meaning, and the "
-        "decoder alone learns, so that a language model of these codes can be trained meanwhile",
+        help="acoustic: the slow half of the encoder stays as it is; encoders: what they find is put into codes in "
+        "another way; codes: they keep their meaning, and the decoder alone learns, so that a language model of these "
+        "codes can be trained meanwhile",
     )
     parser.add_argument("--minutes", type=float, default=100, help="of training, over all runs")
     parser.add_argument("--steps", type=int, help="end after this many if that is sooner; for a try")
@@ -300,6 +320,13 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--spread", type=float, default=0.2, help="weight of the loss that spreads the codes")
+    parser.add_argument(
+        "--steady",
+        type=float,
+        default=0.0,
+        help="weight of the loss that gives what sounds the same the same codes",
+    )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where that does no harm")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument(
         "--processes",

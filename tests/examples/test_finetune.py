@@ -169,6 +169,50 @@ def test_it_learns_and_speaks_and_survives_a_kill(
     assert json.loads((model / "config.json").read_text())["use_cache"]
 
 
+def test_muon_learns_and_goes_on_where_it_was(recipe: ModuleType):
+    """The embedding is AdamW's, one schedule drives both, and a state that is loaded leads to the same weights."""
+    import torch
+    from muon import MuonAndAdamW
+
+    def model() -> torch.nn.Module:
+        torch.manual_seed(0)
+        layers = (torch.nn.Embedding(20, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 20))
+        return torch.nn.Sequential(*layers)
+
+    def optimizer(net: torch.nn.Module) -> tuple[MuonAndAdamW, torch.optim.lr_scheduler.LambdaLR]:
+        made = MuonAndAdamW(net.parameters(), lr=0.02, apart=[net[0].weight, net[3].weight])
+        return made, torch.optim.lr_scheduler.LambdaLR(made, lambda step: 1 - step / 60)
+
+    def learn(net: torch.nn.Module, state: tuple, steps: int) -> float:
+        given = torch.arange(20)
+        for _ in range(steps):
+            loss = torch.nn.functional.cross_entropy(net(given), given.roll(1))
+            loss.backward()
+            for each in state:
+                each.step()
+            state[0].zero_grad()
+        return loss.item()
+
+    whole = model()
+    state = optimizer(whole)
+    muon, adam = state[0].parts
+    assert isinstance(muon, torch.optim.Muon)
+    assert [p.shape for group in muon.param_groups for p in group["params"]] == [(16, 8)]
+    first = learn(whole, state, 1)
+    assert {group["lr"] for part in (muon, adam) for group in part.param_groups} == {0.02 * (1 - 1 / 60)}
+    assert learn(whole, state, 39) < 0.5 * first
+
+    broken = model()
+    before = optimizer(broken)
+    learn(broken, before, 15)
+    after = optimizer(broken)
+    for new, old in zip(after, before, strict=True):
+        new.load_state_dict(old.state_dict())
+    learn(broken, after, 25)
+    for ours, theirs in zip(broken.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.slow
 def test_lora_trains_the_rows_of_codes_and_leaves_those_of_text(
     recipe: ModuleType, work: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

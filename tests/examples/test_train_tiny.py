@@ -167,24 +167,36 @@ def test_a_smaller_codebook_starts_near_the_old_one(recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frozen", "levels", "learning"),
+    ("frozen", "levels", "options", "learning"),
     [
-        ("encoders", "4,4,4,4,4,4", {"semantic_adapter", "fc_encoder", "quantizer", "acoustic_decoder"}),
-        ("codes", "4,4,4,4,4,4,4,4", {"quantizer", "acoustic_decoder"}),
+        (
+            "acoustic",
+            "4,4,4,4,4,4",
+            ("--bf16", "--steady", "0.5"),
+            {"semantic_encoder", "semantic_adapter", "fc_encoder", "quantizer", "acoustic_decoder"},
+        ),
+        ("encoders", "4,4,4,4,4,4", (), {"semantic_adapter", "fc_encoder", "quantizer", "acoustic_decoder"}),
+        ("codes", "4,4,4,4,4,4,4,4", (), {"quantizer", "acoustic_decoder"}),
     ],
 )
 def test_training_goes_on_from_a_checkpoint(
-    recipe, speech: Path, tmp_path: Path, frozen: str, levels: str, learning: set[str]
+    recipe,
+    speech: Path,
+    tmp_path: Path,
+    frozen: str,
+    levels: str,
+    options: tuple[str, ...],
+    learning: set[str],
 ) -> None:
     tiny, train = recipe("tiny"), recipe("train")
     torch.manual_seed(0)
     start = NeuCodec(tiny.tiny_config())
     start.save_pretrained(tmp_path / "start")
-    more = ("--start", str(tmp_path / "start"), "--levels", levels, "--frozen", frozen)
+    more = ("--start", str(tmp_path / "start"), "--levels", levels, "--frozen", frozen, *options)
     rest = (*more, "--plain", str(speech), "--processes", "1", "--steps", "1")
     trainer = train.Trainer(train.options(command(speech, tmp_path, *rest)[2:]), 0)
     before = {name: value.clone() for name, value in trainer.codec.state_dict().items()}
-    trainer.step()
+    assert ("steady" in trainer.step()) == ("--steady" in options)
     changed = {name for name, value in trainer.codec.state_dict().items() if not value.equal(before[name])}
     assert {name.split(".")[0] for name in changed} == learning
     trainer.save()
@@ -249,6 +261,12 @@ def test_losses_prefer_what_they_should(recipe) -> None:
     envelope = losses.EnvelopeLoss()
     assert envelope(0.3 * target, target) < 0.02, "STOI does not hear loudness"
     assert envelope(target + 0.1 * noise, target) < envelope(target + noise, target)
+
+    cepstral = losses.CepstralLoss()
+    assert cepstral(target + 0.01 * noise, target) < cepstral(target + 0.1 * noise, target)
+    # Of 16 coefficients the first alone hears loudness.
+    louder = cepstral(2 * noise, noise).item()
+    assert louder == pytest.approx(np.log(2) * (2 * 40) ** 0.5 / 16, rel=0.01)
 
     spread = losses.SpreadLoss()
     normal = torch.randn(500, 8) * 0.9 - 0.24
