@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -172,15 +173,16 @@ def test_it_learns_and_speaks_and_survives_a_kill(
 def test_muon_learns_and_goes_on_where_it_was(recipe: ModuleType):
     """The embedding is AdamW's, one schedule drives both, and a state that is loaded leads to the same weights."""
     import torch
-    from muon import MuonAndAdamW
 
-    def model() -> torch.nn.Module:
+    muon_and_adamw = importlib.import_module("muon").MuonAndAdamW
+
+    def model() -> torch.nn.Sequential:
         torch.manual_seed(0)
         layers = (torch.nn.Embedding(20, 8), torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 20))
         return torch.nn.Sequential(*layers)
 
-    def optimizer(net: torch.nn.Module) -> tuple[MuonAndAdamW, torch.optim.lr_scheduler.LambdaLR]:
-        made = MuonAndAdamW(net.parameters(), lr=0.02, apart=[net[0].weight, net[3].weight])
+    def optimizer(net: torch.nn.Sequential) -> tuple[Any, ...]:
+        made = muon_and_adamw(net.parameters(), lr=0.02, apart=[net[0].weight, net[3].weight])
         return made, torch.optim.lr_scheduler.LambdaLR(made, lambda step: 1 - step / 60)
 
     def learn(net: torch.nn.Module, state: tuple, steps: int) -> float:
