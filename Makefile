@@ -14,7 +14,7 @@ BIN := .venv/bin
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-k streaming -x'
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test test-fast parity lint format upstream clean
+.PHONY: help install demo test test-fast parity lint format upstream browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -26,10 +26,10 @@ install:  ## make .venv with the project and all that it needs
 demo: install  ## a recording of human speech to codes and back, with its scores
 	@$(BIN)/neucodec-tts demo
 
-test: lint upstream  ## lint, types, import directions, and every test, parity with upstream included
+test: lint upstream browser  ## lint, types, import directions, and every test, parity with upstream included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-fast: lint  ## the same without the comparison with upstream, which needs an environment of its own
+test-fast: lint browser  ## the same without the comparison with upstream, which needs an environment of its own
 	$(BIN)/python -m pytest -m 'not upstream' $(PYTEST_ARGS)
 
 parity: upstream  ## compare with upstream and transformers, and print how far they agree
@@ -47,6 +47,9 @@ format: install  ## format the code and mend what ruff can mend
 
 upstream: install  ## make .venv-upstream, the environment that the parity tests take their reference from
 	@$(BIN)/python scripts/upstream_env.py >/dev/null
+
+browser: install  ## install Chromium for one test, as root on Debian; BROWSER=no leaves it out
+	@$(BIN)/python scripts/browser.py
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-upstream build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
