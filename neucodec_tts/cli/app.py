@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 import neucodec_tts
-import neucodec_tts.cli.bench_serve  # its command, and those of the next, belong to `bench`
+import neucodec_tts.cli.bench_plugin  # its command, and those of the next, belong to `bench`
+import neucodec_tts.cli.bench_serve
 import neucodec_tts.cli.bench_speech
 from neucodec_tts.cli.bench import bench
 from neucodec_tts.cli.bench_prepare import bench_prepare

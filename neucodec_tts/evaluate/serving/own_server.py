@@ -136,9 +136,11 @@ def own_server(
             deadline = time.monotonic() + start_seconds
             while not _healthy(url):
                 if process.poll() is not None:
-                    raise EngineError(f"the server ended before it had started: {_end_of(log)}")
+                    raise EngineError(f"the server ended before it had started: {end_of_log(log)}")
                 if time.monotonic() > deadline:
-                    raise EngineError(f"the server did not start within {start_seconds:g} s: {_end_of(log)}")
+                    raise EngineError(
+                        f"the server did not start within {start_seconds:g} s: {end_of_log(log)}"
+                    )
                 time.sleep(0.5)
             yield OwnServer(url, served, process.pid)
         finally:
@@ -154,7 +156,8 @@ def _healthy(url: str) -> bool:
         return False
 
 
-def _end_of(log: Path) -> str:
+def end_of_log(log: Path) -> str:
+    """The last lines of what a program has written."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return " | ".join(lines[-5:])[-1500:] or "it wrote nothing"
 

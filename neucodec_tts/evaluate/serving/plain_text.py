@@ -1,0 +1,162 @@
+"""What the plugin costs a vLLM that nobody asks to speak: the same plain text with it and without, in turns."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neucodec_tts.errors import EngineError
+from neucodec_tts.evaluate.serving.own_server import end_of_log, save_babbling_model
+
+WRITER = (sys.executable, "-m", "neucodec_tts_vllm.plain_text")
+"""Runs a vLLM that writes text when asked to; the model follows, and whether to hide the plugin."""
+_END_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class PlainTextCost:
+    """The same generations, turn by turn.
+
+    Attributes:
+        with_plugin: tokens a second of each turn.
+        without_plugin: tokens a second of each turn.
+        work_with_plugin: processor time of each turn, in milliseconds a token, which other programs disturb less.
+        work_without_plugin: likewise.
+        same_tokens: whether both have written the same.
+    """
+
+    with_plugin: list[float]
+    without_plugin: list[float]
+    work_with_plugin: list[float]
+    work_without_plugin: list[float]
+    same_tokens: bool
+
+    @property
+    def loss(self) -> float:
+        """Share of the tokens a second that the plugin costs, the median of the turns."""
+        pairs = zip(self.with_plugin, self.without_plugin, strict=True)
+        return 1 - statistics.median(ours / plain for ours, plain in pairs)
+
+    @property
+    def more_work(self) -> float:
+        """Share of processor time that the plugin adds, the median of the turns."""
+        pairs = zip(self.work_with_plugin, self.work_without_plugin, strict=True)
+        return statistics.median(ours / plain for ours, plain in pairs) - 1
+
+
+def measure_plain_text(
+    model: str | None = None,
+    *,
+    turns: int = 6,
+    requests: int = 32,
+    tokens: int = 64,
+    advance: Callable[[str], None] = lambda what: None,
+    writer: Sequence[str] = WRITER,
+) -> PlainTextCost:
+    """Let two vLLMs write, one with the plugin and one without, and never both at once.
+
+    Args:
+        model: folder or hub id; without it a small one of random weights, for which the plugin would matter most.
+        turns: of each, after one to warm up.
+        requests: of each turn, all at once.
+        tokens: of each request.
+        advance: told what begins.
+        writer: program that writes.
+
+    Raises:
+        EngineError: vLLM does not start, or the plugin is there or missing where it should not be.
+    """
+    results: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neucodec-tts-bench-")))
+        if model is None:
+            save_babbling_model(folder / "model")
+            model = str(folder / "model")
+        writers = {}
+        for plugin in (True, False):
+            advance(f"starting vLLM {'with' if plugin else 'without'} the plugin")
+            options = [model, *([] if plugin else ["--without-plugin"])]
+            log = folder / f"{plugin}.log"
+            writers[plugin] = stack.enter_context(_writing([*writer, *options], log))
+            if writers[plugin].started["plugin"] is not plugin:
+                raise EngineError(
+                    "vLLM has not loaded the plugin: is neucodec-tts installed where it is?"
+                    if plugin
+                    else "vLLM has loaded the plugin though it was hidden; there is nothing to compare"
+                )
+        for turn in range(-1, turns):  # the first warms up
+            advance("warming up" if turn < 0 else f"turn {turn + 1} of {turns}")
+            # The next turn goes the other way round: what is first in each is not always the same.
+            for plugin in (True, False) if turn % 2 else (False, True):
+                answer = writers[plugin].write({"requests": requests, "tokens": tokens, "seed": turn + 1})
+                if turn >= 0:
+                    results[plugin].append(answer)
+    ours, plain = results[True], results[False]
+    return PlainTextCost(
+        _speeds(ours),
+        _speeds(plain),
+        _works(ours),
+        _works(plain),
+        [one["digest"] for one in ours] == [one["digest"] for one in plain],
+    )
+
+
+def _speeds(answers: list[dict[str, Any]]) -> list[float]:
+    return [one["tokens"] / one["seconds"] for one in answers]
+
+
+def _works(answers: list[dict[str, Any]]) -> list[float]:
+    return [1000 * one["processor_seconds"] / one["tokens"] for one in answers]
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """A program that is asked and answers in lines of JSON."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    started: dict[str, Any]
+
+    def write(self, asked: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # that it has no answer says more
+            print(json.dumps(asked), file=self.process.stdin, flush=True)
+        return _answer(self.process, self.log)
+
+
+@contextmanager
+def _writing(command: list[str], log: Path) -> Iterator[_Writer]:
+    with open(log, "wb") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8"
+        )
+    try:
+        yield _Writer(process, log, _answer(process, log))
+    finally:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _answer(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise EngineError(f"vLLM has ended: {end_of_log(log)}")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
