@@ -29,6 +29,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from huggingface_hub import snapshot_download
 from learning import Report, arrange, last_checkpoint, load_model, make_trainer, say, with_lora
@@ -194,7 +195,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         model = with_lora(model, tokenizer, config, options.lora)
     pad = next((id for id in (tokenizer.pad_token_id, tokenizer.eos_token_id) if id is not None), 0)
     arranged = arrange(train, options, "training")
-    trainer = make_trainer(model, arranged, test and arrange(test, options, "held out"), pad, options)
+    codes = torch.tensor(config.vocabulary(tokenizer).ids)
+    tested = test and arrange(test, options, "held out")
+    trainer = make_trainer(model, arranged, tested, pad, codes, options)
     learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"{learnt:,} of {model.num_parameters():,} parameters are trained")
 

@@ -153,8 +153,35 @@ class Report(TrainerCallback):
             self._last = now
 
 
+class ForgetfulTrainer(Trainer):
+    """Puts random codes in the place of some that a model has to go on from, while what it has to say stays as it is.
+
+    A code is foreseen well from those just before it. A model that learns from nothing is content with that for long,
+    before it begins to read its text: one that cannot trust its memory has to read at once (as Tacotron's decoder,
+    which sees half of what it said before). Each row forgets another share, from none to `forget`.
+    """
+
+    forget = 0.0
+    codes = torch.empty(0, dtype=torch.long)  # their token ids
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> torch.Tensor:
+        if self.forget:
+            ids = inputs["input_ids"]
+            codes = self.codes.to(ids.device)
+            share = self.forget * torch.rand(len(ids), 1, device=ids.device)
+            forgotten = (torch.rand(ids.shape, device=ids.device) < share) & torch.isin(ids, codes)
+            others = codes[torch.randint(len(codes), ids.shape, device=ids.device)]
+            inputs["input_ids"] = torch.where(forgotten, others, ids)
+        return super().training_step(model, inputs, *rest, **more)
+
+
 def make_trainer(
-    model: Any, train: Arranged, held_out: Arranged | None, pad_id: int, options: argparse.Namespace
+    model: Any,
+    train: Arranged,
+    held_out: Arranged | None,
+    pad_id: int,
+    codes: torch.Tensor,
+    options: argparse.Namespace,
 ) -> Trainer:
     """The Trainer. It has no tokenizer, because it would write 65,536 tokens with every checkpoint."""
     flash = options.attention.startswith("flash")
@@ -201,7 +228,7 @@ def make_trainer(
         tables = (model.get_input_embeddings(), model.get_output_embeddings())
         apart = [table.weight for table in tables if table is not None]
         optimizer = MuonAndAdamW, {"lr": options.lr, "apart": apart}
-    trainer = Trainer(
+    trainer = ForgetfulTrainer(
         model,
         arguments,
         optimizer_cls_and_kwargs=optimizer,
@@ -210,6 +237,7 @@ def make_trainer(
         eval_dataset=held_out,
         callbacks=[Report(options.minutes)],
     )
+    trainer.forget, trainer.codes = options.forget, codes
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer

@@ -68,6 +68,13 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     how.add_argument("--schedule", default="cosine", help="of the learning rate")
     how.add_argument("--warmup", type=int, default=50, help="steps")
     how.add_argument("--weight-decay", type=float, default=0.01)
+    how.add_argument(
+        "--forget",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the codes before, up to so many are replaced by others, which makes a small model from nothing read",
+    )
     how.add_argument("--lora", type=int, default=0, metavar="RANK", help="train LoRA and the new rows only")
     how.add_argument("--attention", default="sdpa", help="sdpa, eager, flash_attention_2 ...")
     how.add_argument("--bf16", action="store_true", help="compute in bfloat16 (GPUs from Ampere on)")

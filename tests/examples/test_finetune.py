@@ -249,6 +249,33 @@ def test_lora_trains_the_rows_of_codes_and_leaves_those_of_text(
 
 
 @pytest.mark.slow
+def test_codes_alone_are_forgotten_and_only_as_inputs(
+    recipe: ModuleType, work: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[dict[str, Any]] = []
+    trainer = sys.modules["learning"].Trainer
+    learn = trainer.training_step
+
+    def step(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        seen.append(dict(inputs))
+        return learn(self, model, inputs, *rest, **more)
+
+    monkeypatch.setattr(trainer, "training_step", step)
+    for share in ("0", "1"):
+        options = arguments(work, tmp_path / share, "--model", str(base), "--steps", "1", "--speak", "0")
+        recipe.main([*options, "--batching", "grouped", "--forget", share])
+    before, after = seen
+    assert before["labels"].equal(after["labels"])
+    changed = before["input_ids"] != after["input_ids"]
+    rows = len(load_file(base / "model.safetensors")["model.embed_tokens.weight"])
+    codes = before["input_ids"] >= rows - CODES  # the last of the vocabulary
+    assert 0.2 < changed[codes].float().mean() < 0.8
+    assert changed.float().mean(1).std() > 0.02, "some rows forget much, and some little"
+    assert not changed[~codes].any()
+    assert (after["input_ids"][changed] >= rows - CODES).all()
+
+
+@pytest.mark.slow
 def test_tokens_that_are_there_are_used(recipe: ModuleType, work: Path, base: Path, tmp_path: Path):
     """As `prepare --tokens` leaves them; a row without text has none."""
     ids = [[5, 6, 7, 300 + number] for number in range(10)]
