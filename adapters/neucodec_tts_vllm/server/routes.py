@@ -78,7 +78,7 @@ async def create_speech(request: Request) -> Response:
     """Speak a text."""
     service = service_of(request)
     asked = parsed(SpeechRequest, await read_body(request, service))
-    lora = service.check(asked, asked.input)
+    lora = await service.check(asked, asked.input)
     with ExitStack() as admission:
         admission.enter_context(service.admitted())
         plan, account = await unless_gone(request, service.begin(asked, asked.input))
@@ -204,7 +204,7 @@ async def create_speech_batch(request: Request) -> Response:
                 raise ApiError(
                     400, "codes are given one text at a time (/v1/audio/speech)", "response_format"
                 )
-            lora = service.check(asked, asked.input)
+            lora = await service.check(asked, asked.input)
             plan, account = await service.begin(asked, asked.input)
             samples = await service.whole(asked, plan, account, lora)
             data = await asyncio.to_thread(
@@ -260,6 +260,7 @@ async def list_voices(request: Request) -> Response:
 async def upload_voice(request: Request) -> Response:
     """Keep the voice of a recording: a form with ``audio_sample``, ``name`` and ``ref_text``."""
     service = service_of(request)
+    service.check_room()
     limit = service.settings.max_upload_bytes
     bounded = Request(request.scope, _counting(request, limit + 65536))
     try:
@@ -315,11 +316,12 @@ async def page() -> HTMLResponse:
 
 
 async def read_body(request: Request, service: SpeechService) -> bytes:
-    """The body, if it is not too large for what is allowed in it.
+    """The body, if there is room for the request and it is not too large for what is allowed in it.
 
     Raises:
-        ApiError: it is.
+        ApiError: it is, or there is none; then nothing of it has been kept.
     """
+    service.check_room()
     limits = service.settings
     limit = limits.max_upload_bytes * 3 // 2 + 12 * limits.max_text_chars * limits.max_batch_items + 65536
     return await Request(request.scope, _counting(request, limit)).body()

@@ -77,9 +77,8 @@ class SpeechService:
         await speaker.worker.warm_up()
         return cls(speaker, voices, settings, getattr(state, "openai_serving_models", None), language)
 
-    @contextmanager
-    def admitted(self, count: int = 1) -> Iterator[None]:
-        """Take requests in, or refuse them.
+    def check_room(self, count: int = 1) -> None:
+        """Refuse requests that there is no room for, as early as that can be known.
 
         Raises:
             ApiError: too many are being worked on.
@@ -90,6 +89,15 @@ class SpeechService:
                 429,
                 f"{self._active} requests are being worked on, and this server takes no more; try again in a while",
             )
+
+    @contextmanager
+    def admitted(self, count: int = 1) -> Iterator[None]:
+        """Take requests in, or refuse them.
+
+        Raises:
+            ApiError: too many are being worked on.
+        """
+        self.check_room(count)
         self._active += count
         self._metrics.active.set(self._active)
         try:
@@ -98,8 +106,8 @@ class SpeechService:
             self._active -= count
             self._metrics.active.set(self._active)
 
-    def check(self, request: _Settings, text: str) -> Any:
-        """Check what costs nothing to check; returns the LoRA adapter that the request names, if it does.
+    async def check(self, request: _Settings, text: str) -> Any:
+        """Check what costs little to check; returns the LoRA adapter that the request names, if it does.
 
         Raises:
             ApiError: something is wrong.
@@ -119,7 +127,7 @@ class SpeechService:
                 "seed",
             )
         self._check_language(request.language)
-        return self._lora(request.model)
+        return await self._lora(request.model)
 
     async def begin(self, request: _Settings, text: str) -> tuple[Any, Account]:
         """Voice, seed and plan of a request.
@@ -225,8 +233,8 @@ class SpeechService:
         if language.lower() not in (spoken, spoken.split("-")[0], names.get(spoken[:2])):
             raise ApiError(400, f"this model speaks {self._language}, not {language!r:.40}", "language")
 
-    def _lora(self, model: str | None) -> Any:
-        """The LoRA adapter of a name; None for the model itself.
+    async def _lora(self, model: str | None) -> Any:
+        """The LoRA adapter of a name, found as vLLM's own routes find it; None for the model itself.
 
         Raises:
             ApiError: nothing of that name is served.
@@ -235,10 +243,30 @@ class SpeechService:
             return None
         found = self._models.lora_requests.get(model)
         if found is None:
+            found = await self._resolved(model)
+        if found is None:
             raise ApiError(
                 404, f"the model {model!r:.200} is not served here; GET /v1/models lists what is", "model"
             )
         return found
+
+    async def _resolved(self, model: str) -> Any:
+        """An adapter that vLLM's resolvers find and load, where its owner allows that; None if there is none.
+
+        Raises:
+            ApiError: there is one, and it cannot be loaded.
+        """
+        from vllm import envs
+
+        if not envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING:
+            return None
+        found = await self._models.resolve_lora(model)
+        problem = getattr(found, "error", None)
+        if problem is None:
+            return found
+        if problem.code == 400:
+            raise ApiError(400, f"the adapter {model!r:.200} cannot be loaded", "model")
+        return None
 
 
 async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:

@@ -110,7 +110,7 @@ class _Session:
             if self._text or not self._idle:
                 raise ApiError(400, "session.config cannot come within an utterance; send input.done first")
             config = validated(SessionConfig, {key: value for key, value in message.items() if key != "type"})
-            self._service.check(config, "")
+            await self._service.check(config, "")
             self._config = config
         elif kind == "session.close":
             return False
@@ -121,7 +121,7 @@ class _Session:
             if not isinstance(text, str):
                 raise ApiError(400, "input.text needs text", "text")
             self._text += text
-            self._service.check(self._config, self._text)
+            await self._service.check(self._config, self._text)
             await self._cut(done=False)
         elif kind == "input.done":
             await self._cut(done=True)
@@ -193,7 +193,7 @@ class _Session:
         config, service = self._config, self._service
         assert config is not None
         place = {"utterance_index": self._utterance, "sentence_index": self._said}
-        lora = service.check(config, sentence)
+        lora = await service.check(config, sentence)
         plan, account = await service.begin(config, sentence)
         rate = service.speaker.sample_rate
         await self._socket.send_json(

@@ -10,7 +10,7 @@ import pytest
 
 from neucodec_tts import NeuCodec, SpeakerPrompt
 from tests.adapters.neucodec_tts_vllm.listening import TRANSCRIPT, VOICES
-from tests.adapters.neucodec_tts_vllm.speaking_model import save_speaking_model
+from tests.adapters.neucodec_tts_vllm.speaking_model import save_adapter, save_speaking_model
 
 ASSETS = Path(__file__).resolve().parents[3] / "neucodec_tts" / "assets"
 
@@ -59,10 +59,23 @@ def voice(codec) -> SpeakerPrompt:
 
 
 @pytest.fixture(scope="session")
-def starting_server(speaking_model, tmp_path_factory):
+def adapter(speaking_model, tmp_path_factory):
+    """The folder of a small random LoRA adapter of the model."""
+    return save_adapter(speaking_model, tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    from tests.adapters.neucodec_tts_vllm.reference_host import make_certificate
+
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def starting_server(speaking_model, adapter, certificate, tmp_path_factory):
     from tests.adapters.neucodec_tts_vllm.server_process import starting_server
 
-    with starting_server(speaking_model, tmp_path_factory.mktemp("server")) as server:
+    with starting_server(speaking_model, adapter, certificate, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,16 +17,22 @@ import httpx
 
 KEY = "a-key-for-tests"
 MODEL = "nonsense"
+ADAPTER = "other"
+MAX_REQUESTS = 100
 START_SECONDS = 400
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where it is, and what it has written."""
+    """Where it is, and what it has written.
+
+    While there is a file `broken_codes` with a list of codes, its codec fails on whatever begins with them.
+    """
 
     url: str
     log: Path
     voices: Path
+    broken_codes: Path
     process: subprocess.Popen[bytes]
 
     @property
@@ -35,10 +42,17 @@ class Server:
     def client(self, **options) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=120, **options)
 
+    @property
+    def block_size(self) -> int:
+        """Tokens in a block of vLLM's prefix cache."""
+        found = re.search(r'vllm:cache_config_info{.*block_size="(\d+)"', self._metrics())
+        assert found is not None
+        return int(found[1])
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
         total = 0.0
-        for line in httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines():
+        for line in self._metrics().splitlines():
             head, _, value = line.rpartition(" ")
             if head.partition("{")[0] == name and all(
                 f'{key}="{text}"' in head for key, text in labels.items()
@@ -46,22 +60,37 @@ class Server:
                 total += float(value)
         return total
 
+    def _metrics(self) -> str:
+        return httpx.get(f"{self.url}/metrics", timeout=60).text
+
 
 @contextmanager
-def starting_server(model: Path, folder: Path) -> Iterator[Server]:
-    """Start it, and stop it in the end; `wait_until_healthy` before it is used."""
+def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path) -> Iterator[Server]:
+    """Start it, and stop it in the end; `wait_until_healthy` before it is used.
+
+    Args:
+        model: that it serves as `MODEL`.
+        adapter: a LoRA adapter that it serves as `ADAPTER`.
+        certificate: that it trusts when it fetches a recording.
+        folder: for what it writes.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log, voices = folder / "server.log", folder / "voices"
+    log, voices, broken = folder / "server.log", folder / "voices", folder / "broken_codes.json"
     environment = {
         **os.environ,
         "VLLM_API_KEY": KEY,
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "NEUCODEC_TTS_MAX_TEXT_CHARS": "2000",
         "NEUCODEC_TTS_MAX_UPLOAD_BYTES": "2000000",
-        "NEUCODEC_TTS_MAX_REQUESTS": "100",
-        "NEUCODEC_TTS_REF_AUDIO_HOSTS": "localhost",
+        "NEUCODEC_TTS_MAX_REQUESTS": str(MAX_REQUESTS),
+        "NEUCODEC_TTS_REF_AUDIO_HOSTS": "localhost,127.0.0.1",
+        "SSL_CERT_FILE": str(certificate),
+        "BROKEN_CODES": str(broken),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(__file__).parent / "broken_codec"), os.environ.get("PYTHONPATH")])
+        ),
     }
     command = [
         sys.executable,
@@ -75,9 +104,12 @@ def starting_server(model: Path, folder: Path) -> Iterator[Server]:
         str(voices),
     ]
     command += ["--", "--served-model-name", MODEL, "--max-num-seqs", "128"]
+    # With no slot to spare, vLLM 0.32's CPU build applies an adapter to the model's own requests in the same batch.
+    command += ["--max-loras", "2"]
+    command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
     with open(log, "wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", log, voices, process)
+    server = Server(f"http://127.0.0.1:{port}", log, voices, broken, process)
     try:
         yield server
     finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from neucodec_tts import NeuCodec, SpeakerPrompt, SpeechVocabulary
@@ -13,6 +15,7 @@ from neucodec_tts.prompts import SpeechConfig
 from tests.tokens.small_tokenizers import qwen_like
 
 MAX_FRAMES = 40
+RANK = 8
 
 
 def save_speaking_model(folder: Path, codec: NeuCodec) -> Path:
@@ -46,4 +49,22 @@ def save_speaking_model(folder: Path, codec: NeuCodec) -> Path:
     (folder / "voices").mkdir()
     voice = SpeakerPrompt(np.arange(60), "A voice that the model brings.", codec_id=codec.codec_id)
     voice.save(folder / "voices" / "resident.safetensors")
+    return folder
+
+
+def save_adapter(model: Path, folder: Path) -> Path:
+    """Write a random LoRA adapter of the model that changes what it says, in the form of `peft`."""
+    language_model = Qwen2ForCausalLM.from_pretrained(model)
+    generator = torch.Generator().manual_seed(1)
+    weights = {}
+    targets = ("q_proj", "v_proj", "down_proj")
+    for name, layer in language_model.named_modules():
+        if isinstance(layer, torch.nn.Linear) and name.rpartition(".")[2] in targets:
+            for side, shape in (("A", (RANK, layer.in_features)), ("B", (layer.out_features, RANK))):
+                weights[f"base_model.model.{name}.lora_{side}.weight"] = 0.5 * torch.randn(
+                    shape, generator=generator
+                )
+    save_file(weights, folder / "adapter_model.safetensors")
+    described = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": list(targets)}
+    (folder / "adapter_config.json").write_text(json.dumps({**described, "bias": "none"}), encoding="utf-8")
     return folder

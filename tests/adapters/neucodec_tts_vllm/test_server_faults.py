@@ -1,19 +1,50 @@
-"""A real server and clients that ask too much, listen too slowly, or go."""
+"""A real server and clients that ask too much, listen too slowly, or go; and its codec, when it fails."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
+import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
+import numpy as np
+import psutil
 import pytest
 
+from tests.adapters.neucodec_tts_vllm.conftest import ASSETS
 from tests.adapters.neucodec_tts_vllm.listening import (
     SPEECH,
+    TRANSCRIPT,
+    VOICES,
+    alike,
+    pcm,
     until,
 )
+from tests.adapters.neucodec_tts_vllm.raw_client import (
+    connect,
+    hang_up,
+    post,
+    read_answers,
+    read_until,
+    request,
+)
+from tests.adapters.neucodec_tts_vllm.server_process import KEY, MAX_REQUESTS
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+
+
+def at_rest(server) -> None:
+    """Wait until nothing is left of any request."""
+    until(lambda: server.metric("neucodec_tts:active_requests") == 0, "our own count")
+    until(lambda: server.metric("vllm:num_requests_running") == 0, "vLLM goes on generating")
+    until(lambda: server.metric("vllm:num_requests_waiting") == 0, "vLLM goes on waiting")
+
+
+# Too much
 
 
 def test_more_than_the_server_takes_is_refused_at_once(server):
@@ -28,6 +59,50 @@ def test_more_than_the_server_takes_is_refused_at_once(server):
     until(lambda: server.metric("neucodec_tts:active_requests") == 0, "requests are counted for ever")
 
 
+def test_ten_thousand_requests_to_a_full_server(server):
+    """Each is refused in OpenAI's shape, and the server lives on. They queue up in a hundred connections."""
+    from websockets.asyncio.client import connect as open_session
+
+    connections, each = 100, 100
+    refused = server.metric("neucodec_tts:requests_total", outcome="refused")
+    one = post(server, SPEECH, {"input": "Hello there.", "response_format": "pcm"})
+
+    def ask(_: int) -> Counter[tuple[int, str]]:
+        with connect(server) as connection:
+            # Written beside, since what is not read may keep the server from reading.
+            writer = threading.Thread(target=connection.sendall, args=(one * each,), daemon=True)
+            writer.start()
+            answers = read_answers(connection, each)
+            writer.join()
+        assert all(headers["retry-after"] for _, headers, _ in answers)
+        return Counter((status, json.loads(body)["error"]["type"]) for status, _, body in answers)
+
+    async def fill() -> Counter[tuple[int, str]]:
+        url = server.url.replace("http", "ws", 1) + f"{SPEECH}/stream"
+        sessions = await asyncio.gather(
+            *(open_session(url, additional_headers=server.headers) for _ in range(MAX_REQUESTS))
+        )
+        assert server.metric("neucodec_tts:active_requests") == MAX_REQUESTS
+        found: Counter[tuple[int, str]] = Counter()
+        with ThreadPoolExecutor(connections) as pool:
+            loop = asyncio.get_running_loop()
+            for counted in await asyncio.gather(
+                *(loop.run_in_executor(pool, ask, number) for number in range(connections))
+            ):
+                found += counted
+        await asyncio.gather(*(session.close() for session in sessions))
+        return found
+
+    assert asyncio.run(fill()) == {(429, "rate_limit_error"): connections * each}
+    assert server.metric("neucodec_tts:requests_total", outcome="refused") == refused + connections * each
+    at_rest(server)
+    with server.client() as client:
+        assert client.post(SPEECH, json={"input": "Still here."}).status_code == 200
+
+
+# Gone
+
+
 def test_clients_that_hang_up_leave_nothing_behind(server):
     body = {"input": "This text has several sentences. It goes on. " * 20, "response_format": "pcm"}
     for stream in (True, False):
@@ -39,6 +114,166 @@ def test_clients_that_hang_up_leave_nothing_behind(server):
                 else:
                     with suppress(httpx.ReadTimeout):
                         client.post(SPEECH, json=body, timeout=httpx.Timeout(60, read=0.05))
-    until(lambda: server.metric("neucodec_tts:active_requests") == 0, "our own count")
-    until(lambda: server.metric("vllm:num_requests_running") == 0, "vLLM goes on generating")
+    at_rest(server)
     assert server.metric("neucodec_tts:requests_total", outcome="abandoned") >= 1
+
+
+def test_clients_that_hang_up_at_every_stage_leave_nothing_behind(server):
+    """Within the head, within the body, before any answer, after its head and amid its sound; politely or not."""
+    process = psutil.Process(server.process.pid)
+    files, threads = process.num_fds(), process.num_threads()
+    text = "This text has several sentences. It goes on. " * 20
+    sample = (ASSETS / "demo.flac").read_bytes()
+    recording = f"data:audio/flac;base64,{base64.b64encode(sample).decode()}"
+    form = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n' % part
+        for part in (
+            (b"name", b"", b"gone"),
+            (b"ref_text", b"", TRANSCRIPT.encode()),
+            (b"audio_sample", b'; filename="a.flac"', sample),
+        )
+    )
+    speech = {"input": text, "response_format": "pcm"}
+    requests = [
+        post(server, SPEECH, {**speech, "stream": True}),
+        post(server, SPEECH, {**speech, "stream_format": "sse"}),
+        post(server, SPEECH, {**speech, "response_format": "opus", "stream": True}),
+        post(server, SPEECH, speech),
+        post(server, SPEECH, {**speech, "response_format": "codes"}),
+        # A recording that nobody has sent before: its voice is being encoded when they go.
+        post(server, SPEECH, {**speech, "ref_audio": recording, "ref_text": f"{TRANSCRIPT} And gone."}),
+        post(server, f"{SPEECH}/batch", {"items": [speech] * 3}),
+        request(server, "POST", VOICES, form + b"--x--\r\n", "multipart/form-data; boundary=x"),
+        request(server, "GET", VOICES),
+    ]
+    streamed = 3
+    for rudely in (False, True):
+        for number, wanted in enumerate(requests):
+            end_of_head = wanted.index(b"\r\n\r\n") + 4
+            for sent in {20, end_of_head, (end_of_head + len(wanted)) // 2, len(wanted)}:
+                connection = connect(server)
+                connection.sendall(wanted[:sent])
+                hang_up(connection, rudely=rudely)
+            if number < streamed:
+                for stage in (b"\r\n\r\n", b"\r\n\r\n1", b"\r\n\r\n"):
+                    connection = connect(server)
+                    connection.sendall(wanted)
+                    head = read_until(connection, stage[:4])
+                    if len(stage) > 4:  # into the sound
+                        while len(head) < 30_000:
+                            head += connection.recv(65536)
+                    assert head.startswith(b"HTTP/1.1 200")
+                    hang_up(connection, rudely=rudely)
+    at_rest(server)
+    until(lambda: process.num_fds() <= files + 5, "connections are kept")
+    # Threads of the pool for what blocks stay; they are few, and no request has one of its own.
+    assert process.num_threads() <= threads + 40
+    with server.client() as client:
+        client.delete(f"{VOICES}/gone")  # had it been there, its sender had sent all of it
+        answer = client.post(SPEECH, json={**speech, "input": "And the next, please."})
+    assert answer.status_code == 200
+
+
+def test_sessions_that_are_cut_off_leave_nothing_behind(server):
+    """After the greeting, after the text, and amid the sound; and one that says no goodbye."""
+    from websockets.asyncio.client import connect as open_session
+
+    async def run() -> None:
+        url = server.url.replace("http", "ws", 1) + f"{SPEECH}/stream"
+        for stage in range(4):
+            async with open_session(url, additional_headers=server.headers) as socket:
+                if stage > 0:
+                    await socket.send(json.dumps({"type": "session.config", "response_format": "pcm"}))
+                if stage > 1:
+                    await socket.send(json.dumps({"type": "input.text", "text": "It goes on. " * 50}))
+                if stage > 2:
+                    while not isinstance(await socket.recv(), bytes):
+                        pass
+                socket.transport.abort()
+
+    asyncio.run(run())
+    at_rest(server)
+
+
+def test_a_slow_session_holds_up_nobody(server, client):
+    """Nobody takes the sound of a session that is asked for a lot; it is not generated without end either."""
+    from websockets.asyncio.client import connect as open_session
+
+    async def run() -> None:
+        url = server.url.replace("http", "ws", 1) + f"{SPEECH}/stream"
+        async with open_session(url, additional_headers=server.headers, max_queue=1) as socket:
+            await socket.send(json.dumps({"type": "session.config", "response_format": "pcm", "speed": 0.25}))
+            for _ in range(60):
+                await socket.send(json.dumps({"type": "input.text", "text": "It goes on and on. " * 2}))
+            assert (await asyncio.to_thread(client.post, SPEECH, json={"input": "Quick."})).status_code == 200
+            socket.transport.abort()
+
+    asyncio.run(run())
+    at_rest(server)
+
+
+# A codec that fails
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_codec_that_fails_on_one_request_fails_that_one_alone(server, llm, stream):
+    texts = [f"Text {number} of those that the codec is given." for number in range(8)]
+    broken = llm.tts.speak(texts[3], seed=3).codes.tolist()
+    expected = [
+        np.concatenate(list(llm.tts.stream(text, seed=number, ahead_seconds=0)))
+        if stream
+        else llm.tts.speak(text, seed=number).samples
+        for number, text in enumerate(texts)
+    ]
+
+    async def all_of_them() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=server.url, headers=server.headers, timeout=120) as client:
+            return await asyncio.gather(
+                *(
+                    client.post(
+                        SPEECH,
+                        json={"input": text, "seed": number, "response_format": "pcm", "stream": stream},
+                    )
+                    for number, text in enumerate(texts)
+                )
+            )
+
+    server.broken_codes.write_text(json.dumps(broken[:8]), encoding="utf-8")
+    try:
+        answers = asyncio.run(all_of_them())
+    finally:
+        server.broken_codes.unlink()
+    failed = answers.pop(3)
+    assert failed.status_code == 500
+    assert "codec failed" in failed.json()["error"]["message"]
+    del expected[3]
+    for answer, sound in zip(answers, expected, strict=True):
+        assert answer.status_code == 200
+        assert alike(pcm(answer.content), sound)
+    # And the same request, once the codec is well again.
+    with server.client() as client:
+        again = client.post(
+            SPEECH, json={"input": texts[3], "seed": 3, "response_format": "pcm", "stream": stream}
+        )
+    assert again.status_code == 200
+    at_rest(server)
+
+
+def test_a_codec_that_fails_amid_a_stream_ends_it_with_an_event(server, client):
+    """What was heard before stands; then comes the error, and nothing after it."""
+    text = "This sentence is heard. And this one is not, because the codec fails on it."
+    body = {"input": text, "seed": 12, "response_format": "pcm", "stream_format": "sse"}
+    _, second = client.post(SPEECH, json={**body, "response_format": "codes"}).json()["codes"]
+    server.broken_codes.write_text(json.dumps(second[:8]), encoding="utf-8")
+    try:
+        with client.stream("POST", SPEECH, json=body) as answer:
+            lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
+    finally:
+        server.broken_codes.unlink()
+    events = [json.loads(line[6:]) for line in lines]
+    assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+    assert events[-1]["type"] == "speech.audio.error"
+    assert events[-1]["error"]["code"] == 500
+    assert events[-1]["error"]["message"]
+    assert KEY not in json.dumps(events)
+    at_rest(server)
