@@ -47,7 +47,7 @@ def save_speaking_model(folder: Path, codec: NeuCodec) -> Path:
         sampling={"max_frames": MAX_FRAMES},
     ).save(folder)
     (folder / "voices").mkdir()
-    voice = SpeakerPrompt(np.arange(60), "A voice that the model brings.", codec_id=codec.codec_id)
+    voice = SpeakerPrompt(np.arange(160), "A voice that the model brings.", codec_id=codec.codec_id)
     voice.save(folder / "voices" / "resident.safetensors")
     return folder
 

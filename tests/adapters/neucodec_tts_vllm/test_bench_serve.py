@@ -46,7 +46,7 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     assert found["left_out"] == []
     assert found["burst"]["requests"] == 12
     assert found["first"]["chunk_tokens"] > found["first"]["first_token"] > 0
-    # New texts share the voice's transcript and no more, which is less than one block here; the same text shares all.
+    # New texts share the transcript of the voice and no more, less than a block here; the same text shares its blocks.
     assert found["prefix"]["new_texts"] <= found["prefix"]["in_common"] < 0.9
     assert found["prefix"]["same_texts"] > found["prefix"]["new_texts"]
     for way in ("silent", "speaking", "whole"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neucodec_tts.audio import load_audio
 from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, PromptError
 from neucodec_tts.speech import Sampling, SpeechEngine, TextToSpeech
 from neucodec_tts.speech.registry import engine_loader
@@ -250,6 +254,26 @@ def test_the_example_voices_a_book_and_goes_on_where_it_stopped(
     assert capsys.readouterr().out.startswith(names[1])
     assert example.main(arguments) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_the_command_says_it_with_this_engine(llm, speaking_model, tmp_path):
+    """A vLLM of its own, as anybody starts it; what it says is what the same seed says here."""
+    text = "The command speaks. It speaks twice."
+    command = [sys.executable, "-m", "neucodec_tts", "say", text, "--engine", "vllm", "--seed", "3"]
+    command += ["--model", str(speaking_model), "--voice", "resident", "--no-watermark", "--json"]
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "a.wav")], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)  # nothing of vLLM's among it
+    expected = llm.tts.speak(text, "resident", seed=3)
+    samples, rate = load_audio(tmp_path / "a.wav")
+    assert rate == told["sample_rate"] == 24_000
+    assert told["speech_tokens"] == expected.speech_tokens
+    assert [segment["text"] for segment in told["segments"]] == ["The command speaks.", "It speaks twice."]
+    assert np.allclose(samples, expected.samples, atol=2e-3)
+    assert "Traceback" not in done.stderr
 
 
 def test_what_cannot_be_loaded_is_named_before_vllm_starts(engine, tmp_path):

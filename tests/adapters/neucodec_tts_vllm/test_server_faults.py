@@ -8,7 +8,7 @@ import json
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 import numpy as np
@@ -98,6 +98,69 @@ def test_ten_thousand_requests_to_a_full_server(server):
     at_rest(server)
     with server.client() as client:
         assert client.post(SPEECH, json={"input": "Still here."}).status_code == 200
+
+
+# Too slow
+
+
+def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
+    """What they do not take is neither generated far ahead nor kept; who reads late gets all of it."""
+    text = " ".join(f"Sentence {number} goes." for number in range(105))
+    body = {"input": text, "response_format": "pcm", "stream": True, "speed": 0.25}
+    memory = psutil.Process(server.process.pid).memory_info
+
+    def tokens() -> float:
+        return server.metric("vllm:generation_tokens_total")
+
+    with ExitStack() as open_ones, server.client() as other:
+        expected = other.post(SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1}).content
+        late = open_ones.enter_context(connect(server, receive_buffer=4096))
+        late.sendall(post(server, SPEECH, {**body, "input": text[:200]}))
+        slow = [open_ones.enter_context(connect(server, receive_buffer=4096)) for _ in range(3)]
+        for connection in slow:
+            connection.sendall(post(server, SPEECH, body))
+        for connection in slow:
+            read_until(connection, b"\r\n\r\n")
+        resident = memory().rss
+
+        def stalled() -> bool:
+            """Whether nothing is generated but what somebody else asks for, who gets it."""
+            before = tokens()
+            answer = other.post(SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1})
+            assert answer.status_code == 200
+            assert alike(pcm(answer.content), pcm(expected))
+            return tokens() - before <= int(answer.headers["x-usage-output-tokens"]) + 1
+
+        until(stalled, "the server goes on generating for nobody")
+        assert server.metric("neucodec_tts:active_requests") >= 3
+        assert server.metric("vllm:num_requests_running") == 0
+        # Three times 16 MB are to come, twice that before they are 16 bits.
+        assert memory().rss - resident < 20e6
+        for connection in slow:
+            hang_up(connection, rudely=True)
+        head, _, rest = read_until(late, b"\r\n\r\n").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        sound = unchunked(late, rest)
+    # Each of its sentences has 40 frames, four times as slow, and there are pauses besides.
+    assert len(sound) > len(text[:200].split(".")) * 40 * 480 * 2 * 4
+    at_rest(server)
+
+
+def unchunked(connection, data: bytes) -> bytes:
+    """The body of an answer in chunks, to its very end."""
+    parts: list[bytes] = []
+    while True:
+        data = read_until(connection, b"\r\n", data)
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        while len(data) < length + 2:
+            part = connection.recv(1 << 20)
+            assert part, "the answer was cut off"
+            data += part
+        if not length:
+            return b"".join(parts)
+        parts.append(data[:length])
+        data = data[length + 2 :]
 
 
 # Gone
