@@ -34,6 +34,11 @@ Audio: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | list[fl
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz; outside it is a mistake, not a recording
 MAX_CHANNELS = 8
+FFMPEG_CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,nut,ogg,"
+    "rm,tta,voc,w64,wav,wv"
+)
+"""What ffmpeg may take a file for: containers of sound that name no other file, as play lists do."""
 # Float audio lives in [-1, 1] and overshoots a little after resampling or mixing; 16-bit numbers turned to
 # floats without scaling reach into the thousands. What lies in between is taken as it is, as upstream does.
 _MAX_AMPLITUDE = 8.0
@@ -269,8 +274,9 @@ def _load_through_ffmpeg(file: Path, problem: Exception) -> tuple[np.ndarray, in
         ) from problem
     with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as folder:
         converted = Path(folder) / "converted.wav"
-        # Only plain files: a play list must not make ffmpeg fetch things. Errors in the data end it.
+        # This file only, nothing that it might name. Errors in the data end it.
         command = [program, "-nostdin", "-v", "error", "-xerror", "-protocol_whitelist", "file"]
+        command += ["-format_whitelist", FFMPEG_CONTAINERS]
         command += [
             "-i",
             f"file:{file}",

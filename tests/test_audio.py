@@ -211,6 +211,12 @@ def test_a_play_list_makes_ffmpeg_fetch_nothing(tmp_path, wav):
     (tmp_path / "a.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\nhttp://localhost:9/{wav.name}\n#EXT-X-ENDLIST\n")
     with pytest.raises(AudioError, match=r"a\.m3u8"):
         load_audio(tmp_path / "a.m3u8")
+    # Nor may it have another file of this machine taken for its own sound.
+    (tmp_path / "b.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{wav.name}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "b.txt").write_text(f"ffconcat version 1.0\nfile {wav.name}\n")
+    for name in ("b.m3u8", "b.txt"):
+        with pytest.raises(AudioError, match=rf"{name}: not a recording"):
+            load_audio(tmp_path / name)
 
 
 @pytest.mark.parametrize(("value", "name"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neucodec_tts.audio import FFMPEG_CONTAINERS
 from neucodec_tts.errors import AudioError
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*?;base6
 _MOST_CHANNELS = 8
 _LEAST_RATE, _GREATEST_RATE = 4_000, 192_000
 _FFMPEG_SECONDS = 20.0
-# Containers that hold sound and name no other file. Play lists are none of them: they would have ffmpeg read any file
-# of this machine as if it had been sent.
-_CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,ogg,tta,w64,"
-    "wav,wv"
-)
 
 
 def read_data_url(url: str, max_bytes: int) -> bytes:
@@ -93,7 +88,7 @@ def _through_ffmpeg(data: bytes, max_seconds: float, problem: Exception) -> tupl
         source.write_bytes(data)
         # This file only, nothing that it might name; bounded in seconds and in time.
         command = [program, "-nostdin", "-v", "error", "-protocol_whitelist", "file"]
-        command += ["-format_whitelist", _CONTAINERS, "-i", f"file:{source}"]
+        command += ["-format_whitelist", FFMPEG_CONTAINERS, "-i", f"file:{source}"]
         command += [
             "-map",
             "0:a:0",
