@@ -11,6 +11,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+# What `make demo` says, as in: make demo TEXT="The first words it says are mine."
+TEXT ?=
+export TEXT
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-k streaming -x'
 PYTEST_ARGS ?=
 
@@ -23,8 +26,8 @@ install:  ## make .venv with the project and all that it needs
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or newer found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) scripts/install.py
 
-demo: install  ## a recording of human speech to codes and back, with its scores
-	@$(BIN)/neucodec-tts demo
+demo: install  ## say TEXT="..." in three voices, and send a recording to codes and back
+	@$(BIN)/neucodec-tts demo $(if $(TEXT),"$$TEXT")
 
 test: lint upstream browser  ## lint, types, import directions, and every test, parity with upstream included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

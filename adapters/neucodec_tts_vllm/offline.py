@@ -86,7 +86,7 @@ class SpeechLLM:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] = "tiny",
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
         voices: str | os.PathLike[str] | VoiceLibrary | None = None,
@@ -95,7 +95,7 @@ class SpeechLLM:
         """Load a language model into vLLM, and its codec beside it.
 
         Args:
-            model: a folder with a ``speech_config.json``, or a hub id.
+            model: a folder with a ``speech_config.json``, a hub id, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             voices: folder of voices that go by name; the user's own library by default.
             options: what `TextToSpeech.from_pretrained` and ``vllm.LLM`` take besides.

@@ -1,73 +1,212 @@
-"""``neucodec-tts demo``: the shipped recording through the codec."""
+"""``neucodec-tts demo``: a text in the voices that come with the package, and a recording through the codec."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neucodec_tts.cli.roundtrip import run_roundtrip
+from neucodec_tts.cli.sinks import loudspeaker_sink
 from neucodec_tts.cli.terminal import (
     DebugOption,
     DeviceOption,
     JsonOption,
-    ModelOption,
     QuietOption,
-    load_codec,
+    Stopwatch,
+    Terminal,
+    real_time,
     reporting,
 )
-from neucodec_tts.errors import NeuCodecError
+from neucodec_tts.errors import AudioError, EngineError, NeuCodecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from neucodec_tts import NeuCodec
+    from neucodec_tts.prompts import SpeakerPrompt
+    from neucodec_tts.speech import Segment, SpeechResult, TextToSpeech
+
+TEXT = "The first words it says are mine."
+SEED = 0
 
 
 def demo(
+    text: Annotated[
+        str, typer.Argument(metavar="[TEXT]", help="What to say: a sentence or two of English.")
+    ] = TEXT,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go; made if need be.")
     ] = Path("outputs/demo"),
-    model: ModelOption = None,
+    play: Annotated[
+        bool | None,
+        typer.Option(
+            "--play/--no-play",
+            help="Play what was said; by default where sounddevice is installed and there is a loudspeaker.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Encode and decode a recording of human speech that comes with the package."""
+    """Say a text in three voices, and send a recording of human speech through the codec, all without a network."""
     with reporting(as_json, quiet, debug) as terminal:
+        from neucodec_tts.prompts.formats import speakable
+        from neucodec_tts.prompts.phonemes import check_text
+
+        text = speakable(check_text(text))
+        speaker = loudspeaker_sink() if play else None  # what is missing is said before the work
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise NeuCodecError(
                 f"cannot make the folder {output}: {problem.strerror}; name another with -o"
             ) from problem
-        tiny = model in (None, "tiny")
-        codec = load_codec(terminal, model, device)
-        original = output / "original.flac"
-        reconstruction, picture = output / "reconstruction.wav", output / "roundtrip.png"
-        with as_file(files("neucodec_tts") / "assets" / "demo.flac") as shipped:
-            shutil.copyfile(shipped, original)
-        result = run_roundtrip(
-            terminal,
-            codec,
-            original,
-            reconstruction,
-            plot=picture,
-            codes_file=output / "codes.safetensors",
+        with terminal.progress("loading the models"):
+            from transformers.utils import logging
+
+            from neucodec_tts.speech import TextToSpeech
+
+            logging.disable_progress_bar()  # this command has its own
+            tts = TextToSpeech.from_pretrained("tiny", device=device)
+        _say_whence(terminal)
+        terminal.say(f'\n"{text}"')
+        assert tts.model_voices is not None
+        spoken = {
+            name: _speak(terminal, tts, text, tts.model_voices.load(name), name, output / f"{name}.wav")
+            for name in tts.model_voices.names()
+        }
+        picture = _draw(terminal, tts, text, spoken, output / "voices.png")
+        terminal.say("")
+        codec_result = _roundtrip(terminal, tts, output)
+        terminal.result(
+            {
+                "text": text,
+                "voices": {voice: each.summary() for voice, each in spoken.items()},
+                "picture": picture,
+                "roundtrip": codec_result,
+            }
         )
-        terminal.result(result)
+        if play is not False:
+            _play(terminal, spoken, required=speaker is not None)
         for line in (
             "",
-            f"Listen to {original} and {reconstruction}, look at {picture}.",
-            "The recording: Allison Smith for Asterisk, CC BY-SA 3.0, neucodec_tts/assets/README.md.",
-            *(
-                ["The model tiny was trained on other recordings of this speaker, not on this one."]
-                if tiny
-                else []
-            ),
+            f"Listen to {', '.join(str(each.path) for each in spoken.values())}"
+            + (f"; look at {picture}." if picture else "."),
             "",
             "Next:",
-            "  neucodec-tts roundtrip YOUR.wav --plot picture.png",
-            "  neucodec-tts encode YOUR.wav -o codes.safetensors",
-            "  neucodec-tts roundtrip YOUR.wav --model neuphonic/neucodec",
+            f'  neucodec-tts say "Say what you like." --voice {next(iter(spoken))} -o said.wav',
+            '  neucodec-tts say "In my voice." --voice YOUR.wav --voice-text "What is said there." -o mine.wav',
+            '  neucodec-tts say "As it should sound." --model neuphonic/neutts-air --voice YOUR.wav '
+            '--voice-text "..." -o real.wav',
         ):
             terminal.say(line)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The text in one voice."""
+
+    path: Path
+    speech: SpeechResult
+    work: float
+
+    def summary(self) -> dict[str, object]:
+        """What of it machines want to know."""
+        return {
+            "output": self.path,
+            "audio_seconds": self.speech.duration,
+            "work_seconds": self.work,
+            "finish_reasons": [segment.finish_reason for segment in self.speech.segments],
+        }
+
+
+def _say_whence(terminal: Terminal) -> None:
+    for line in (
+        "Where the parts come from; the READMEs in neucodec_tts/checkpoints and neucodec_tts/assets say all of it:",
+        "  codec           tiny: NeuCodec's architecture, small, trained by examples/train_tiny; not Neuphonic's",
+        "  language model  tiny-voice: a small Llama, trained from nothing on flite's voices by the same recipe",
+        "  voices          flite's, Carnegie Mellon University: from recordings that were not in the training",
+        "  recording       Allison Smith for Asterisk, CC BY-SA 3.0",
+    ):
+        terminal.say(line)
+
+
+def _speak(
+    terminal: Terminal, tts: TextToSpeech, text: str, voice: SpeakerPrompt, name: str, path: Path
+) -> Spoken:
+    watch = Stopwatch()
+    with watch, terminal.progress(f"speaking as {name}"):
+        speech = tts.speak(text, voice, seed=SEED)
+    speech.save(path)
+    terminal.say(f"  {name:<6}{path}: {speech.duration:.2f} s ({real_time(watch.seconds, speech.duration)})")
+    return Spoken(path, speech, watch.seconds)
+
+
+def _draw(
+    terminal: Terminal, tts: TextToSpeech, text: str, spoken: dict[str, Spoken], path: Path
+) -> Path | None:
+    from neucodec_tts.evaluate.metrics import ScoreError
+    from neucodec_tts.evaluate.plot import plot_voices
+
+    codec = tts.codec
+    drawn = {
+        voice: (each.speech.samples, _digits(codec, each.speech.segments)) for voice, each in spoken.items()
+    }
+    levels = max(codec.config.quantization_levels)
+    shown = text if len(text) <= 80 else f"{text[:79]}…"
+    try:
+        with terminal.progress("drawing"):
+            plot_voices(
+                path,
+                drawn,
+                codec.output_sample_rate,
+                levels,
+                codec.frame_rate,
+                title=f"“{shown}”",
+                subtitle=f"said by tiny in the voices {', '.join(spoken)}: what is heard, and the codes it is made of",
+            )
+    except ScoreError as missing:
+        terminal.note(f"no picture: {missing}")
+        return None
+    return path
+
+
+def _digits(codec: NeuCodec, segments: tuple[Segment, ...]) -> np.ndarray:
+    """The codes of all sentences as digits, floats (frames, D), where they sound; NaN in the pauses."""
+    import numpy as np
+    import torch
+
+    frames = round(segments[-1].end * codec.frame_rate)
+    digits = np.full((frames, len(codec.config.quantization_levels)), np.nan)
+    for segment in segments:
+        start = round(segment.start * codec.frame_rate)
+        found = codec.quantizer.digits(torch.from_numpy(segment.codes).to(codec.device)).cpu().numpy()
+        digits[start : start + len(found)] = found[: frames - start]
+    return digits
+
+
+def _roundtrip(terminal: Terminal, tts: TextToSpeech, output: Path) -> dict[str, object]:
+    original = output / "original.flac"
+    with as_file(files("neucodec_tts") / "assets" / "demo.flac") as shipped:
+        shutil.copyfile(shipped, original)
+    return run_roundtrip(
+        terminal, tts.codec, original, output / "reconstruction.wav", codes_file=output / "codes.safetensors"
+    )
+
+
+def _play(terminal: Terminal, spoken: dict[str, Spoken], required: bool) -> None:
+    try:
+        sound = loudspeaker_sink()
+        for each in spoken.values():
+            sound([each.speech.samples], each.speech.sample_rate, terminal)
+    except (AudioError, EngineError) as problem:
+        if required:
+            raise
+        terminal.note(f"not played: {problem}")

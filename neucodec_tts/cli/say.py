@@ -20,6 +20,7 @@ from neucodec_tts.cli.terminal import (
     Terminal,
     real_time,
     reporting,
+    speech_model_name,
 )
 from neucodec_tts.errors import PromptError
 
@@ -31,19 +32,21 @@ _VOICE_FILES = (".safetensors", ".pt", ".pth", ".npy")
 
 
 def say(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="[TEXT]", help="What to say; by default it is read from standard input."),
+    ] = None,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "-m",
             metavar="MODEL",
             help="A language model that speaks: hub id (neuphonic/neutts-air, neuphonic/neutts-nano, "
-            "HKUSTAudio/Llasa-1B ...), or a folder with a speech_config.json.",
+            "HKUSTAudio/Llasa-1B ...), a folder with a speech_config.json, or tiny, the small built-in model, which "
+            "is the default.",
+            show_default=False,
         ),
-    ],
-    text: Annotated[
-        str | None,
-        typer.Argument(metavar="[TEXT]", help="What to say; by default it is read from standard input."),
     ] = None,
     voice: Annotated[
         str | None,
@@ -126,8 +129,8 @@ def say(
 ) -> None:
     """Say a text, in the voice of a recording.
 
-    For example: say "Good morning." --model neuphonic/neutts-air --voice dave.wav --voice-text "What Dave says
-    there." -o morning.wav
+    For example: say "Good morning." -o morning.wav, or say "Good morning." --model neuphonic/neutts-air --voice
+    dave.wav --voice-text "What Dave says there." -o morning.wav
     """
     if sum((output is not None, stream, play)) != 1:
         raise typer.BadParameter("say where the speech should go: one of -o FILE, --stream and --play")
@@ -153,6 +156,7 @@ def say(
             sink = stdout_sink() if to_stdout else loudspeaker_sink()
         else:
             check_output(output)
+        model = speech_model_name(terminal, model)
         speaker = None if voice is None else _voice(voice, voice_text, library, model)
         tts = _load(terminal, model, codec, engine, device, library)
         if isinstance(speaker, Recording):

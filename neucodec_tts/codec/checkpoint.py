@@ -23,6 +23,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+from neucodec_tts.built_in import CODECS
 from neucodec_tts.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN = {"tiny": Path(__file__).resolve().parent.parent / "checkpoints" / "tiny"}
 SEMANTIC_MODEL = "facebook/w2v-bert-2.0"
 DISTILLED_SEMANTIC_MODEL = "ntu-spml/distilhubert"
 _UPSTREAM_DISTILLED = "codec_encoder."
@@ -102,7 +102,7 @@ class Location:
             ) from error
         except RepositoryNotFoundError as error:
             raise CheckpointError(
-                f"{self.name!r} is neither a folder here, nor a built-in model ({', '.join(BUILT_IN)}), nor a "
+                f"{self.name!r} is neither a folder here, nor a built-in model ({', '.join(CODECS)}), nor a "
                 "repository of the hub that you can read"
             ) from error
         except RevisionNotFoundError as error:
@@ -127,8 +127,8 @@ def locate(
         CheckpointError: it can be none of these.
     """
     text = os.fspath(name)
-    if text in BUILT_IN:
-        return Location(text, folder=BUILT_IN[text])
+    if text in CODECS:
+        return Location(text, folder=CODECS[text])
     folder = Path(text).expanduser()
     if folder.is_dir():
         return Location(text, folder=folder)
@@ -142,7 +142,7 @@ def locate(
     ):
         raise CheckpointError(
             f"there is no folder {text!r}; a model is a folder, a hub id such as 'neuphonic/neucodec', or one of the "
-            f"built-in: {', '.join(BUILT_IN)}"
+            f"built-in: {', '.join(CODECS)}"
         )
     return Location(
         text, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only

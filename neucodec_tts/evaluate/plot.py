@@ -1,4 +1,4 @@
-"""A picture of a round trip: what went in, what came out, and the codes in between."""
+"""Pictures: a round trip, with what went in, what came out, and the codes in between; a text in several voices."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import numpy as np
 from neucodec_tts.errors import NeuCodecError
 from neucodec_tts.evaluate.metrics import SCORE_RATE, ScoreError, Waveform, align, log_mel
 from neucodec_tts.files import atomic_path
+from neucodec_tts.resampling import resample
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 LONGEST_SECONDS = 30.0
 """Of a longer recording the beginning is drawn: more would be a smear at the width of a page."""
 _MEL_TICKS_HZ = (250, 1000, 2000, 4000, 8000)
 _INK, _FAINT, _IN, _OUT = "#22282f", "#8a929c", "#2f5d8a", "#b4562b"
 _DECIBELS_SHOWN = 70.0
+_DECIBELS = 20 / np.log(10)  # of a neper
 
 
 def plot_roundtrip(
@@ -48,12 +54,7 @@ def plot_roundtrip(
         ScoreError: matplotlib is not installed.
         NeuCodecError: the picture cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise ScoreError("a picture needs matplotlib: pip install 'neucodec-tts[evaluate]'") from problem
-
+    figure = _figure(11, 9)
     before, after = align(original, original_rate, reconstruction, reconstruction_rate)
     whole = before.size / SCORE_RATE
     shown = min(whole, LONGEST_SECONDS)
@@ -62,9 +63,6 @@ def plot_roundtrip(
     before, after = before[: round(shown * SCORE_RATE)], after[: round(shown * SCORE_RATE)]
     digits = np.asarray(digits)[: round(shown * frame_rate)]
 
-    # A Figure of its own and not pyplot, whose state is the whole program's.
-    figure = Figure(figsize=(11, 9), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(5, 1, sharex=True, height_ratios=(1, 1, 2, 2, 1.7))
     peak = max(1e-3, float(np.abs(before).max()), float(np.abs(after).max())) * 1.05
     _waveform(axes[0], before, peak, _IN, "original")
@@ -73,9 +71,79 @@ def plot_roundtrip(
     _code_track(axes[4], digits, levels, frame_rate)
     axes[4].set_xlim(0, shown)
     axes[4].set_xlabel("seconds", color=_INK)
-    axes[0].set_title(title, loc="left", fontsize=14, fontweight="bold", color=_INK, pad=26)
-    below_title = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 9), "textcoords": "offset points"}
-    axes[0].annotate(subtitle, **below_title, fontsize=9.5, color=_FAINT)
+    _title(axes[0], title, subtitle)
+    _finish(figure, axes, path)
+
+
+def plot_voices(
+    path: str | os.PathLike[str],
+    spoken: Mapping[str, tuple[Waveform, np.ndarray]],
+    sample_rate: int,
+    levels: int,
+    frame_rate: float,
+    title: str,
+    subtitle: str = "",
+) -> None:
+    """Draw one text in several voices, each as mel spectrogram and code track, on one time axis, into a PNG (or .pdf,
+    .svg).
+
+    Args:
+        path: the picture to write; its folder must exist.
+        spoken: by the name of the voice, floats (samples,) at `sample_rate` Hz, and the codes as their FSQ digits,
+            floats (frames, D) from 0 to `levels` - 1, NaN where there are none.
+        sample_rate: in Hz.
+        levels: the most levels that a digit has.
+        frame_rate: codes a second, in Hz.
+        title: first line above the picture, and `subtitle` the second.
+
+    Raises:
+        ScoreError: matplotlib is not installed.
+        NeuCodecError: the picture cannot be written.
+    """
+    import torch
+
+    figure = _figure(11, 3 * len(spoken) + 1)
+    axes = figure.subplots(2 * len(spoken), 1, sharex=True, height_ratios=(2, 1) * len(spoken))
+    longest = max(np.size(samples) for samples, _ in spoken.values()) / sample_rate
+    for row, (voice, (samples, digits)) in enumerate(spoken.items()):
+        heard = resample(torch.as_tensor(samples), sample_rate, SCORE_RATE)
+        picture = log_mel(heard) * _DECIBELS
+        image = _mel_spectrogram(axes[2 * row], picture - float(picture.max()), len(heard), voice, _OUT)
+        _decibel_bar(image, [axes[2 * row]])
+        _code_track(axes[2 * row + 1], np.asarray(digits), levels, frame_rate)
+    axes[-1].set_xlim(0, min(longest, LONGEST_SECONDS))
+    axes[-1].set_xlabel("seconds", color=_INK)
+    _title(axes[0], title, subtitle)
+    _finish(figure, axes, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A Figure of its own and not pyplot's, whose state is the whole program's."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as problem:
+        raise ScoreError("a picture needs matplotlib: pip install 'neucodec-tts[evaluate]'") from problem
+
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _title(axis: Axes, title: str, subtitle: str) -> None:
+    axis.set_title(title, loc="left", fontsize=14, fontweight="bold", color=_INK, pad=26)
+    axis.annotate(
+        subtitle,
+        xy=(0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 9),
+        textcoords="offset points",
+        fontsize=9.5,
+        color=_FAINT,
+    )
+
+
+def _finish(figure: Figure, axes: Iterable[Axes], path: str | os.PathLike[str]) -> None:
     figure.align_ylabels(axes)
     for axis in axes:
         axis.tick_params(colors=_INK, labelsize=8.5, length=3)
@@ -106,28 +174,36 @@ def _waveform(axis: Axes, samples: np.ndarray, peak: float, colour: str, name: s
 
 def _mel_spectrograms(upper: Axes, lower: Axes, before: np.ndarray, after: np.ndarray) -> None:
     # Natural logarithms of magnitudes to decibels below the loudest spot of the original.
-    pictures = [log_mel(samples) * (20 / np.log(10)) for samples in (before, after)]
+    pictures = [log_mel(samples) * _DECIBELS for samples in (before, after)]
     loudest = float(pictures[0].max())
-    seconds = before.size / SCORE_RATE
     for axis, picture, name, colour in zip(
         (upper, lower), pictures, ("original", "reconstruction"), (_IN, _OUT), strict=True
     ):
-        image = axis.imshow(
-            picture - loudest,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            extent=(0, seconds, 0, picture.shape[0]),
-            cmap="magma",
-            vmin=-_DECIBELS_SHOWN,
-            vmax=0,
-        )
-        axis.set_yticks([_mel_band(hertz, picture.shape[0]) for hertz in _MEL_TICKS_HZ])
-        axis.set_yticklabels(
-            [f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz) for hertz in _MEL_TICKS_HZ]
-        )
-        axis.set_ylabel(f"{name}\nmel, Hz", color=colour, fontsize=9.5)
-    bar = upper.figure.colorbar(image, ax=[upper, lower], pad=0.01, aspect=40)
+        image = _mel_spectrogram(axis, picture - loudest, before.size, name, colour)
+    _decibel_bar(image, [upper, lower])
+
+
+def _mel_spectrogram(axis: Axes, picture: np.ndarray, samples: int, name: str, colour: str) -> AxesImage:
+    """Decibels (bands, frames) of so many samples at `SCORE_RATE`."""
+    bands = picture.shape[0]
+    image = axis.imshow(
+        picture,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, samples / SCORE_RATE, 0, bands),
+        cmap="magma",
+        vmin=-_DECIBELS_SHOWN,
+        vmax=0,
+    )
+    axis.set_yticks([_mel_band(hertz, bands) for hertz in _MEL_TICKS_HZ])
+    axis.set_yticklabels([f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz) for hertz in _MEL_TICKS_HZ])
+    axis.set_ylabel(f"{name}\nmel, Hz", color=colour, fontsize=9.5)
+    return image
+
+
+def _decibel_bar(image: AxesImage, axes: list[Axes]) -> None:
+    bar = axes[0].figure.colorbar(image, ax=axes, pad=0.01, aspect=20 * len(axes))
     bar.set_label("dB", color=_INK, fontsize=8.5)
     bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
     bar.outline.set_visible(False)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from neucodec_tts.built_in import speech_model
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts.speaker import SpeakerPrompt
 
@@ -70,7 +71,7 @@ class VoiceLibrary:
     @classmethod
     def of_model(cls, model: str | os.PathLike[str]) -> VoiceLibrary | None:
         """Return the voices that a model's folder brings in its folder ``voices``, or None if it brings none."""
-        folder = Path(model).expanduser() / MODEL_VOICES
+        folder = Path(speech_model(model)).expanduser() / MODEL_VOICES
         return cls(folder) if folder.is_dir() else None
 
     def names(self) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neucodec_tts.built_in import speech_model
 from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
@@ -112,8 +113,8 @@ class SpeechConfig:
         """Find the configuration of a model.
 
         Args:
-            model: a folder, or a hub id. A folder's own file comes first; models in `KNOWN_MODELS` need none
-                and nothing is asked of the network for them; any other hub repository must hold one.
+            model: ``"tiny"``, a folder, or a hub id. A folder's own file comes first; models in `KNOWN_MODELS` need
+                none and nothing is asked of the network for them; any other hub repository must hold one.
             revision: branch, tag or commit of a hub repository.
             cache_dir: where downloads are kept.
             token: hub token.
@@ -123,7 +124,7 @@ class SpeechConfig:
             CheckpointError: there is no such model, it has no such file, or the file is damaged.
             PromptError: a value in the file is wrong.
         """
-        name = os.fspath(model)
+        name = speech_model(model)
         if not Path(name).expanduser().is_dir():
             known = known_model(name)
             if known is not None:
@@ -131,7 +132,7 @@ class SpeechConfig:
         from neucodec_tts.codec.checkpoint import locate  # torch, so not before it is needed
 
         location = locate(
-            model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
         )
         path = location.find(FILENAME)
         if path is None:

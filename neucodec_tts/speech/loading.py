@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from neucodec_tts.built_in import speech_model
 from neucodec_tts.codec.model import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
@@ -41,6 +42,7 @@ def load(
     """
     hub: dict[str, Any] = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = speech_model(model)
     # Cheap things first: what is misspelt is found before gigabytes are read.
     loader = engine_loader(engine)
     config = SpeechConfig.from_pretrained(model, revision=revision, **hub)
@@ -71,7 +73,7 @@ def load(
 
 def codec_of(config: SpeechConfig, model: str) -> str:
     """Where the codec of a model lies: one that is named with a leading dot lies relative to the model's folder."""
-    folder = Path(model).expanduser()
+    folder = Path(speech_model(model)).expanduser()
     if config.codec.startswith(".") and folder.is_dir():
         return str((folder / config.codec).resolve())
     return config.codec

@@ -94,7 +94,7 @@ class TextToSpeech:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] = "tiny",
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
         engine: str = "transformers",
@@ -110,8 +110,8 @@ class TextToSpeech:
         """Load a language model with its tokenizer, prompt format and codec.
 
         Args:
-            model: a folder with a ``speech_config.json``, or a hub id such as ``"neuphonic/neutts-air"``; published
-                models are known without that file.
+            model: a folder with a ``speech_config.json``, a hub id such as ``"neuphonic/neutts-air"`` (published
+                models are known without that file), or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             engine: name of the engine that runs the model; ``speech.registry.engine_names()`` lists those installed.
             device: of model and codec, a GPU if there is one by default. A codec that you give stays where it is.

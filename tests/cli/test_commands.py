@@ -59,7 +59,7 @@ def test_roundtrip(call, recording):
     assert done.code == 0
     found = json.loads(done.out)
     assert 0.5 < found["stoi"] < 1
-    assert found["bit_rate"] == 800
+    assert found["bit_rate"] == 600
     assert found["codes"] == 75
     assert Path("speech-reconstructed.wav").exists()
     assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
@@ -70,23 +70,53 @@ def test_roundtrip(call, recording):
 
 def test_demo(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = call("demo")
+    done = call("demo", "They said no.", "--no-play")
     assert done.code == 0
     assert {p.name for p in Path("outputs/demo").iterdir()} == {
-        "original.flac",
-        "reconstruction.wav",
-        "codes.safetensors",
-        "roundtrip.png",
+        *("awb.wav", "rms.wav", "slt.wav", "voices.png"),
+        *("original.flac", "reconstruction.wav", "codes.safetensors"),
     }
+    assert Path("outputs/demo/voices.png").read_bytes().startswith(b"\x89PNG")
+    assert '"They said no."' in done.out
+    assert "trained by examples/train_tiny" in done.out
     assert "STOI" in done.out
-    assert "Next:" in done.out
+    assert len(done.out.partition("Next:\n")[2].splitlines()) == 3
+
+
+def test_demo_for_machines_and_with_two_sentences(call, tmp_path):
+    done = call("demo", "They said no. So I went home.", "-o", tmp_path, "--no-play", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert set(found["voices"]) == {"awb", "rms", "slt"}
+    for name, voice in found["voices"].items():
+        assert voice["finish_reasons"] == ["stop", "stop"]
+        assert soundfile.info(tmp_path / f"{name}.wav").duration == pytest.approx(voice["audio_seconds"])
+    assert 0.5 < found["roundtrip"]["stoi"] < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["..."], "nothing to speak"),
+        (["<|speech_1|>", "--play"], "sounddevice"),
+        (["Hi.", "-o", "file/demo"], "cannot make the folder file/demo"),
+    ],
+)
+def test_demo_that_cannot_be_given(call, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    Path("file").touch()
+    done = call("demo", *arguments)
+    assert done.code == 1
+    assert said in done.err
+    assert sorted(os.listdir()) == ["file"]
 
 
 def test_info(call):
     done = call("info", "--json")
     assert done.code == 0
     found = json.loads(done.out)
-    assert found["codebook_size"] == 65_536
+    assert found["codebook_size"] == 4_096
     assert found["frame_rate"] == 50
     assert call("info", "--quiet").out == ""
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from neucodec_tts import CheckpointError, DeviceError, NeuCodec
-from neucodec_tts.codec import checkpoint
+from neucodec_tts.built_in import CODECS, SPEECH_MODELS
 
 
 @pytest.fixture
@@ -194,7 +194,8 @@ def test_saving_where_nothing_can_be_saved(codec, tmp_path):
 
 
 def test_every_built_in_checkpoint_is_there():
-    for name, folder in checkpoint.BUILT_IN.items():
-        codec = NeuCodec.from_pretrained(name)
-        assert codec.codebook_size == 65_536
-        assert sum(path.stat().st_size for path in folder.iterdir()) < 10_500_000
+    for name in CODECS:
+        assert NeuCodec.from_pretrained(name).codebook_size == 4_096
+    folders = [*CODECS.values(), *SPEECH_MODELS.values()]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20_000_000

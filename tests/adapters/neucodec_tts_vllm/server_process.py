@@ -74,14 +74,9 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
         certificate: that it trusts when it fetches a recording.
         folder: for what it writes.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log, voices, broken = folder / "server.log", folder / "voices", folder / "broken_codes.json"
+    broken = folder / "broken_codes.json"
     environment = {
-        **os.environ,
         "VLLM_API_KEY": KEY,
-        "VLLM_CPU_KVCACHE_SPACE": "1",
         "NEUCODEC_TTS_MAX_TEXT_CHARS": "2000",
         "NEUCODEC_TTS_MAX_UPLOAD_BYTES": "2000000",
         "NEUCODEC_TTS_MAX_REQUESTS": str(MAX_REQUESTS),
@@ -92,26 +87,30 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
             filter(None, [str(Path(__file__).parent / "broken_codec"), os.environ.get("PYTHONPATH")])
         ),
     }
-    command = [
-        sys.executable,
-        "-m",
-        "neucodec_tts",
-        "serve",
-        str(model),
-        "--port",
-        str(port),
-        "--voices",
-        str(voices),
-    ]
-    command += ["--", "--served-model-name", MODEL, "--max-num-seqs", "128"]
+    for_vllm = ["--served-model-name", MODEL, "--max-num-seqs", "128"]
     # With no slot to spare, vLLM 0.32's CPU build applies an adapter to the model's own requests in the same batch.
-    command += ["--max-loras", "2"]
-    command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
+    for_vllm += ["--max-loras", "2"]
+    for_vllm += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
+    with serving([str(model)], for_vllm, environment, folder) as server:
+        yield server
+
+
+@contextmanager
+def serving(
+    model: list[str], for_vllm: list[str], environment: dict[str, str], folder: Path
+) -> Iterator[Server]:
+    """Start ``neucodec-tts serve``, and stop it in the end; `wait_until_healthy` before it is used."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log, voices = folder / "server.log", folder / "voices"
+    command = [sys.executable, "-m", "neucodec_tts", "serve", *model]
+    command += ["--port", str(port), "--voices", str(voices), "--", *for_vllm]
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", **environment}
     with open(log, "wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", log, voices, broken, process)
     try:
-        yield server
+        yield Server(f"http://127.0.0.1:{port}", log, voices, folder / "broken_codes.json", process)
     finally:
         process.terminate()
         try:

@@ -195,6 +195,9 @@ def test_what_serve_runs(tmp_path, monkeypatch, codec):
     assert "--no-enable-chunked-prefill" in command
     _, command = server_command(str(tmp_path), [], host="::1", port=9, on_cpu=False)
     assert "--no-enable-chunked-prefill" not in command
+    _, command = server_command("tiny", [], host="::1", port=9, on_cpu=True)
+    assert Path(command[command.index("--model") + 1], "speech_config.json").is_file()
+    assert command[command.index("--served-model-name") + 1] == "tiny"
     with pytest.raises(CheckpointError):
         server_command(str(tmp_path / "nothing"), [], host="::1", port=9, on_cpu=True)
 
