@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,10 @@ PUNCTUATION = " ,.!?;:'\"-"
 
 
 def character_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token for each character of `texts`, the most frequent first."""
+    """A tokenizer with one token for each character of `texts`, the most frequent first.
+
+    What no text had, such as brackets and rare foreign sounds, is left out.
+    """
     counts: dict[str, int] = {}
     for text in texts:
         for character in text:
@@ -42,7 +46,10 @@ def character_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     known = sorted({*counts, *PUNCTUATION}, key=lambda c: (-counts.get(c, 0), c))
     vocabulary = {name: id for id, name in enumerate(["<unk>", "<pad>", *known])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    unknown = Regex(f"[^{re.escape(''.join(known))}]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(unknown, "removed"), pre_tokenizers.Split(Regex("."), "isolated")]
+    )
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
 
@@ -63,7 +70,7 @@ def main() -> None:
     manifest = args.corpus / "train" / "manifest.jsonl"
     texts = [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
     phonemizer = Phonemizer(LANGUAGE)
-    tokenizer = character_tokenizer(phonemizer.batch(texts[:4000]))
+    tokenizer = character_tokenizer(phonemizer.batch(texts))
     torch.manual_seed(args.seed)
     model = LlamaForCausalLM(
         LlamaConfig(

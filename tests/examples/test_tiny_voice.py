@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from neucodec_tts import NeuCodec
+from neucodec_tts import NeuCodec, TextToSpeech
 from neucodec_tts.prompts import SpeechConfig
+from tests.test_readme import ASSETS
 
 
 @pytest.fixture
@@ -71,11 +74,9 @@ def test_training_recordings_are_packed_by_voice(recipe, tmp_path: Path) -> None
     assert speech.samples[::100].tolist() == [2, 1, 3]
 
 
-def test_the_model_reads_phones_and_writes_codes(
-    recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from transformers import AutoTokenizer
-
+@pytest.fixture
+def start(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an untrained model of the codes of `tmp_path / "codec"`."""
     (tmp_path / "train").mkdir()
     row = {"id": "a", "audio": "a.wav", "text": "The quick brown fox jumps.", "speaker": "slt"}
     (tmp_path / "train/manifest.jsonl").write_text(json.dumps(row) + "\n")
@@ -87,14 +88,48 @@ def test_the_model_reads_phones_and_writes_codes(
         ["make_model.py", "--corpus", str(tmp_path), "--out", str(out), "--codec", str(tmp_path / "codec")],
     )
     recipe("make_model").main()
-    config = SpeechConfig.read(out / "speech_config.json")
-    tokenizer = AutoTokenizer.from_pretrained(out)
+    return out
+
+
+def test_the_model_reads_phones_and_writes_codes(start: Path) -> None:
+    from transformers import AutoTokenizer
+
+    config = SpeechConfig.read(start / "speech_config.json")
+    tokenizer = AutoTokenizer.from_pretrained(start)
     vocabulary = config.vocabulary(tokenizer)
     assert vocabulary.codebook_size == config.codebook_size == 256
     form = config.make_format(tokenizer, vocabulary)
     ids = form.prompt_ids("The fox.")
     assert tokenizer.convert_ids_to_tokens(ids[:4]) == ["<|TEXT_PROMPT_START|>", "ð", "ə", " "]
     assert tokenizer.unk_token_id not in ids
+    assert form.prompt_ids("(The) fox…") == form.prompt_ids("The fox")
     example = form.training_example("The fox.", [3, 1, 2])
     assert example.input_ids[: len(ids)] == ids
     assert example.labels[len(ids) :] == [*vocabulary.to_ids([3, 1, 2]), form.stop_ids[0]]
+
+
+def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> None:
+    references = tmp_path / "references"
+    references.mkdir()
+    samples, rate = soundfile.read(ASSETS / "demo.flac")
+    rows = []
+    for name, seconds in (("short", 3), ("long", 6)):
+        soundfile.write(references / f"{name}.wav", samples[: seconds * rate], rate)
+        rows.append({"id": name, "audio": f"{name}.wav", "text": f"A {name} text.", "speaker": "slt"})
+    (references / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    codec, out = str(tmp_path / "codec"), tmp_path / "given"
+    pack = recipe("pack_voice").main
+    arguments = [str(start), "--corpus", str(tmp_path), "--voices", "slt", "--out", str(out)]
+    pack([*arguments, "--codec", codec, "--temperature", "0.5"])
+    with pytest.raises(SystemExit, match="speaks the codes of"):
+        pack([*arguments, "--codec", "tiny"])
+
+    tts = TextToSpeech.from_pretrained(out)
+    assert tts.sampling.temperature == 0.5
+    assert tts.model_voices is not None
+    assert tts.model_voices.names() == ["slt"]
+    assert tts.model_voices.load("slt").text == "A long text."
+    said = tts.speak("The fox.", "slt", sampling=replace(tts.sampling, max_frames=10), retries=0)
+    assert 0 < said.speech_tokens <= 10
+    weights = (out / "model.safetensors").stat().st_size
+    assert weights == pytest.approx((start / "model.safetensors").stat().st_size / 2, rel=0.02)

@@ -1,0 +1,76 @@
+"""Make of a trained voice model the folder that is given away: weights in float16, and voices of its own.
+
+    python examples/train_tiny/pack_voice.py runs/voice/model --codec runs/tiny-decoder/checkpoint \
+        --corpus data/tiny-voice --out runs/tiny-voice --temperature 0.4
+
+The voices are recordings of `speak_corpus.py` that were not in training, of each voice the longest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from neucodec_tts import NeuCodec, SpeakerPrompt, VoiceLibrary
+from neucodec_tts.prompts import SpeechConfig
+from neucodec_tts.prompts.library import MODEL_VOICES
+
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def longest(references: Path, voice: str) -> tuple[Path, str]:
+    """The longest recording of a voice, and its text."""
+    rows = map(json.loads, (references / "manifest.jsonl").read_text().splitlines())
+    ours = [(references / row["audio"], row["text"]) for row in rows if row["speaker"] == voice]
+    return max(ours, key=lambda item: item[0].stat().st_size)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="folder of a trained model")
+    parser.add_argument("--codec", required=True, help="whose codes it speaks: folder, hub id, or tiny")
+    parser.add_argument("--codec-name", help="what the folder calls the codec, if it is not --codec")
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("data/tiny-voice"), help="folder of speak_corpus.py"
+    )
+    parser.add_argument("--voices", nargs="*", default=["slt", "rms", "awb"])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--temperature", type=float, help="of the sampling, instead of the model's own")
+    parser.add_argument("--top-k", type=int, help="of the sampling, instead of the model's own")
+    args = parser.parse_args(arguments)
+    codec = NeuCodec.from_pretrained(args.codec)
+    config = SpeechConfig.read(args.model / "speech_config.json")
+    if config.codec_id not in (None, codec.codec_id):
+        raise SystemExit(
+            f"error: {args.model} speaks the codes of {config.codec_id}, not of {codec.codec_id}"
+        )
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float16)
+    model.save_pretrained(args.out)
+    for name in TOKENIZER:
+        if (args.model / name).is_file():
+            shutil.copy(args.model / name, args.out)
+    changed = {"temperature": args.temperature, "top_k": args.top_k}
+    sampling = {**config.sampling, **{name: value for name, value in changed.items() if value is not None}}
+    replace(config, codec=args.codec_name or args.codec, codec_id=codec.codec_id, sampling=sampling).save(
+        args.out
+    )
+    library = VoiceLibrary(args.out / MODEL_VOICES)
+    for voice in args.voices:
+        recording, text = longest(args.corpus / "references", voice)
+        library.save(voice, SpeakerPrompt.from_audio(codec, recording, text), overwrite=True)
+        print(f"{voice}: {text}")
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    print(f"{args.out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
