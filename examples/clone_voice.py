@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recording", type=Path, help="of one person speaking")
     parser.add_argument("transcript", help="what is said in it, word for word")
     parser.add_argument("text", help="what to say, of any length")
-    parser.add_argument("--model", required=True, help="hub id or folder of a language model that speaks")
+    parser.add_argument(
+        "--model", default="tiny", help="hub id or folder of a language model that speaks; tiny by default"
+    )
     parser.add_argument("--output", type=Path, default=Path("cloned.wav"), help="a .wav or .flac file")
     parser.add_argument("--seed", type=int, help="for speaking in the same way again")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ...; a GPU if there is one by default")

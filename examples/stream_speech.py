@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("text", help="what to say; - reads it from standard input")
-    parser.add_argument("--model", required=True, help="hub id or folder of a language model that speaks")
+    parser.add_argument(
+        "--model", default="tiny", help="hub id or folder of a language model that speaks; tiny by default"
+    )
     parser.add_argument("--voice", help="a name in your library of voices, or a voice's file")
     parser.add_argument("--output", type=Path, default=Path("streamed.wav"), help="a .wav file")
     parser.add_argument("--play", action="store_true", help="to the loudspeaker, too")

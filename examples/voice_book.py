@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("book", type=Path, help="a text file, UTF-8")
-    parser.add_argument("--model", required=True, help="hub id or folder of a language model that speaks")
+    parser.add_argument(
+        "--model", default="tiny", help="hub id or folder of a language model that speaks; tiny by default"
+    )
     parser.add_argument("--voice", help="a name in your library of voices, or a voice's file")
     parser.add_argument("--output", type=Path, required=True, help="folder for the recordings")
     parser.add_argument("--seed", type=int, default=0, help="for speaking in the same way again")
