@@ -24,6 +24,7 @@ from neucodec_tts.prompts import Phonemizer, PromptTemplate, SpeechConfig
 
 LANGUAGE = "en-us"
 CONTEXT = 1024  # tokens: a prompt of up to 6 s and 10 s of speech
+LONGEST = 250  # codes, 5 s: hardly any text of the corpus takes longer
 TEMPLATE = PromptTemplate(
     "<|TEXT_PROMPT_START|>{text}<|SPEECH_GENERATION_START|>{codes}",
     stop=("<|SPEECH_GENERATION_END|>",),
@@ -99,6 +100,7 @@ def main() -> None:
         template=TEMPLATE,
         language=LANGUAGE,
         context_length=CONTEXT,
+        longest_frames=LONGEST,
         sampling=SAMPLING,
         espeak_version=phonemizer.espeak_version,
     ).save(args.out)

@@ -102,8 +102,8 @@ def plot_voices(
     """
     import torch
 
-    figure = _figure(11, 3 * len(spoken) + 1)
-    axes = figure.subplots(2 * len(spoken), 1, sharex=True, height_ratios=(2, 1) * len(spoken))
+    figure = _figure(11, 3.3 * len(spoken) + 1)
+    axes = figure.subplots(2 * len(spoken), 1, sharex=True, height_ratios=(2, 1.3) * len(spoken))
     longest = max(np.size(samples) for samples, _ in spoken.values()) / sample_rate
     for row, (voice, (samples, digits)) in enumerate(spoken.items()):
         heard = resample(torch.as_tensor(samples), sample_rate, SCORE_RATE)

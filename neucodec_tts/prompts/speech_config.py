@@ -44,6 +44,8 @@ class SpeechConfig:
         codebook_size: number of codes; None finds it from the tokenizer.
         language: espeak's name of the language the model speaks, for formats with phones.
         context_length: longest sequence the model was trained with, prompt and speech together, in tokens.
+        longest_frames: longest speech that the model was trained to give in one go, in codes; sentences that would be
+            longer are cut at clauses. None means 20 s.
         sampling: the model's own defaults: any of `SAMPLING`.
         template: of the format ``"custom"``.
         text_join: what stands between the transcript of the voice and the text in the format ``"llasa"``.
@@ -61,6 +63,7 @@ class SpeechConfig:
     codebook_size: int | None = None
     language: str | None = None
     context_length: int = 2048
+    longest_frames: int | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
     template: PromptTemplate | None = None
     text_join: str = ""
@@ -80,9 +83,9 @@ class SpeechConfig:
             raise PromptError(
                 f"the prompt format {self.prompt_format!r} reads phones and needs a language, as in 'en-us'"
             )
-        for name in ("context_length", "codebook_size"):
+        for name in ("context_length", "codebook_size", "longest_frames"):
             count = getattr(self, name)
-            if count is None and name == "codebook_size":
+            if count is None and name != "context_length":
                 continue
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise PromptError(f"{name} is {count!r}; it must be a whole number of at least 1")

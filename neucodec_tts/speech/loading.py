@@ -65,6 +65,7 @@ def load(
         "prompt_format": prompt_format,
         "vocabulary": vocabulary,
         "context_length": config.context_length,
+        "longest_frames": config.longest_frames,
         "sampling": Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
         "voices": load_library(voices),
         "model_voices": VoiceLibrary.of_model(model),
@@ -96,6 +97,7 @@ def load_tokenizer(
 
     from neucodec_tts.codec.checkpoint import locate
 
+    model = speech_model(model)
     hub: dict[str, Any] = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
     # Asked first, because it fails at once where there is no network; transformers would try for 24 s.
     location = locate(model, revision=revision, **hub)

@@ -55,6 +55,7 @@ class Plan:
         prompt_format: builds prompts.
         context_length: tokens that prompt and speech may have together.
         sampling: applies to every utterance; its seed must be given.
+        longest_frames: speech of one utterance, as estimated, in codes.
 
     Raises:
         PromptError: there is nothing to speak in the text.
@@ -67,10 +68,12 @@ class Plan:
         prompt_format: PromptFormat,
         context_length: int,
         sampling: Sampling,
+        longest_frames: int | None = None,
     ) -> None:
         self.text = speakable(check_text(text))
         self._sampling = sampling
         self._context_length = context_length
+        self._longest_frames = min(longest_frames or LONGEST_FRAMES, LONGEST_FRAMES)
         self.rate = SpeakingRate() if voice is None else SpeakingRate.of(voice.text, len(voice.codes))
         # A stretch is asked for twice in a row: whether it fits, and then to be spoken.
         self._prompt_ids = lru_cache(maxsize=8)(lambda stretch: prompt_format.prompt_ids(stretch, voice))
@@ -107,7 +110,7 @@ class Plan:
 
     def _fits(self, stretch: str) -> bool:
         estimated = self.rate.frames(stretch)
-        if estimated > LONGEST_FRAMES:
+        if estimated > self._longest_frames:
             return False
         if not has_speech(stretch):
             return True

@@ -56,6 +56,7 @@ class TextToSpeech:
         stream_settings: of the streaming decoder, in frames.
         voices: where voices are found by name; the user's own library by default.
         model_voices: voices that come with the model, found by name where `voices` has none of that name.
+        longest_frames: speech that the model can give in one go, in codes; 20 s by default.
 
     Raises:
         VocabularyError: the language model and the codec have different codebooks.
@@ -74,6 +75,7 @@ class TextToSpeech:
         stream_settings: StreamSettings | None = None,
         voices: VoiceLibrary | None = None,
         model_voices: VoiceLibrary | None = None,
+        longest_frames: int | None = None,
     ) -> None:
         if vocabulary.codebook_size != codec.codebook_size:
             raise VocabularyError(
@@ -90,6 +92,7 @@ class TextToSpeech:
         self.stream_settings = stream_settings or StreamSettings()
         self.voices = voices
         self.model_voices = model_voices
+        self.longest_frames = longest_frames
 
     @classmethod
     def from_pretrained(
@@ -263,7 +266,8 @@ class TextToSpeech:
             seed = secrets.randbits(31)
         speaker = None if voice is None else resolve_voice(voice, self.voices, self.codec, self.model_voices)
         settings = replace(settings, seed=seed)
-        return Plan(text, speaker, self.prompt_format, self.context_length, settings), seed
+        plan = Plan(text, speaker, self.prompt_format, self.context_length, settings, self.longest_frames)
+        return plan, seed
 
     def _generate(self, group: list[Utterance], plan: Plan, retries: int) -> list[Spoken]:
         """Codes of some utterances, in their order; some of them in two halves."""

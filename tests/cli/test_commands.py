@@ -89,7 +89,7 @@ def test_demo_for_machines_and_with_two_sentences(call, tmp_path):
     found = json.loads(done.out)
     assert set(found["voices"]) == {"awb", "rms", "slt"}
     for name, voice in found["voices"].items():
-        assert voice["finish_reasons"] == ["stop", "stop"]
+        assert set(voice["finish_reasons"]) == {"stop"}
         assert soundfile.info(tmp_path / f"{name}.wav").duration == pytest.approx(voice["audio_seconds"])
     assert 0.5 < found["roundtrip"]["stoi"] < 1
 

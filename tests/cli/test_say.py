@@ -104,6 +104,17 @@ def test_where_the_text_comes_from(say, how: str, monkeypatch: pytest.MonkeyPatc
     assert json.loads(done.out)["segments"][0]["text"] == text
 
 
+def test_without_a_model_the_built_in_one_speaks(call, folder):
+    done = call("say", "They are all gone.", "-o", "out.wav", "-v", "slt", "--seed", 1, "--json")
+    assert done.code == 0
+    assert (
+        "using the small built-in model 'tiny'; models that speak well: --model neuphonic/neutts-air"
+        in done.err
+    )
+    assert [segment["finish_reason"] for segment in json.loads(done.out)["segments"]] == ["stop"]
+    assert 0.5 < soundfile.info("out.wav").duration < 3
+
+
 def test_voices_that_come_with_the_model(say, monkeypatch):
     shutil.copytree("model", "other")
     Path("other/voices").mkdir()

@@ -9,7 +9,7 @@ import pytest
 
 from neucodec_tts.errors import NeuCodecError
 from neucodec_tts.evaluate.metrics import ScoreError
-from neucodec_tts.evaluate.plot import LONGEST_SECONDS, plot_roundtrip
+from neucodec_tts.evaluate.plot import LONGEST_SECONDS, plot_roundtrip, plot_voices
 
 
 def draw(path: object, seconds: float = 1.0) -> None:
@@ -26,6 +26,20 @@ def draw(path: object, seconds: float = 1.0) -> None:
         title="what it is",
         subtitle="how it went",
     )
+
+
+def test_voices_are_drawn_below_each_other(tmp_path):
+    from matplotlib.image import imread
+
+    random = np.random.default_rng(0)
+    digits = random.integers(0, 4, (50, 6)).astype(float)
+    digits[20:30] = np.nan  # a pause
+    spoken = {"one": (random.normal(0, 0.1, 24_000), digits), "two": (random.normal(0, 0.1, 12_000), digits)}
+    for count, voices in ((1, dict([*spoken.items()][:1])), (2, spoken)):
+        plot_voices(tmp_path / f"{count}.png", voices, 24_000, 4, 50.0, title="what was said")
+    one, two = (imread(tmp_path / f"{count}.png") for count in (1, 2))
+    assert two.shape[0] > 1.5 * one.shape[0]
+    assert one[..., :3].std() > 0.1
 
 
 def test_a_picture_of_a_useful_size(tmp_path):

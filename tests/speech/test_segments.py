@@ -118,6 +118,18 @@ def test_no_stretch_is_longer_than_models_can_keep_up(stage: Stage):
     assert all(utterance.estimated_frames <= LONGEST_FRAMES for utterance in utterances)
 
 
+def test_a_model_of_short_utterances_is_given_clauses(stage: Stage):
+    text = "He came in the morning, said nothing at all, and went away again before it was noon."
+    plans = [
+        list(Plan(text, None, stage.prompt_format, 2048, Sampling(seed=1), longest))
+        for longest in (None, 150)
+    ]
+    assert [utterance.text for utterance in plans[0]] == [text]
+    assert len(plans[1]) == 2
+    assert " ".join(utterance.text for utterance in plans[1]) == text
+    assert all(utterance.estimated_frames <= 150 for utterance in plans[1])
+
+
 def test_limits_follow_the_estimate_and_the_caller(stage: Stage):
     (free,) = planned(stage, LONG)
     assert 0 < free.sampling.min_frames < free.estimated_frames < free.sampling.max_frames
