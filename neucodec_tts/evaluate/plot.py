@@ -106,7 +106,7 @@ def plot_voices(
     axes = figure.subplots(2 * len(spoken), 1, sharex=True, height_ratios=(2, 1.3) * len(spoken))
     longest = max(np.size(samples) for samples, _ in spoken.values()) / sample_rate
     for row, (voice, (samples, digits)) in enumerate(spoken.items()):
-        heard = resample(torch.as_tensor(samples), sample_rate, SCORE_RATE)
+        heard = resample(torch.as_tensor(samples, dtype=torch.float32), sample_rate, SCORE_RATE)
         picture = log_mel(heard) * _DECIBELS
         image = _mel_spectrogram(axes[2 * row], picture - float(picture.max()), len(heard), voice, _OUT)
         _decibel_bar(image, [axes[2 * row]])
