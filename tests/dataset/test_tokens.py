@@ -23,7 +23,7 @@ SPEAKABLE = replace(SMALL, text_rule="speakable")
 
 
 def save(
-    folder: Path, tokenizer, family: str, codes: int = 65_536, config: SpeechConfig | None = None
+    folder: Path, tokenizer, family: str, codes: int = 4_096, config: SpeechConfig | None = None
 ) -> str:
     """What of a model folder tokens are made with: the tokenizer, and perhaps speech_config.json."""
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=codes, format=family)
@@ -36,7 +36,7 @@ def save(
 
 @pytest.fixture(scope="module")
 def neutts(tmp_path_factory) -> str:
-    config = SpeechConfig("neutts-text", codec="tiny", codebook_size=65_536)
+    config = SpeechConfig("neutts-text", codec="tiny", codebook_size=4_096)
     return save(tmp_path_factory.mktemp("models") / "neutts", qwen_like(), "neutts", config=config)
 
 
@@ -161,7 +161,7 @@ def test_a_template_of_ones_own(mixed, tmp_path, codec):
 
     def model(prompt: str) -> None:
         template = PromptTemplate(prompt, ("<|SPEECH_GENERATION_END|>",))
-        SpeechConfig("custom", codec="tiny", codebook_size=65_536, template=template).save(folder)
+        SpeechConfig("custom", codec="tiny", codebook_size=4_096, template=template).save(folder)
 
     folder = Path(save(tmp_path / "own", qwen_like(), "neutts"))
     model("Say: {text}<|SPEECH_GENERATION_START|>{codes}")
@@ -193,7 +193,7 @@ def test_llasa_examples_do_not_depend_on_the_day(llasa):
 
 def test_models_that_do_not_go_with_it(mixed, tmp_path, codec, llasa, neutts):
     small = save(tmp_path / "small", qwen_like(), "neutts", 1024)
-    with pytest.raises(DatasetError, match="has tokens for 1024 codes, and the codec has 65536"):
+    with pytest.raises(DatasetError, match="has tokens for 1024 codes, and the codec has 4096"):
         prepare(mixed, tmp_path / "out", codec, tokens=TokenSettings(small, "neutts-text"), workers=0)
     with pytest.raises(DatasetError, match=r"or say what its prompts look like \(--format neutts"):
         prepare(mixed, tmp_path / "out", codec, tokens=TokenSettings(llasa), workers=0)
