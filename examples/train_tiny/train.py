@@ -98,7 +98,7 @@ class Trainer:
         for name in FROZEN[args.frozen]:
             self.codec.get_submodule(name).requires_grad_(False)
         self.parameters = [x for x in self.codec.parameters() if x.requires_grad]
-        self.loss, self.spread = ReconstructionLoss().to(args.device), SpreadLoss()
+        self.loss, self.spread = ReconstructionLoss(cepstrum=args.cepstrum).to(args.device), SpreadLoss()
         self.steps, self.spent, self.heard = 0, 0.0, 0.0  # done; seconds of training; seconds of audio
         self.asked_to_stop = False  # this process
         self.stopping = False  # all of them
@@ -320,6 +320,12 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--spread", type=float, default=0.2, help="weight of the loss that spreads the codes")
+    parser.add_argument(
+        "--cepstrum",
+        type=float,
+        default=1.0,
+        help="weight of the loss that hears what a speech recogniser hears",
+    )
     parser.add_argument(
         "--steady",
         type=float,

@@ -22,9 +22,7 @@ from tests.tokens.small_tokenizers import llama_like, qwen_like
 SPEAKABLE = replace(SMALL, text_rule="speakable")
 
 
-def save(
-    folder: Path, tokenizer, family: str, codes: int = 4_096, config: SpeechConfig | None = None
-) -> str:
+def save(folder: Path, tokenizer, family: str, codes: int = 4_096, config: SpeechConfig | None = None) -> str:
     """What of a model folder tokens are made with: the tokenizer, and perhaps speech_config.json."""
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=codes, format=family)
     folder.mkdir()
