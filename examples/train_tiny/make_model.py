@@ -30,6 +30,7 @@ TEMPLATE = PromptTemplate(
     stop=("<|SPEECH_GENERATION_END|>",),
     phones=True,
     begin=False,
+    voice="<|TEXT_PROMPT_START|>{text}<|SPEECH_GENERATION_START|>{codes}<|SPEECH_GENERATION_END|>",
 )
 SAMPLING = {"temperature": 0.6, "top_k": 40, "repetition_frames": 40}
 PUNCTUATION = " ,.!?;:'\"-"

@@ -44,6 +44,11 @@ class PromptTemplate:
         phones: whether ``{text}`` is phones and not the text itself.
         join: what stands between the transcript of the voice and the text.
         begin: whether to add what the tokenizer adds before each text, such as a beginning-of-text token.
+        voice: what stands before the prompt where a voice is given, with its transcript for ``{text}`` and its codes
+            for ``{codes}``, once each; ``{text}`` and ``{codes}`` of the prompt are then those of the speech to come
+            alone. So the voice, computed once, serves for every text (prefix caching), and what a model sees is one
+            utterance after the other, as in
+            ``"<|user|>{text}<|assistant|><|SPEECH_GENERATION_START|>{codes}<|SPEECH_GENERATION_END|>"``.
 
     Raises:
         PromptError: a placeholder is missing, repeated or in the wrong place, or there is no stop.
@@ -54,20 +59,26 @@ class PromptTemplate:
     phones: bool = False
     join: str = " "
     begin: bool = True
+    voice: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str):
-            raise PromptError(f"the template's prompt must be text, not {type(self.prompt).__name__}")
-        for place in _PLACES:
-            if self.prompt.count(place) != 1:
-                raise PromptError(
-                    f"the template {self.prompt!r} must hold {place} exactly once, as in "
-                    "'user: {text}\\nassistant:{codes}'"
-                )
+        for name, part in (("prompt", self.prompt), ("voice", self.voice)):
+            if name == "voice" and part is None:
+                continue
+            if not isinstance(part, str):
+                raise PromptError(f"the template's {name} must be text, not {type(part).__name__}")
+            for place in _PLACES:
+                if part.count(place) != 1:
+                    raise PromptError(
+                        f"the template {part!r} must hold {place} exactly once, as in "
+                        "'user: {text}\\nassistant:{codes}'"
+                    )
         if not self.prompt.endswith("{codes}"):
             raise PromptError(
                 f"the template {self.prompt!r} must end with {{codes}}, from where the model goes on"
             )
+        if self.voice is not None and self.voice.index("{codes}") < self.voice.index("{text}"):
+            raise PromptError(f"the template {self.voice!r} must hold {{text}} before {{codes}}")
         if (
             isinstance(self.stop, str)
             or not self.stop
@@ -98,7 +109,8 @@ class PromptTemplate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into a JSON file."""
-        return {**asdict(self), "stop": list(self.stop)}
+        values = {**asdict(self), "stop": list(self.stop)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class CustomFormat:
@@ -134,12 +146,20 @@ class CustomFormat:
         self._to_phones = to_phones if template.phones else None
         self._join = template.join
         self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
-        before, after = template.prompt.removesuffix("{codes}").split("{text}")
-        self._before: list[int] = tokenizer.encode(before, add_special_tokens=template.begin)
-        self._after: list[int] = tokenizer.encode(after, add_special_tokens=False)
-        unread = _unread_names(before + after, tokenizer)
+        unread = _unread_names(template.prompt + (template.voice or ""), tokenizer)
         if unread:
             control_ids(tokenizer, *unread)  # raises
+
+        def encoded(part: str) -> list[int]:
+            ids: list[int] = tokenizer.encode(part, add_special_tokens=False)
+            return ids
+
+        self._begin: list[int] = tokenizer.encode("") if template.begin else []
+        before, after = template.prompt.removesuffix("{codes}").split("{text}")
+        self._before, self._after = encoded(before), encoded(after)
+        self._voice: list[list[int]] | None = None
+        if template.voice is not None:
+            self._voice = [encoded(part) for part in re.split(r"\{text\}|\{codes\}", template.voice)]
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -148,11 +168,16 @@ class CustomFormat:
 
     def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
         """See `PromptFormat.prompt_ids`."""
-        read, codes = self._read(text), []
-        if voice is not None:
-            read = self._read(voice_text(voice)) + self._join + read
-            codes = voice_ids(voice, self._vocabulary)
-        return self._before + self._encode(read) + self._after + codes
+        read = self._read(text)
+        if voice is None:
+            return [*self._begin, *self._before, *self._encode(read), *self._after]
+        said, codes = self._read(voice_text(voice)), voice_ids(voice, self._vocabulary)
+        if self._voice is None:
+            both = self._encode(said + self._join + read)
+            return [*self._begin, *self._before, *both, *self._after, *codes]
+        before, between, after = self._voice
+        first = [*self._begin, *before, *self._encode(said), *between, *codes, *after]
+        return [*first, *self._before, *self._encode(read), *self._after]
 
     def training_example(self, text: str, codes: Codes) -> TrainingExample:
         """See `PromptFormat.training_example`."""

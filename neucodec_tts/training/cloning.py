@@ -27,8 +27,17 @@ def cloning_example(prompt_format: PromptFormat, voice: Voice, text: str, codes:
         CodesError: a code is not of the model's codebook.
     """
     prompt = prompt_format.prompt_ids(text, voice)
-    before = len(prompt) - len(voice.codes)
-    alone = prompt_format.training_example(text, codes)
-    learnt = [label for label in alone.labels if label != IGNORED]
-    speech = learnt[-(len(codes) + 1) :]  # without a start token, which some formats learn, too
-    return TrainingExample([*prompt, *speech], [*[IGNORED] * before, *prompt[before:], *speech])
+    speech = _speech_ids(prompt_format, text, codes)
+    heard = _speech_ids(prompt_format, voice.text, voice.codes)
+    *frames, stop = heard
+    at = next(at for at in range(len(prompt)) if prompt[at : at + len(frames)] == frames)
+    if prompt[at : at + len(heard)] == heard:  # the voice's own end, in formats that have it
+        frames.append(stop)
+    labels = [*[IGNORED] * at, *frames, *[IGNORED] * (len(prompt) - at - len(frames))]
+    return TrainingExample([*prompt, *speech], [*labels, *speech])
+
+
+def _speech_ids(prompt_format: PromptFormat, text: str, codes: Codes) -> list[int]:
+    """Token ids of codes and the stop, without a start token, which some formats learn, too."""
+    labels = prompt_format.training_example(text, codes).labels
+    return [label for label in labels if label != IGNORED][-(len(codes) + 1) :]

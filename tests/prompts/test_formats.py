@@ -147,6 +147,22 @@ def test_custom_prompt_is_the_template_tokenized(neutts: Extended, voice: PlainV
     assert format.stop_ids == (vocab["<|SPEECH_GENERATION_END|>"], vocab["<|im_end|>"])
 
 
+def test_a_custom_template_may_put_the_voice_first(llasa: Extended, voice: PlainVoice):
+    template = PromptTemplate(
+        "says\n{text}:<|SPEECH_GENERATION_START|>{codes}",
+        ("<|SPEECH_GENERATION_END|>",),
+        voice="heard\n{text}:<|SPEECH_GENERATION_START|>{codes}<|SPEECH_GENERATION_END|>\n",
+    )
+    form = CustomFormat(llasa.tokenizer, llasa.vocabulary, template)
+    tagged = "".join(f"<|s_{code}|>" for code in voice.codes)
+    of_voice = f"heard\n{voice.text}:<|SPEECH_GENERATION_START|>{tagged}<|SPEECH_GENERATION_END|>\nsays\n"
+    for text in ("Hello there", "Something else"):
+        expected = llasa.tokenizer.encode(f"{of_voice}{text}:<|SPEECH_GENERATION_START|>")
+        assert form.prompt_ids(text, voice) == expected
+        assert form.prompt_ids(text) == llasa.tokenizer.encode(f"says\n{text}:<|SPEECH_GENERATION_START|>")
+    assert PromptTemplate.from_dict(template.to_dict()) == template
+
+
 def test_custom_template_with_phones_and_beginning(llasa: Extended):
     template = PromptTemplate("{text}<|SPEECH_GENERATION_START|>{codes}", ("<|eot_id|>",), phones=True)
     bos = llasa.tokenizer.bos_token_id
@@ -316,10 +332,24 @@ def test_templates_that_make_no_prompt(prompt, stop, message: str):
         PromptTemplate(prompt, stop)
 
 
+@pytest.mark.parametrize(
+    ("voice", "message"),
+    [
+        ("{text}", r"must hold \{codes\} exactly once"),
+        ("{codes}{text}", r"must hold \{text\} before \{codes\}"),
+        (5, "the template's voice must be text"),
+    ],
+)
+def test_templates_that_make_no_voice(voice, message: str):
+    with pytest.raises(PromptError, match=message):
+        PromptTemplate("{text}{codes}", ("s",), voice=voice)
+
+
 def test_misspelt_tokens_in_a_template(neutts: Extended):
     for template, missing in (
         (PromptTemplate("<|TEXT_START|>{text}{codes}", ("<|im_end|>",)), r"<\|TEXT_START\|>"),
         (PromptTemplate("{text}{codes}", ("<|END|>",)), r"<\|END\|>"),
+        (PromptTemplate("{text}{codes}", ("<|im_end|>",), voice="<|A|>{text}{codes}"), r"<\|A\|>"),
     ):
         with pytest.raises(VocabularyError, match=f"lacks the control token {missing}"):
             CustomFormat(neutts.tokenizer, neutts.vocabulary, template)

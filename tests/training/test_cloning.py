@@ -8,7 +8,7 @@ import pytest
 
 from neucodec_tts import SpeechVocabulary
 from neucodec_tts.errors import PromptError
-from neucodec_tts.prompts import LlasaFormat, NeuTTSFormat, PromptFormat
+from neucodec_tts.prompts import CustomFormat, LlasaFormat, NeuTTSFormat, PromptFormat, PromptTemplate
 from neucodec_tts.training import cloning_example
 from tests.tokens.small_tokenizers import llama_like, qwen_like
 
@@ -37,6 +37,23 @@ def test_it_is_the_prompt_and_the_speech(made: tuple[PromptFormat, SpeechVocabul
     assert learnt == [*vocabulary.to_ids(VOICE.codes), *speech, prompt_format.stop_ids[0]]
     assert example.labels[-len(learnt) :] == learnt
     assert len(example.labels) == len(example.input_ids)
+
+
+def test_a_voice_that_comes_first_is_learnt_with_its_end():
+    llama = llama_like()
+    vocabulary = SpeechVocabulary.extend(llama, None, codebook_size=256, format="llasa")
+    template = PromptTemplate(
+        "{text}<|SPEECH_GENERATION_START|>{codes}",
+        ("<|SPEECH_GENERATION_END|>",),
+        voice="{text}<|SPEECH_GENERATION_START|>{codes}<|SPEECH_GENERATION_END|>",
+    )
+    prompt_format = CustomFormat(llama, vocabulary, template)
+    example = cloning_example(prompt_format, VOICE, TEXT, CODES)
+    one = prompt_format.training_example(VOICE.text, VOICE.codes)
+    two = prompt_format.training_example(TEXT, CODES)
+    begin = len(llama.encode(""))
+    assert example.input_ids == [*one.input_ids, *two.input_ids[begin:]]
+    assert example.labels == [*one.labels, *two.labels[begin:]]
 
 
 def test_no_text(made: tuple[PromptFormat, SpeechVocabulary]):
