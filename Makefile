@@ -17,7 +17,7 @@ export TEXT
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-k streaming -x'
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test test-fast parity lint format upstream browser clean
+.PHONY: help install demo figures test test-fast parity lint format upstream browser clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -28,6 +28,10 @@ install:  ## make .venv with the project and all that it needs
 
 demo: install  ## say TEXT="..." in three voices, and send a recording to codes and back
 	@$(BIN)/neucodec-tts demo $(if $(TEXT),"$$TEXT")
+
+figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debian, for flite, and a compiler
+	@$(BIN)/pip install --quiet pocketsphinx jiwer resemblyzer
+	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
 
 test: lint upstream browser  ## lint, types, import directions, and every test, parity with upstream included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -12,6 +12,8 @@ in training either, with the sampling that the model's folder asks for, and prin
 - how many end by themselves, at the first attempt;
 - the real-time factor from text to audio;
 - the same for a voice it was never trained on, the human recording that the package ships.
+
+The sentences are spoken by `speak_corpus.py` first, where they are not there yet.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from speak_corpus import complete_held_out
 
 from neucodec_tts import SpeakerPrompt, TextToSpeech
 from neucodec_tts.audio import as_waveform
@@ -194,6 +197,8 @@ def main() -> None:
     for name, value in changes.items():
         if value is not None:
             object.__setattr__(tts.sampling, name, value)
+    if not all((args.corpus / split / "manifest.jsonl").is_file() for split in ("test", "references")):
+        complete_held_out(args.corpus)
     listener, references = Listener(), recordings(args.corpus / "references")
     test = recordings(args.corpus / "test")
     faces = Faces(references)
