@@ -26,8 +26,9 @@ def atomic_path(path: str | os.PathLike[str], error: type[NeuCodecError] = NeuCo
     Raises:
         error: the folder is missing or not writable, or `path` is something other than a plain file.
     """
-    temporary, target = _make_temporary(path, error)
-    try:
+    temporary, target = _temporary_name(path, error)
+    try:  # from before there is a file: Ctrl-C may come right after it is made
+        _make(temporary, path, error)
         yield temporary
         try:
             os.replace(temporary, target)
@@ -43,29 +44,38 @@ def check_writable(path: str | os.PathLike[str], error: type[NeuCodecError] = Ne
     Raises:
         error: as for `atomic_path`.
     """
-    _make_temporary(path, error)[0].unlink(missing_ok=True)
+    temporary, _ = _temporary_name(path, error)
+    try:
+        _make(temporary, path, error)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _make_temporary(path: str | os.PathLike[str], error: type[NeuCodecError]) -> tuple[Path, Path]:
-    """Make the temporary file of `atomic_path`; returns it and the file that it will become."""
+def _temporary_name(path: str | os.PathLike[str], error: type[NeuCodecError]) -> tuple[Path, Path]:
+    """The name of the temporary file of `atomic_path`, and the file that it will become."""
     shown, target = Path(path), Path(os.path.realpath(path))
-    folder = target.parent
     if os.path.isdir(target):
         raise error(f"cannot write {shown}: it is a folder; give the name of a file in it")
     if os.path.exists(target) and not os.path.isfile(target):
         # Renaming over a device or a pipe (/dev/null, say) would replace it by a plain file.
         raise error(f"cannot write {shown}: it exists and is not a plain file; give another name")
-    temporary = folder / f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}"
+    name = f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}"
+    return target.parent / name, target
+
+
+def _make(temporary: Path, path: str | os.PathLike[str], error: type[NeuCodecError]) -> None:
+    """Make the temporary file of `atomic_path`.
+
+    Made before anything is written, so that a folder without permission is found before any work, and so that the
+    file gets the permissions the user's umask asks for.
+    """
     try:
-        # Made here, so that a folder without permission is found before any work, and so that the
-        # file gets the permissions the user's umask asks for.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileNotFoundError as problem:
         raise error(
-            f"cannot write {shown}: the folder {folder} does not exist; make it first (mkdir -p)"
+            f"cannot write {Path(path)}: the folder {temporary.parent} does not exist; make it first (mkdir -p)"
         ) from problem
     except OSError as problem:
         raise error(
-            f"cannot write {shown}: {problem.strerror or problem}; choose a folder you may write to"
+            f"cannot write {Path(path)}: {problem.strerror or problem}; choose a folder you may write to"
         ) from problem
-    return temporary, target

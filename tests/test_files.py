@@ -43,6 +43,17 @@ def test_an_interrupted_block_leaves_what_was_there(tmp_path, interruption):
     assert names(tmp_path) == ["a.wav"]
 
 
+@pytest.mark.parametrize("use", [check_writable, lambda path: atomic_path(path).__enter__()])
+def test_ctrl_c_right_after_the_temporary_file_is_made(tmp_path, monkeypatch, use):
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("neucodec_tts.files.os.close", interrupted)
+        use(tmp_path / "a.wav")
+    assert os.listdir(tmp_path) == []
+
+
 def test_permissions_are_those_of_any_new_file(tmp_path):
     before = os.umask(0o027)
     try:

@@ -24,7 +24,7 @@ from neucodec_tts.prompts import Phonemizer, PromptTemplate, SpeechConfig
 
 LANGUAGE = "en-us"
 CONTEXT = 1024  # tokens: a prompt of up to 6 s and 10 s of speech
-LONGEST = 250  # codes, 5 s: hardly any text of the corpus takes longer
+UTTERANCE = (0, 250)  # codes: it learns one sentence at a time, of up to 5 s
 TEMPLATE = PromptTemplate(
     "<|TEXT_PROMPT_START|>{text}<|SPEECH_GENERATION_START|>{codes}",
     stop=("<|SPEECH_GENERATION_END|>",),
@@ -101,7 +101,7 @@ def main() -> None:
         template=TEMPLATE,
         language=LANGUAGE,
         context_length=CONTEXT,
-        longest_frames=LONGEST,
+        utterance_frames=UTTERANCE,
         sampling=SAMPLING,
         espeak_version=phonemizer.espeak_version,
     ).save(args.out)

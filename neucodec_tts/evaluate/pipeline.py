@@ -282,7 +282,7 @@ def _timed(tts: TextToSpeech, clock: Clock) -> TextToSpeech:
         pauses=tts.pauses,
         stream_settings=tts.stream_settings,
         voices=tts.voices,
-        longest_frames=tts.longest_frames,
+        utterance_frames=tts.utterance_frames,
     )
 
 

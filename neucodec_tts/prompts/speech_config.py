@@ -44,8 +44,8 @@ class SpeechConfig:
         codebook_size: number of codes; None finds it from the tokenizer.
         language: espeak's name of the language the model speaks, for formats with phones.
         context_length: longest sequence the model was trained with, prompt and speech together, in tokens.
-        longest_frames: longest speech that the model was trained to give in one go, in codes; sentences that would be
-            longer are cut at clauses. None means 20 s.
+        utterance_frames: shortest and longest speech that the model was trained to give in one go, in codes: sentences
+            that would be shorter go with a neighbour, longer ones are cut at clauses. None means 1.2 and 20 s.
         sampling: the model's own defaults: any of `SAMPLING`.
         template: of the format ``"custom"``.
         text_join: what stands between the transcript of the voice and the text in the format ``"llasa"``.
@@ -63,7 +63,7 @@ class SpeechConfig:
     codebook_size: int | None = None
     language: str | None = None
     context_length: int = 2048
-    longest_frames: int | None = None
+    utterance_frames: tuple[int, int] | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
     template: PromptTemplate | None = None
     text_join: str = ""
@@ -83,12 +83,14 @@ class SpeechConfig:
             raise PromptError(
                 f"the prompt format {self.prompt_format!r} reads phones and needs a language, as in 'en-us'"
             )
-        for name in ("context_length", "codebook_size", "longest_frames"):
+        for name in ("context_length", "codebook_size"):
             count = getattr(self, name)
-            if count is None and name != "context_length":
+            if count is None and name == "codebook_size":
                 continue
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise PromptError(f"{name} is {count!r}; it must be a whole number of at least 1")
+        if self.utterance_frames is not None:
+            object.__setattr__(self, "utterance_frames", _frames(self.utterance_frames))
         for name, value in self.sampling.items():
             if name not in SAMPLING:
                 raise PromptError(f"unknown sampling default {name!r}; known are {', '.join(SAMPLING)}")
@@ -246,6 +248,16 @@ class SpeechConfig:
         if self.template is not None:
             return CustomFormat(tokenizer, vocabulary, self.template, phonemizer, self.text_tokens)
         return NeuTTSFormat(tokenizer, vocabulary, phonemizer, self.text_tokens)
+
+
+def _frames(values: Any) -> tuple[int, int]:
+    """Shortest and longest, checked."""
+    whole = isinstance(values, (list, tuple)) and len(values) == 2 and all(type(x) is int for x in values)
+    if not whole or not 0 <= values[0] < values[1]:
+        raise PromptError(
+            f"utterance_frames is {values!r}; it must be two whole numbers, shortest and longest, as in [0, 250]"
+        )
+    return values[0], values[1]
 
 
 # The sampling of neutts 1.4.1: NeuTTS.infer and NeuTTS._infer_torch.

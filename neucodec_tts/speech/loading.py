@@ -65,7 +65,7 @@ def load(
         "prompt_format": prompt_format,
         "vocabulary": vocabulary,
         "context_length": config.context_length,
-        "longest_frames": config.longest_frames,
+        "utterance_frames": config.utterance_frames,
         "sampling": Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
         "voices": load_library(voices),
         "model_voices": VoiceLibrary.of_model(model),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from neucodec_tts.prompts.formats import speakable
 from neucodec_tts.prompts.phonemes import check_text, has_speech
 from neucodec_tts.speech.engine import Sampling
-from neucodec_tts.speech.segments import SpeakingRate, halves, segments
+from neucodec_tts.speech.segments import SHORT_FRAMES, SpeakingRate, halves, segments
 from neucodec_tts.speech.sentences import Span
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Plan:
         prompt_format: builds prompts.
         context_length: tokens that prompt and speech may have together.
         sampling: applies to every utterance; its seed must be given.
-        longest_frames: speech of one utterance, as estimated, in codes.
+        utterance_frames: shortest and longest speech of one utterance, as estimated, in codes: sentences that would be
+            shorter go with a neighbour, longer ones are cut; `SHORT_FRAMES` and `LONGEST_FRAMES` by default.
 
     Raises:
         PromptError: there is nothing to speak in the text.
@@ -68,18 +69,19 @@ class Plan:
         prompt_format: PromptFormat,
         context_length: int,
         sampling: Sampling,
-        longest_frames: int | None = None,
+        utterance_frames: tuple[int, int] | None = None,
     ) -> None:
         self.text = speakable(check_text(text))
         self._sampling = sampling
         self._context_length = context_length
-        self._longest_frames = min(longest_frames or LONGEST_FRAMES, LONGEST_FRAMES)
+        self._shortest, longest = utterance_frames or (SHORT_FRAMES, LONGEST_FRAMES)
+        self._longest = min(longest, LONGEST_FRAMES)
         self.rate = SpeakingRate() if voice is None else SpeakingRate.of(voice.text, len(voice.codes))
         # A stretch is asked for twice in a row: whether it fits, and then to be spoken.
         self._prompt_ids = lru_cache(maxsize=8)(lambda stretch: prompt_format.prompt_ids(stretch, voice))
 
     def __iter__(self) -> Iterator[Utterance]:
-        for span in segments(self.text, self._fits, self.rate):
+        for span in segments(self.text, self._fits, self.rate, self._shortest):
             yield self._utterance(span, 0)
 
     def again(self, utterance: Utterance) -> list[Utterance]:
@@ -110,7 +112,7 @@ class Plan:
 
     def _fits(self, stretch: str) -> bool:
         estimated = self.rate.frames(stretch)
-        if estimated > self._longest_frames:
+        if estimated > self._longest:
             return False
         if not has_speech(stretch):
             return True

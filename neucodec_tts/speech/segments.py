@@ -52,7 +52,9 @@ def units(text: str) -> float:
     )
 
 
-def segments(text: str, fits: Callable[[str], bool], rate: SpeakingRate) -> Iterator[Span]:
+def segments(
+    text: str, fits: Callable[[str], bool], rate: SpeakingRate, shortest: int = SHORT_FRAMES
+) -> Iterator[Span]:
     """Stretches of a text to be spoken one after the other, found as they are asked for.
 
     Each is one sentence, or several where one is very short. A sentence that does not fit is cut at clauses, where
@@ -61,7 +63,8 @@ def segments(text: str, fits: Callable[[str], bool], rate: SpeakingRate) -> Iter
     Args:
         text: of any length.
         fits: whether a stretch can be spoken in one go. What is shorter must fit if the longer does.
-        rate: says what is very short.
+        rate: estimates how long it takes.
+        shortest: frames; a sentence that is estimated to be shorter goes with a neighbour.
 
     Raises:
         PromptError: not even one character fits.
@@ -70,7 +73,7 @@ def segments(text: str, fits: Callable[[str], bool], rate: SpeakingRate) -> Iter
     for sentence in sentences(text):
         if held is not None:
             joined = Span(held.start, sentence.end, sentence.ending)
-            short = any(rate.frames(text[span.start : span.end]) < SHORT_FRAMES for span in (held, sentence))
+            short = any(rate.frames(text[span.start : span.end]) < shortest for span in (held, sentence))
             if short and held.ending != "paragraph" and fits(text[joined.start : joined.end]):
                 held = joined
                 continue

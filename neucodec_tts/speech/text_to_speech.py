@@ -56,7 +56,8 @@ class TextToSpeech:
         stream_settings: of the streaming decoder, in frames.
         voices: where voices are found by name; the user's own library by default.
         model_voices: voices that come with the model, found by name where `voices` has none of that name.
-        longest_frames: speech that the model can give in one go, in codes; 20 s by default.
+        utterance_frames: shortest and longest speech that the model gives well in one go, in codes; 1.2 and 20 s by
+            default.
 
     Raises:
         VocabularyError: the language model and the codec have different codebooks.
@@ -75,7 +76,7 @@ class TextToSpeech:
         stream_settings: StreamSettings | None = None,
         voices: VoiceLibrary | None = None,
         model_voices: VoiceLibrary | None = None,
-        longest_frames: int | None = None,
+        utterance_frames: tuple[int, int] | None = None,
     ) -> None:
         if vocabulary.codebook_size != codec.codebook_size:
             raise VocabularyError(
@@ -92,7 +93,7 @@ class TextToSpeech:
         self.stream_settings = stream_settings or StreamSettings()
         self.voices = voices
         self.model_voices = model_voices
-        self.longest_frames = longest_frames
+        self.utterance_frames = utterance_frames
 
     @classmethod
     def from_pretrained(
@@ -266,7 +267,7 @@ class TextToSpeech:
             seed = secrets.randbits(31)
         speaker = None if voice is None else resolve_voice(voice, self.voices, self.codec, self.model_voices)
         settings = replace(settings, seed=seed)
-        plan = Plan(text, speaker, self.prompt_format, self.context_length, settings, self.longest_frames)
+        plan = Plan(text, speaker, self.prompt_format, self.context_length, settings, self.utterance_frames)
         return plan, seed
 
     def _generate(self, group: list[Utterance], plan: Plan, retries: int) -> list[Spoken]:

@@ -97,7 +97,7 @@ def test_demo_for_machines_and_with_two_sentences(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["..."], "nothing to speak"),
+        (["..."], "nothing to pronounce"),
         (["<|speech_1|>", "--play"], "sounddevice"),
         (["Hi.", "-o", "file/demo"], "cannot make the folder file/demo"),
     ],

@@ -30,7 +30,7 @@ TEMPLATE = PromptTemplate("{text}<|SPEECH_GENERATION_START|>{codes}", ("<|SPEECH
         SpeechConfig(
             "llasa", "my/codec", "neucodec-0123", "<|s_{}|>", 64, sampling={"temperature": 0.5, "top_k": 5}
         ),
-        SpeechConfig("custom", template=TEMPLATE, context_length=100, longest_frames=50),
+        SpeechConfig("custom", template=TEMPLATE, context_length=100, utterance_frames=(0, 50)),
         *KNOWN_MODELS.values(),
     ],
 )

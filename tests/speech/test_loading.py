@@ -132,7 +132,7 @@ def test_codes_without_control_tokens(folder: Path, codec: NeuCodec):
         ({"sampling": {"top_k": -1}}, EngineError, "top_k is -1"),
         ({"sampling": {"topk": 5}}, PromptError, "unknown sampling default 'topk'"),
         ({"context_length": 0}, PromptError, "context_length is 0"),
-        ({"longest_frames": 0}, PromptError, "longest_frames is 0"),
+        ({"utterance_frames": [9, 5]}, PromptError, r"utterance_frames is \[9, 5\]; it must be two"),
         ({"colour": "red"}, PromptError, "unknown entry 'colour'"),
     ],
 )

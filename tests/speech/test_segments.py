@@ -118,16 +118,21 @@ def test_no_stretch_is_longer_than_models_can_keep_up(stage: Stage):
     assert all(utterance.estimated_frames <= LONGEST_FRAMES for utterance in utterances)
 
 
-def test_a_model_of_short_utterances_is_given_clauses(stage: Stage):
-    text = "He came in the morning, said nothing at all, and went away again before it was noon."
-    plans = [
-        list(Plan(text, None, stage.prompt_format, 2048, Sampling(seed=1), longest))
-        for longest in (None, 150)
+def test_a_model_of_short_utterances_is_given_them(stage: Stage):
+    text = "I am. He came in the morning, said nothing at all, and went away again before it was noon."
+
+    def texts(frames: tuple[int, int] | None) -> list[str]:
+        plan = Plan(text, None, stage.prompt_format, 2048, Sampling(seed=1), frames)
+        return [utterance.text for utterance in plan]
+
+    assert texts(None) == texts((60, 1000)) == [text]
+    assert texts((0, 1000)) == [text[:5], text[6:]]
+    clauses = [
+        "I am.",
+        "He came in the morning, said nothing at all,",
+        "and went away again before it was noon.",
     ]
-    assert [utterance.text for utterance in plans[0]] == [text]
-    assert len(plans[1]) == 2
-    assert " ".join(utterance.text for utterance in plans[1]) == text
-    assert all(utterance.estimated_frames <= 150 for utterance in plans[1])
+    assert texts((0, 150)) == clauses
 
 
 def test_limits_follow_the_estimate_and_the_caller(stage: Stage):

@@ -24,7 +24,7 @@ def codec() -> NeuCodec:
 @pytest.fixture(scope="module")
 def tts(codec) -> TextToSpeech:
     tokenizer = llama_like()
-    vocabulary = SpeechVocabulary.extend(tokenizer, None, format="llasa")
+    vocabulary = SpeechVocabulary.extend(tokenizer, None, format="llasa", codebook_size=codec.codebook_size)
     prompt_format = LlasaFormat(tokenizer, vocabulary)
     engine = TransformersEngine(
         tiny_llama(vocabulary.required_rows), SpeechTokens(vocabulary, tuple(prompt_format.stop_ids))

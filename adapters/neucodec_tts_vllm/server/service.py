@@ -323,7 +323,7 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
         vocabulary,
         context,
         Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
-        longest_frames=config.longest_frames,
+        utterance_frames=config.utterance_frames,
         seeds=seeds,
     )
     logger.info("speaking %s through %s on %s, context %d", model, codec.codec_id, device, context)

@@ -88,7 +88,7 @@ class Speaker:
         vocabulary: which token ids are codes.
         context_length: tokens that prompt and speech may have together.
         sampling: the model's defaults.
-        longest_frames: speech that the model can give in one go, in codes; 20 s by default.
+        utterance_frames: as for `Plan`.
         seeds: whether this engine can be given seeds.
     """
 
@@ -101,7 +101,7 @@ class Speaker:
         context_length: int,
         sampling: Sampling,
         *,
-        longest_frames: int | None = None,
+        utterance_frames: tuple[int, int] | None = None,
         seeds: bool = True,
     ) -> None:
         self.worker = worker
@@ -111,7 +111,7 @@ class Speaker:
         self._format = prompt_format
         self._vocabulary = vocabulary
         self._context_length = context_length
-        self._longest_frames = longest_frames
+        self._utterance_frames = utterance_frames
         self._allowed = allowed_tokens(SpeechTokens(vocabulary, tuple(prompt_format.stop_ids)))
         self._pauses = Pauses()
         self._numbers = itertools.count()
@@ -135,7 +135,7 @@ class Speaker:
             PromptError: there is nothing to speak.
         """
         return await self._in_text_thread(
-            lambda: Plan(text, voice, self._format, self._context_length, sampling, self._longest_frames)
+            lambda: Plan(text, voice, self._format, self._context_length, sampling, self._utterance_frames)
         )
 
     async def stream(

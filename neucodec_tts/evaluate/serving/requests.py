@@ -104,7 +104,7 @@ class CompletionMaker:
         tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)
         vocabulary = config.vocabulary(tokenizer)
         self._format = config.make_format(tokenizer, vocabulary)
-        self._limits = (config.context_length, config.longest_frames)
+        self._limits = (config.context_length, config.utterance_frames)
         self._sampling = Sampling(**dict(config.sampling))  # type: ignore[arg-type]
         self._voice = (
             None if voice is None else find_voice(voice, VoiceLibrary(), VoiceLibrary.of_model(model))
@@ -127,8 +127,8 @@ class CompletionMaker:
         if longest is not None:
             longest = min(longest, sampling.max_frames or longest)
             sampling = replace(sampling, max_frames=longest, min_frames=min(sampling.min_frames, longest))
-        context_length, longest_frames = self._limits
-        plan = Plan(call.text, self._voice, self._format, context_length, sampling, longest_frames)
+        context_length, utterance_frames = self._limits
+        plan = Plan(call.text, self._voice, self._format, context_length, sampling, utterance_frames)
         bodies = []
         for utterance in plan:
             drawn = utterance.sampling
