@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neucodec_tts.errors import NeuCodecError
@@ -35,7 +35,7 @@ def atomic_path(path: str | os.PathLike[str], error: type[NeuCodecError] = NeuCo
         except OSError as problem:
             raise error(f"cannot write {Path(path)}: {problem.strerror or problem}") from problem
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def check_writable(path: str | os.PathLike[str], error: type[NeuCodecError] = NeuCodecError) -> None:
@@ -48,7 +48,7 @@ def check_writable(path: str | os.PathLike[str], error: type[NeuCodecError] = Ne
     try:
         _make(temporary, path, error)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def _temporary_name(path: str | os.PathLike[str], error: type[NeuCodecError]) -> tuple[Path, Path]:
@@ -61,6 +61,12 @@ def _temporary_name(path: str | os.PathLike[str], error: type[NeuCodecError]) ->
         raise error(f"cannot write {shown}: it exists and is not a plain file; give another name")
     name = f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}"
     return target.parent / name, target
+
+
+def _remove(temporary: Path) -> None:
+    """Remove the temporary file, if it is there: in a folder without permission it never was."""
+    with suppress(FileNotFoundError, PermissionError):
+        temporary.unlink()
 
 
 def _make(temporary: Path, path: str | os.PathLike[str], error: type[NeuCodecError]) -> None:

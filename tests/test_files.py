@@ -48,9 +48,10 @@ def test_ctrl_c_right_after_the_temporary_file_is_made(tmp_path, monkeypatch, us
     def interrupted(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("neucodec_tts.files.os.close", interrupted)
+    monkeypatch.setattr("neucodec_tts.files.os.close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         use(tmp_path / "a.wav")
+    monkeypatch.undo()
     assert os.listdir(tmp_path) == []
 
 
