@@ -128,7 +128,7 @@ def test_a_code_that_is_none_and_a_codec_that_fails_end_one_stream(codec, worker
     plain = codec.decode_batch
 
     def failing(windows: list[torch.Tensor]) -> list[torch.Tensor]:
-        if any(window[0] == 4242 for window in windows):
+        if any(window[0] == 4_042 for window in windows):
             raise RuntimeError("device-side assert triggered")
         return plain(windows)
 
@@ -139,7 +139,7 @@ def test_a_code_that_is_none_and_a_codec_that_fails_end_one_stream(codec, worker
         good, wrong, bad = worker.open(), worker.open(), worker.open()
         good.push(codes)
         wrong.push([5, 70_000])
-        bad.push([4242, *codes])
+        bad.push([4_042, *codes])
         for stream in (good, wrong, bad):
             stream.finish()
         results = await asyncio.gather(*map(heard, (good, wrong, bad)), return_exceptions=True)
@@ -190,13 +190,13 @@ def test_whole_utterances_are_decoded_in_batches_and_fail_alone(codec, worker, m
     plain = codec.decode_batch
 
     def failing(items: list[torch.Tensor]) -> list[torch.Tensor]:
-        if any(item[0] == 4242 for item in items):
+        if any(item[0] == 4_042 for item in items):
             raise RuntimeError("out of luck")
         return plain(items)
 
     monkeypatch.setattr(codec, "decode_batch", failing)
     texts = [codes_of(seed, 20 + 90 * seed, codec) for seed in range(9)]
-    texts[4][0] = 4242
+    texts[4][0] = 4_042
 
     async def test() -> None:
         sounds = await asyncio.gather(*map(worker.decode, texts), return_exceptions=True)
