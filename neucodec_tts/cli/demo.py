@@ -61,7 +61,8 @@ def demo(
         from neucodec_tts.prompts.phonemes import check_text
 
         text = speakable(check_text(text))
-        speaker = loudspeaker_sink() if play else None  # what is missing is said before the work
+        if play:
+            loudspeaker_sink()  # what is missing is said before the work
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -94,7 +95,7 @@ def demo(
             }
         )
         if play is not False:
-            _play(terminal, spoken, required=speaker is not None)
+            _play(terminal, spoken, required=bool(play))
         for line in (
             "",
             f"Listen to {', '.join(str(each.path) for each in spoken.values())}"
