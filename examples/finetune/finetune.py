@@ -96,6 +96,13 @@ def check_settings(options: argparse.Namespace) -> None:
     write_json(path, wanted)
 
 
+def warn_of_bfloat16(options: argparse.Namespace) -> None:
+    """Many a processor computes in bfloat16 only by way of float32, and takes several times as long."""
+    on_cpu = options.device == "cpu" or not torch.cuda.is_available()
+    if options.bf16 and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        say("warning: this processor has no bfloat16 of its own, so --bf16 makes it slower: leave it out")
+
+
 def prepare_base(options: argparse.Namespace) -> tuple[Path, SpeechConfig]:
     """A model with codes, made if need be."""
     base: Path = options.out / "base"
@@ -174,6 +181,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with state.main_process_first():
         if state.is_main_process:
             check_settings(options)
+            warn_of_bfloat16(options)
         base, config = prepare_base(options)
         data = prepare_data(options, options.codec or config.codec) if state.is_main_process else None
         rows = load_data(data or options.data or options.out / "data")

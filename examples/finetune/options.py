@@ -77,7 +77,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     )
     how.add_argument("--lora", type=int, default=0, metavar="RANK", help="train LoRA and the new rows only")
     how.add_argument("--attention", default="sdpa", help="sdpa, eager, flash_attention_2 ...")
-    how.add_argument("--bf16", action="store_true", help="compute in bfloat16 (GPUs from Ampere on)")
+    how.add_argument("--bf16", action="store_true", help="compute in bfloat16 (where it is no detour)")
     how.add_argument(
         "--gradient-checkpointing", action="store_true", help="less memory for a third more time"
     )

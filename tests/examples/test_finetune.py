@@ -170,6 +170,25 @@ def test_it_learns_and_speaks_and_survives_a_kill(
     assert json.loads((model / "config.json").read_text())["use_cache"]
 
 
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24)])
+def test_muon_in_float32_goes_where_torchs_goes(recipe: ModuleType, shape: tuple[int, int]):
+    """Upstream orthogonalises in bfloat16, so that its steps are the same but for less than a hundredth."""
+    import torch
+
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    how: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    made = (importlib.import_module("muon").Muon([ours], **how), torch.optim.Muon([theirs], **how))
+    for _ in range(4):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in made:
+            optimizer.step()
+    moved = (theirs - 1).norm()
+    assert 0 < (ours - theirs).norm() < 0.01 * moved
+    assert {name for optimizer in made for name in optimizer.state_dict()["state"][0]} == {"momentum_buffer"}
+
+
 def test_muon_learns_and_goes_on_where_it_was(recipe: ModuleType):
     """The embedding is AdamW's, one schedule drives both, and a state that is loaded leads to the same weights."""
     import torch
