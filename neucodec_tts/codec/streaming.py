@@ -69,7 +69,10 @@ class StreamSettings:
 
     def chunk_end(self, start: int) -> int:
         """The frame after the chunk that begins at frame ``start``, unless the stream ends before."""
-        return start + min(self.chunk, self.first_chunk + int((self.growth - 1) * start))
+        heard = max(
+            0, start - self.first_chunk
+        )  # the first chunk is left out: decoding has that much more time
+        return start + min(self.chunk, self.first_chunk + int((self.growth - 1) * heard))
 
 
 class Stream:
@@ -170,18 +173,20 @@ class StreamingDecoder:
     Args:
         codec: decodes.
         lookback: frames before a chunk that are decoded with it (50 = 1 s). Costs no latency; with it a window is
-            lookback + chunk + lookahead frames long, of which chunk frames are new: by default ten seconds are 2.2
-            times the work of decoding them at once, five 2.8 times, two 3.9 times.
+            lookback + chunk + lookahead frames long, of which chunk frames are new: by default ten seconds are 2.3
+            times the work of decoding them at once, five 3.0 times, two 4.2 times.
         chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
         lookahead: frames after a chunk that must be there before it is decoded (5 = 100 ms, all of it latency).
         overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
             lookahead, so that it costs nothing.
         first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
             by default, 0.2 s of speech.
-        growth: how much further each chunk goes: the next one is first_chunk + (growth - 1) * (all frames before it)
-            long, up to ``chunk``. It is generated while what lies before it is played, so whoever plays the first
-            chunk at once never runs dry where codes come ``growth`` times as fast as they are spoken (1.25), if
-            decoding takes no time. At 1 all chunks are as long as the first, and real time is enough; 2 is less work.
+        growth: how much further each chunk goes: the next one is first_chunk + (growth - 1) * (all frames that are
+            heard between the first chunk and it) long, up to ``chunk``. It is generated while what lies before it is
+            played, so whoever plays the first chunk at once never runs dry where codes come ``growth`` times as fast
+            as they are spoken (1.25), if decoding a chunk takes no more than (growth - 1) / growth of the first
+            chunk's length (20 ms) longer than decoding the first did; the faster they come, the longer it may take.
+            At 1 all chunks are as long as the first, and real time is enough; 2 is less work.
 
     Raises:
         ValueError: a setting is out of range.

@@ -83,7 +83,8 @@ def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
     audio = torch.cat(stream(codec, chosen, pieces))
     start = 0
     while start < len(codes):
-        stop = start + min(chosen.chunk, math.floor(chosen.first_chunk + (chosen.growth - 1) * start))
+        since = max(0, start - chosen.first_chunk)
+        stop = start + min(chosen.chunk, math.floor(chosen.first_chunk + (chosen.growth - 1) * since))
         end = stop + chosen.lookahead
         if end > len(codes):
             stop = end = len(codes)
