@@ -60,7 +60,7 @@ class Metrics:
         self.speech_tokens = Counter("neucodec_tts:speech_tokens", "Speech tokens that were generated.")
         self.worst_stall = Gauge(
             "neucodec_tts:event_loop_worst_stall_seconds",
-            "Longest time that the server's event loop has not come round.",
+            "Longest time that the server's event loop has not come round since the first request for speech.",
             multiprocess_mode="livemax",
         )
 

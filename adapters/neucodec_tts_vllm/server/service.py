@@ -60,7 +60,7 @@ class SpeechService:
         self._language = language
         self._active = 0
         self._metrics = metrics()
-        self._watch = asyncio.create_task(self._metrics.watch_event_loop())
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, engine: Any, state: Any, args: Namespace) -> SpeechService:
@@ -98,6 +98,8 @@ class SpeechService:
             ApiError: too many are being worked on.
         """
         self.check_room(count)
+        if self._watch is None:  # not before: vLLM's start holds the event loop for most of a second
+            self._watch = asyncio.create_task(self._metrics.watch_event_loop())
         self._active += count
         self._metrics.active.set(self._active)
         try:
@@ -180,7 +182,8 @@ class SpeechService:
 
     def close(self) -> None:
         """End the threads."""
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         self.speaker.close()
 
     @contextmanager
