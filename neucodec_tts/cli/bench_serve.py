@@ -57,6 +57,12 @@ def bench_serve(
     minutes: Annotated[
         float, typer.Option(min=0, max=1440, help="Steady load in the end, to watch the server's memory.")
     ] = 0.0,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults", help="In the end, clients that hang up, do not read, and ask for what is refused."
+        ),
+    ] = False,
     frames: Annotated[
         int | None,
         typer.Option(min=1, help="Longest speech, in frames of 20 ms; the model's own by default."),
@@ -102,6 +108,7 @@ def bench_serve(
 
     Each of a few requests is asked for alone first. Then many come at a time, and all at once, and every answer is
     compared with the same request's alone. The same generations go through vLLM's own /v1/completions in turns.
+    With --faults there are clients in the end that behave as they should not.
     """
     with reporting(as_json, quiet, debug) as terminal:
         if url is not None:
@@ -119,6 +126,7 @@ def bench_serve(
             burst=burst,
             distinct=distinct,
             minutes=minutes,
+            faults=faults,
             longest=frames,
             voice=voice,
             seed=seed,
@@ -199,7 +207,7 @@ def _values(report: ServingReport) -> dict[str, object]:
 
 
 def _tell(terminal: Terminal, report: ServingReport) -> None:
-    from neucodec_tts.evaluate.serving import throughput
+    from neucodec_tts.evaluate.serving import faults, throughput
     from neucodec_tts.evaluate.serving.prefix import describe
 
     terminal.say(f"{report.model}: times in seconds, median / 95th percentile / worst")
@@ -245,9 +253,7 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
                 f"without load); this client itself came {phase.own_stall:.3f} s late"
             )
     if report.server_stall is not None:
-        terminal.say(
-            f"  the server's event loop, by its own metrics: {report.server_stall:.3f} s at worst since its start"
-        )
+        terminal.say(f"  the server's event loop, by its own metrics: {report.server_stall:.3f} s at worst")
     if report.memory_before and report.memory_after:
         terminal.say(
             f"  the server's memory: {report.memory_before / 2**20:,.0f} MiB, then {report.memory_after / 2**20:,.0f} "
@@ -259,6 +265,8 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
             f"    within {minutes[-1]:.1f} minutes of load {sizes[0] / 2**20:,.0f} to {sizes[-1] / 2**20:,.0f} MiB, "
             f"{max(sizes) / 2**20:,.0f} at most"
         )
+    for line in faults.describe(report.faults) if report.faults else ():
+        terminal.say(f"  {line}")
     if report.prefix is not None:
         terminal.say(f"  {describe(report.prefix, report.voice)}")
     if report.prefix_hit_rate is not None:

@@ -27,6 +27,8 @@ class SpeechServer(ThreadingHTTPServer):
         bodies: of all requests, by path.
         answer: gives the parts of the sound of a request, after how many times its seed was asked for before.
         health: is called before ``/health`` is answered.
+        refuse: gives status and error of a request by its path and body, None if it is as it should be.
+        active: requests that are being answered.
     """
 
     daemon_threads = True
@@ -42,6 +44,8 @@ class SpeechServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.answer: Callable[[dict[str, Any], int], Iterator[bytes] | tuple[int, str]] = self.speech
         self.health: Callable[[], None] = lambda: None
+        self.refuse: Callable[[str, bytes], tuple[int, dict[str, Any]] | None] = refusal
+        self.active = 0
         self.tokens = 0
         self.cache = Counter[str]()  # prompt tokens, as vLLM counts them
         self.texts: set[str] = set()
@@ -87,6 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = f'# HELP x y\nneucodec_tts:speech_tokens_total{{a="b"}} {tokens}\n'
             text += f"neucodec_tts:decode_batch_seconds_sum {0.01 * requests}\n"
             text += f"neucodec_tts:decode_batch_seconds_count {2 * requests}\nprocess_resident_memory_bytes 1e+08\n"
+            text += f"neucodec_tts:active_requests {self.server.active}\n"
             text += "neucodec_tts:event_loop_worst_stall_seconds 0.25\n"
             text += f"neucodec_tts:decode_batch_size_sum {6 * requests}\n"
             for name, value in cache.items():
@@ -95,10 +100,33 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(404, b"{}")
 
+    def do_DELETE(self) -> None:
+        self._send(404, json.dumps(error("there is no such voice")).encode())
+
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.lock:
+            self.server.active += 1
+        try:
+            self._post()
+        finally:
+            with self.server.lock:
+                self.server.active -= 1
+
+    def _post(self) -> None:
+        data = self._body()
         if not self._allowed():
             return
+        if refused := self.server.refuse(self.path, data):
+            self._send(refused[0], json.dumps(refused[1]).encode())
+            return
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = {}
+        if "input" not in body and "prompt" not in body:
+            self._send(200, b"{}")
+            return
+        body.setdefault("seed", 0)
         with self.server.lock:
             self.server.bodies.append((self.path, body))
             if self.path.endswith("/speech"):
@@ -123,6 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._part(b"")
+
+    def _body(self) -> bytes:
+        if (length := self.headers["content-length"]) is not None:
+            return self.rfile.read(int(length))
+        parts = []
+        while size := int(self.rfile.readline() or b"0", 16):
+            parts.append(self.rfile.read(size + 2)[:-2])
+        return b"".join(parts)
 
     def _complete(self, body: dict[str, Any]) -> None:
         tokens = list(range(self.server.frames))
@@ -156,6 +192,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def error(message: str) -> dict[str, Any]:
+    """In OpenAI's shape."""
+    return {"error": {"message": message}}
+
+
+def refusal(path: str, data: bytes) -> tuple[int, dict[str, Any]] | None:
+    """What a careful server says of a request that it refuses."""
+    if len(data) > 20_000_000:
+        return 413, error("too large")
+    if path.endswith("/voices"):
+        return 400, error("no voice")
+    try:
+        body = json.loads(data, parse_constant=lambda name: None)
+    except (ValueError, RecursionError):
+        return 400, error("no JSON")
+    if path.endswith("/batch"):
+        return None
+    if not isinstance(body, dict):
+        return 400, error("no object")
+    text = body.get("input") or body.get("prompt")
+    unusual = "ref_audio" in body or body.get("voice") or body.get("response_format", "pcm") != "pcm"
+    values = [body.get(name, 1) for name in ("speed", "temperature", "top_p", "max_new_tokens")]
+    if unusual or None in values or min(values) <= 0 or body.get("seed", 0) > 2**63:
+        return 400, error("no such thing")
+    if isinstance(text, str) and (not text.strip(" .") or len(text) > 20_000):
+        return 400, error("no such text")
+    return None if text else (400, error("no text"))
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,29 @@ class Completed:
     tokens: int
     arrivals: list[float] = field(default_factory=list)
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request that ought not to be made.
+
+    Attributes:
+        status: of HTTP; None where there was no answer, or its client went before the end of it.
+        seconds: until its end.
+        proper: whether it says what is wrong in OpenAI's shape, or nothing is.
+    """
+
+    status: int | None
+    seconds: float
+    proper: bool = False
+
+
+class Stage(Enum):
+    """When a client goes."""
+
+    WITHIN_REQUEST = "within the request"
+    BEFORE_ANSWER = "before any answer"
+    AMID_SOUND = "amid the sound"
 
 
 class SpeechClient:
@@ -164,6 +188,62 @@ class SpeechClient:
             playback,
             error,
         )
+
+    async def ask(self, method: str, path: str, **sent: Any) -> Answer:
+        """Ask for anything. Never raises for a failure.
+
+        Args:
+            method: of HTTP.
+            path: of the route.
+            sent: ``content``, ``json``, ``data`` or ``files``, as httpx takes them.
+        """
+        start = self.clock()
+        try:
+            answer = await self._http.request(method, path, **sent)
+        except self._failures:
+            return Answer(None, self.clock() - start)
+        return Answer(answer.status_code, self.clock() - start, answer.is_success or _says_why(answer))
+
+    async def leave(self, body: Mapping[str, Any], stage: Stage, after: float = 0.02) -> Answer:
+        """Ask ``/v1/audio/speech``, and go.
+
+        Args:
+            body: of the request.
+            stage: when to go.
+            after: seconds to wait then. Until they are over nothing more is read.
+        """
+        start = self.clock()
+        data = json.dumps(body).encode()
+
+        async def part() -> AsyncIterator[bytes]:
+            yield data[: len(data) // 2]
+            await asyncio.sleep(after)
+            raise _GoneError
+
+        status = None
+        headers = {"Content-Type": "application/json"}
+        content: bytes | AsyncIterator[bytes] = data
+        if stage is Stage.WITHIN_REQUEST:
+            headers["Content-Length"] = str(len(data))
+            content = part()
+
+        async def asked() -> int | None:
+            async with self._http.stream(
+                "POST", "/v1/audio/speech", content=content, headers=headers
+            ) as answer:
+                if answer.status_code != 200:
+                    return int(answer.status_code)
+                if stage is Stage.AMID_SOUND:
+                    async for _ in answer.aiter_raw():
+                        break
+                    await asyncio.sleep(after)
+                return None
+
+        try:
+            status = await asyncio.wait_for(asked(), after if stage is Stage.BEFORE_ANSWER else None)
+        except (*self._failures, _GoneError, asyncio.TimeoutError):
+            status = None
+        return Answer(status, self.clock() - start)
 
     async def complete(self, body: Mapping[str, Any], *, stream: bool = False) -> Completed:
         """Ask ``/v1/completions`` for tokens. Never raises for a failure.
@@ -294,6 +374,18 @@ def parse_metrics(text: str) -> dict[str, float]:
         except (ValueError, IndexError):
             continue
     return found
+
+
+class _GoneError(Exception):
+    """A client that goes amid its own request."""
+
+
+def _says_why(answer: Any) -> bool:
+    """Whether an error has OpenAI's shape."""
+    try:
+        return bool(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _rate(header: str | None) -> int:

@@ -33,6 +33,7 @@ class LoadSettings:
         longest: most frames of each; None leaves it to the model.
         voice: that requests name.
         seed: of the first request.
+        faults: whether there are clients in the end that behave as they should not.
         first_chunk: frames of the first chunk of each, as ``initial_codec_chunk_frames``; None leaves it to the server.
 
     Raises:
@@ -48,6 +49,7 @@ class LoadSettings:
     longest: int | None = None
     voice: str | None = None
     seed: int = 0
+    faults: bool = False
     first_chunk: int | None = None
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, NeuCodecError
 from neucodec_tts.evaluate.serving.client import Completed, Heard, SpeechClient
+from neucodec_tts.evaluate.serving.faults import measure_faults
 from neucodec_tts.evaluate.serving.load import Load, LoadSettings, load_server, phase_of
 from neucodec_tts.evaluate.serving.prefix import HITS, QUERIES, measure_prefix
 from neucodec_tts.evaluate.serving.report import FirstSound, Judged, Phase, ServingReport, summarize
@@ -101,6 +102,11 @@ class _Measurement:
         if settings.minutes:
             self._advance(f"{settings.minutes:g} minutes of load")
             soak = await self._soak(samples)
+        faults = []
+        if settings.faults:
+            faults = await measure_faults(
+                self._client, self._calls[0], self._references[0], advance=self._advance
+            )
         after = await self._resident()
         return ServingReport(
             model=name,
@@ -118,6 +124,7 @@ class _Measurement:
             memory_before=before,
             memory_after=after,
             memory=samples,
+            faults=faults,
             voice=settings.voice,
             prefix=prefix,
             prefix_hit_rate=await self._hit_rate(),

@@ -13,6 +13,7 @@ from neucodec_tts.evaluate.serving.comparison import Verdict, compare
 if TYPE_CHECKING:
     from neucodec_tts.evaluate.serving.client import Heard
     from neucodec_tts.evaluate.serving.comparison import Samples
+    from neucodec_tts.evaluate.serving.faults import Fault
     from neucodec_tts.evaluate.serving.prefix import PrefixSharing
     from neucodec_tts.evaluate.serving.throughput import Throughput
 
@@ -209,11 +210,12 @@ class ServingReport:
         lost_as_a_whole: requests for speech that is not streamed, in `throughput`'s turns, that were not answered.
         left_out: what could not be measured, and why.
         idle_stall: longest answer of ``/health`` before the load, seconds.
-        server_stall: longest time for which the server's event loop has not come round since its start, by its own
-            metrics, seconds; None where it does not tell.
+        server_stall: longest time for which the server's event loop has not come round since it was first asked to
+            speak, by its own metrics, seconds; None where it does not tell.
         memory_before: bytes of the server; None where it does not tell.
         memory_after: bytes.
         memory: bytes every now and then during `soak`, after minutes.
+        faults: what came of clients that behaved as they should not; empty if there were none.
         voice: name of the voice of all requests; None if they named none.
         prefix: what prompts share, measured one by one; None where the server does not tell.
         prefix_hit_rate: share of all prompt tokens since the server's start that vLLM had computed before; None where
@@ -235,12 +237,14 @@ class ServingReport:
     memory_before: float | None
     memory_after: float | None
     memory: list[tuple[float, float]]
+    faults: list[Fault]
     voice: str | None
     prefix: PrefixSharing | None
     prefix_hit_rate: float | None
 
     @property
     def whole(self) -> bool:
-        """Whether no request was lost or mixed."""
+        """Whether no request was lost or mixed, and no client that misbehaved did harm."""
         phases = (self.alone, self.streams, self.burst, self.soak)
-        return not self.lost_as_a_whole and all(phase is None or phase.whole for phase in phases)
+        unharmed = all(fault.whole for fault in self.faults)
+        return unharmed and not self.lost_as_a_whole and all(phase is None or phase.whole for phase in phases)

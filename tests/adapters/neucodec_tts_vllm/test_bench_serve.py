@@ -38,7 +38,7 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", KEY)
     arguments = ["bench", "serve", server.url, "--model", str(speaking_model), "--streams", "4"]
     arguments += ["--distinct", "4", "--turns", "1", "--burst", "12", "--json", "--quiet"]
-    arguments += ["--voice", "resident"]  # one that the model brings
+    arguments += ["--faults", "--voice", "resident"]  # one that the model brings
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -49,5 +49,6 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     # New texts share the transcript of the voice and no more, less than a block here; the same text shares its blocks.
     assert found["prefix"]["new_texts"] <= found["prefix"]["in_common"] < 0.9
     assert found["prefix"]["same_texts"] > found["prefix"]["new_texts"]
+    assert [fault["name"] for fault in found["faults"] if fault["settled"] == 0] == [], "no metrics were read"
     for way in ("silent", "speaking", "whole"):
         assert [turn["rate"] > 0 for turn in found["throughput"][way]] == [True]
