@@ -47,7 +47,7 @@ def test_a_careful_server_takes_no_harm(long_winded):
         assert found[name].answers == {"none": 2}
         assert found[name].worst is None
     assert found["listen to nothing, others meanwhile"].answers == {"200": 1, "none": 2}
-    assert found["bodies of 30 MB, texts of 1 MB"].answers == {"400": 1, "413": 2}
+    assert found["bodies of 64 MB, texts of 1 MB"].answers == {"400": 1, "413": 2}
     assert found["names that are paths"].answers == {"400": 10, "404": 1}
     flood = found["2,560 texts at once, 64 a request"]
     assert (flood.requests, flood.answers) == (40, {"200": 40})
@@ -61,7 +61,7 @@ def test_what_ought_to_be_refused_and_is_not_is_wrong(long_winded):
         "bodies and values that are none": 15,
         "names that are paths": 10,
         "recordings from files and private addresses": 5,
-        "bodies of 30 MB, texts of 1 MB": 3,
+        "bodies of 64 MB, texts of 1 MB": 3,
     }.items():
         assert found[name].wrong == wrong, name
         assert not found[name].whole
