@@ -99,7 +99,8 @@ def check_settings(options: argparse.Namespace) -> None:
 def warn_of_bfloat16(options: argparse.Namespace) -> None:
     """Many a processor computes in bfloat16 only by way of float32, and takes several times as long."""
     on_cpu = options.device == "cpu" or not torch.cuda.is_available()
-    if options.bf16 and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    known = torch.backends.mkldnn.is_available()
+    if options.bf16 and on_cpu and known and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("warning: this processor has no bfloat16 of its own, so --bf16 makes it slower: leave it out")
 
 

@@ -71,8 +71,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
 
 class Muon(torch.optim.Muon):
-    """torch's own, but in float32 on a CPU: torch orthogonalises in bfloat16, which a processor that has none of it
-    computes five times as slowly.
+    """torch's own, but in float32 on a CPU: torch orthogonalises in bfloat16, which took twenty times as long on a
+    processor that has none of it.
     """
 
     @torch.no_grad()

@@ -347,7 +347,8 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     args.threads = args.threads or max(1, cores // args.processes)
-    if args.bf16 and args.device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    known = args.device == "cpu" and torch.backends.mkldnn.is_available()
+    if args.bf16 and known and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         print("warning: this processor has no bfloat16 of its own, so --bf16 makes it slower: leave it out")
     return args
 

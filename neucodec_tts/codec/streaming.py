@@ -69,9 +69,8 @@ class StreamSettings:
 
     def chunk_end(self, start: int) -> int:
         """The frame after the chunk that begins at frame ``start``, unless the stream ends before."""
-        heard = max(
-            0, start - self.first_chunk
-        )  # the first chunk is left out: decoding has that much more time
+        # The first chunk is left out, so that decoding has time, too.
+        heard = max(0, start - self.first_chunk)
         return start + min(self.chunk, self.first_chunk + int((self.growth - 1) * heard))
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,14 +120,16 @@ class SpeechClient:
         self.url = url.rstrip("/")
         self.clock = clock
         self._failures = (httpx.HTTPError, httpx.InvalidURL)
+        self._connect = partial(
+            httpx.AsyncClient,
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            trust_env=False,  # a proxy would be measured with it
+        )
         try:
-            self._http = httpx.AsyncClient(
-                base_url=self.url,
-                headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-                timeout=timeout,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                trust_env=False,  # a proxy would be measured with it
-            )
+            self._http = self._connect()
         except (httpx.InvalidURL, ValueError, UnicodeError) as error:
             raise EngineError(f"{url!r} is no address of a server: {error}") from error
 
@@ -220,17 +223,14 @@ class SpeechClient:
             await asyncio.sleep(after)
             raise _GoneError
 
-        status = None
         headers = {"Content-Type": "application/json"}
         content: bytes | AsyncIterator[bytes] = data
         if stage is Stage.WITHIN_REQUEST:
             headers["Content-Length"] = str(len(data))
             content = part()
 
-        async def asked() -> int | None:
-            async with self._http.stream(
-                "POST", "/v1/audio/speech", content=content, headers=headers
-            ) as answer:
+        async def asked(http: Any) -> int | None:
+            async with http.stream("POST", "/v1/audio/speech", content=content, headers=headers) as answer:
                 if answer.status_code != 200:
                     return int(answer.status_code)
                 if stage is Stage.AMID_SOUND:
@@ -240,7 +240,9 @@ class SpeechClient:
                 return None
 
         try:
-            status = await asyncio.wait_for(asked(), after if stage is Stage.BEFORE_ANSWER else None)
+            # A connection of one's own, since one that is shared may outlive a request that is given up.
+            async with self._connect() as http:
+                status = await asyncio.wait_for(asked(http), after if stage is Stage.BEFORE_ANSWER else None)
         except (*self._failures, _GoneError, asyncio.TimeoutError):
             status = None
         return Answer(status, self.clock() - start)

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,35 +123,26 @@ class _Faults:
     # Gone, or slow
 
     async def _leavers(self, stage: Stage) -> Fault:
-        bodies = [
-            {**self._call.body, "input": _LONG, "response_format": "pcm", "stream": stream}
-            for stream in (True, False)
-        ]
-        if stage is Stage.AMID_SOUND:
-            bodies = bodies[:1]
-        leaving = [self._client.leave(bodies[i % len(bodies)], stage) for i in range(self._count)]
-        return await self._judged(f"hang up {stage.value}", leaving, lambda answer: answer.status is None)
+        name = self._begin(f"hang up {stage.value}")
+        ways = (True,) if stage is Stage.AMID_SOUND else (True, False)
+        bodies = [{**self._long, "stream": ways[number % len(ways)]} for number in range(self._count)]
+        answers = await asyncio.gather(*(self._client.leave(body, stage) for body in bodies))
+        return await self._ended(name, answers, [answer.status is None for answer in answers])
 
     async def _slow(self) -> Fault:
         """Listeners who take nothing for a while, and one meanwhile who is served as ever."""
-        body = {**self._call.body, "input": _LONG, "response_format": "pcm", "stream": True}
-        held = [
-            asyncio.create_task(self._client.leave(body, Stage.AMID_SOUND, after=_SLOW_SECONDS))
-            for _ in range(self._count)
-        ]
+        name = self._begin("listen to nothing, others meanwhile")
+        body = {**self._long, "stream": True}
+        slow = [self._client.leave(body, Stage.AMID_SOUND, after=_SLOW_SECONDS) for _ in range(self._count)]
+        heard, left = await asyncio.gather(self._client.speak(self._call.body), asyncio.gather(*slow))
+        # Beside others a language model's probabilities may round to another token.
+        served = heard.error is None and self._verdict(heard.samples) in ("equal", "diverged")
+        answers = [Answer(200 if served else None, heard.total), *left]
+        return await self._ended(name, answers, [served, *(answer.status is None for answer in left)])
 
-        async def meanwhile() -> Answer:
-            heard = await self._client.speak(self._call.body)
-            # Beside others a language model's probabilities may round to another token.
-            same = heard.error is None and self._verdict(heard.samples) in ("equal", "diverged")
-            return Answer(200 if same else None, heard.total, proper=same)
-
-        return await self._judged(
-            "listen to nothing, others meanwhile",
-            [meanwhile(), *held],
-            lambda answer: answer.status is None or answer.proper,
-            wanted=Counter({"200": 1, "none": self._count}),
-        )
+    @property
+    def _long(self) -> dict[str, Any]:
+        return {**self._call.body, "input": _LONG, "response_format": "pcm"}
 
     # Refused
 
@@ -174,7 +165,7 @@ class _Faults:
     def _paths(self) -> list[_Bad]:
         names = ["../../etc/passwd", "/etc/passwd", "..", "a\0b", "~root"]
         spoken = [_Bad(SPEECH, {"json": {**self._call.body, "voice": name}}, (400, 404)) for name in names]
-        sample = _wav(np.zeros(_RATE))
+        sample = _wav(0.1 * np.random.default_rng(0).standard_normal(4 * _RATE))
         uploads = [
             _Bad(
                 VOICES,
@@ -203,7 +194,11 @@ class _Faults:
 
     def _recorded(self, sound: bytes) -> _Bad:
         url = f"data:audio/wav;base64,{base64.b64encode(sound).decode()}"
-        return _Bad(SPEECH, {"json": {**self._call.body, "ref_audio": url, "ref_text": "Hello."}}, (400, 413))
+        return _Bad(SPEECH, {"json": self._cloning(url)}, (400, 413))
+
+    def _cloning(self, url: str) -> dict[str, Any]:
+        body = {name: value for name, value in self._call.body.items() if name != "voice"}
+        return {**body, "ref_audio": url, "ref_text": "Hello."}
 
     def _addresses(self) -> list[_Bad]:
         urls = [
@@ -213,8 +208,7 @@ class _Faults:
             "http://[::1]/a.wav",
             "ftp://example.org/a.wav",
         ]
-        body = {**self._call.body, "ref_text": "Hello."}
-        return [_Bad(SPEECH, {"json": {**body, "ref_audio": url}}, (400, 403)) for url in urls]
+        return [_Bad(SPEECH, {"json": self._cloning(url)}, (400, 403)) for url in urls]
 
     def _oversize(self) -> list[_Bad]:
         async def endless() -> AsyncIterator[bytes]:
@@ -228,49 +222,37 @@ class _Faults:
         ]
 
     async def _refused(self, name: str, bad: Sequence[_Bad]) -> Fault:
-        fitting = [item.fitting for item in bad]
-        asked = [self._client.ask(item.method, item.path, **item.sent) for item in bad]
-        number = iter(fitting)
-        return await self._judged(
-            name, asked, lambda answer: answer.status in next(number) and answer.proper, in_turn=True
-        )
+        self._begin(name)
+        answers = [await self._client.ask(item.method, item.path, **item.sent) for item in bad]
+        pairs = zip(answers, bad, strict=True)
+        right = [answer.status in item.fitting and answer.proper for answer, item in pairs]
+        return await self._ended(name, answers, right)
 
     async def _flood(self) -> Fault:
         """More than any server takes, all at once: each is spoken or refused."""
+        name = self._begin(f"{_BATCHES * _BATCH:,} texts at once, {_BATCH} a request")
         item = {**self._call.body, "response_format": "pcm", "max_new_tokens": 5}
-        bodies = [{"items": [{**item, "seed": n} for n in range(_BATCH)]} for _ in range(_BATCHES)]
-        asked = [self._client.ask("POST", f"{SPEECH}/batch", json=body) for body in bodies]
-        return await self._judged(
-            f"{_BATCHES * _BATCH:,} texts at once, {_BATCH} a request",
-            asked,
-            lambda answer: answer.status == 200 or (answer.status in (400, 429) and answer.proper),
-        )
+        body = {"items": [{**item, "seed": number} for number in range(_BATCH)]}
+        asked = [self._client.ask("POST", f"{SPEECH}/batch", json=body) for _ in range(_BATCHES)]
+        answers = await asyncio.gather(*asked)
+        right = [answer.status in (200, 400, 429) and answer.proper for answer in answers]
+        return await self._ended(name, answers, right)
 
     # What came of it
 
-    async def _judged(
-        self,
-        name: str,
-        asked: Sequence[Awaitable[Answer]],
-        right: Callable[[Answer], bool],
-        *,
-        in_turn: bool = False,
-        wanted: Counter[str] | None = None,
-    ) -> Fault:
+    def _begin(self, name: str) -> str:
         self._advance(f"clients that should not be: {name}")
-        answers = [await one for one in asked] if in_turn else await asyncio.gather(*asked)
-        counted = Counter("none" if one.status is None else str(one.status) for one in answers)
-        wrong = sum(not right(one) for one in answers)
-        if wanted is not None:
-            wrong += (wanted - counted).total()
+        return name
+
+    async def _ended(self, name: str, answers: Sequence[Answer], right: Sequence[bool]) -> Fault:
         settled = await self._settled()
         heard = await self._client.speak(self._call.body)
         return Fault(
             name,
             len(answers),
-            dict(sorted(counted.items())),
-            wrong,
-            max((one.seconds for one in answers if one.status is not None), default=None),
+            dict(sorted(Counter(str(answer.status or "none") for answer in answers).items())),
+            right.count(False),
+            max((answer.seconds for answer in answers if answer.status is not None), default=None),
             settled,
             heard.error is None and self._verdict(heard.samples) == "equal",
         )
