@@ -190,7 +190,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         options.max_length = options.max_length or config.context_length
         train_rows, test_rows = hold_out(rows, options.held_out)
         making = {"clones": options.clones, "max_length": options.max_length, "seed": options.seed}
-        making.update(base=str(base), rows=len(rows), held_out=test_rows)
+        making.update(base=str(base), rows=len(rows), held_out=test_rows, contrast=bool(options.guide))
         train = make_examples(options.out / "examples", rows, train_rows, config, tokenizer, making)
         test = None
         if test_rows:

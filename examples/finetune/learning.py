@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import torch
 from accelerate import PartialState
+from guidance import ContrastCollator, GuidedTrainer
 from muon import MuonAndAdamW
 from speech_examples import lengths_of
 from transformers import (
@@ -228,16 +229,20 @@ def make_trainer(
         tables = (model.get_input_embeddings(), model.get_output_embeddings())
         apart = [table.weight for table in tables if table is not None]
         optimizer = MuonAndAdamW, {"lr": options.lr, "apart": apart}
-    trainer = ForgetfulTrainer(
-        model,
-        arguments,
-        optimizer_cls_and_kwargs=optimizer,
-        data_collator=collator,
-        train_dataset=train,
-        eval_dataset=held_out,
-        callbacks=[Report(options.minutes)],
-    )
-    trainer.forget, trainer.codes = options.forget, codes
+    made: dict[str, Any] = {
+        "optimizer_cls_and_kwargs": optimizer,
+        "data_collator": ContrastCollator(collator) if options.guide else collator,
+        "train_dataset": train,
+        "eval_dataset": held_out,
+        "callbacks": [Report(options.minutes)],
+    }
+    trainer: Trainer
+    if options.guide:
+        trainer = GuidedTrainer(model, arguments, **made)
+        trainer.guide = options.guide
+    else:
+        trainer = ForgetfulTrainer(model, arguments, **made)
+        trainer.forget, trainer.codes = options.forget, codes
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     return trainer

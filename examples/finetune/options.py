@@ -75,6 +75,13 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
         metavar="SHARE",
         help="of the codes before, up to so many are replaced by others, which makes a small model from nothing read",
     )
+    how.add_argument(
+        "--guide",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="a trained model learns from itself to say what it would say if its text counted W times",
+    )
     how.add_argument("--lora", type=int, default=0, metavar="RANK", help="train LoRA and the new rows only")
     how.add_argument("--attention", default="sdpa", help="sdpa, eager, flash_attention_2 ...")
     how.add_argument("--bf16", action="store_true", help="compute in bfloat16 (where it is no detour)")
@@ -96,4 +103,8 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
         parser.error("give a folder of recordings, or --data with a prepared data set")
     if bool(options.model) == bool(options.from_config):
         parser.error("give --model, or --from-config for random weights")
+    if options.guide and (options.forget or options.batching == "packed"):
+        parser.error("--guide goes with --batching grouped, and not with --forget")
+    if options.guide and (options.guide <= 1 or options.from_config):
+        parser.error("--guide is a number above 1, for a model that can speak already")
     return options

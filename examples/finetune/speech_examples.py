@@ -18,7 +18,7 @@ from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
 from neucodec_tts.errors import CodesError, PromptError
-from neucodec_tts.prompts import PromptFormat, SpeechConfig
+from neucodec_tts.prompts import PromptFormat, SpeechConfig, TrainingExample
 from neucodec_tts.training import cloning_example
 
 datasets.disable_progress_bars()
@@ -54,31 +54,55 @@ class ExampleMaker:
         rows: with ``text`` and ``codes``, and ``speaker`` if voices are to be cloned.
         prompt_format: of the model.
         clones: so many examples of each utterance begin with another one of the same speaker.
-        longest: tokens; no example that begins with another utterance is made longer.
+        longest: tokens; no example that begins with another utterance or has a contrast is made longer.
         seed: of who begins with what.
+        contrast: each example also has `contrast_ids`, the same speech after the text of another one.
     """
 
     def __init__(
-        self, rows: datasets.Dataset, prompt_format: PromptFormat, clones: int, longest: int, seed: int
+        self,
+        rows: datasets.Dataset,
+        prompt_format: PromptFormat,
+        clones: int,
+        longest: int,
+        seed: int,
+        contrast: bool = False,
     ) -> None:
         self._rows = rows
         self._format = prompt_format
         self._clones = clones
         self._longest = longest
         self._seed = seed
+        self._contrast = contrast
         self.skipped: list[str] = []
 
     def examples(self, indices: list[int]) -> Iterator[dict[str, Any]]:
         """Yield `input_ids` and `labels`; what cannot be read aloud is skipped and noted in `skipped`."""
         partners = self._by_speaker(indices) if self._clones else {}
+        texts = [text for index in indices if (text := self._rows[index]["text"])] if self._contrast else []
         for index in indices:
             row = self._rows[index]
+            source = random.Random(f"{self._seed} {index}")
+            voices = self._voices(index, partners.get(row.get("speaker"), []), source)
+            other = source.choice(texts) if texts else None
             try:
-                made = self._format.training_example(row["text"] or "", row["codes"])
-                yield {"input_ids": made.input_ids, "labels": made.labels}
-                yield from self._cloning(index, row, partners.get(row.get("speaker"), []))
+                for voice in (None, *voices):
+                    example = self._example(row["text"] or "", row["codes"], voice, other)
+                    alone = voice is None and other is None
+                    if alone or max(len(ids) for ids in example.values()) <= self._longest:
+                        yield example
             except (PromptError, CodesError) as problem:
                 self.skipped.append(f"{row.get('id', index)}: {problem}")
+
+    def _example(self, text: str, codes: Any, voice: Any, other: str | None) -> dict[str, Any]:
+        def make(text: str) -> TrainingExample:
+            if voice is None:
+                return self._format.training_example(text, codes)
+            return cloning_example(self._format, voice, text, codes)
+
+        made = make(text)
+        contrast = {} if other is None else {"contrast_ids": make(other).input_ids}
+        return {"input_ids": made.input_ids, "labels": made.labels, **contrast}
 
     def _by_speaker(self, indices: list[int]) -> dict[str, list[int]]:
         if "speaker" not in self._rows.column_names:
@@ -90,17 +114,11 @@ class ExampleMaker:
                 found[speakers[index]].append(index)
         return found
 
-    def _cloning(self, index: int, row: dict[str, Any], partners: list[int]) -> Iterator[dict[str, Any]]:
-        source = random.Random(f"{self._seed} {index}")
+    def _voices(self, index: int, partners: list[int], source: random.Random) -> list[SimpleNamespace]:
+        """Other utterances of the same speaker, for an utterance to begin with."""
         others = source.sample(partners, min(len(partners), self._clones + 1))
-        for other in [other for other in others if other != index][: self._clones]:
-            voice = self._rows[other]
-            if not voice["text"]:
-                continue
-            reference = SimpleNamespace(text=voice["text"], codes=voice["codes"])
-            made = cloning_example(self._format, reference, row["text"], row["codes"])
-            if len(made.input_ids) <= self._longest:
-                yield {"input_ids": made.input_ids, "labels": made.labels}
+        rows = [self._rows[other] for other in others if other != index][: self._clones]
+        return [SimpleNamespace(text=row["text"], codes=row["codes"]) for row in rows if row["text"]]
 
 
 def make_examples(
@@ -112,7 +130,8 @@ def make_examples(
     options: dict[str, Any],
 ) -> datasets.Dataset:
     """Examples with `input_ids` and `labels`: those of the data set, or made once and kept in `folder`."""
-    if {"input_ids", "labels"} <= set(rows.column_names) and not options["clones"]:
+    ready_made = {"input_ids", "labels"} <= set(rows.column_names)
+    if ready_made and not options["clones"] and not options["contrast"]:
         ready = rows.select(indices).select_columns(["input_ids", "labels"])
         # What has no text has no tokens, and a length of None.
         return ready.select([at for at, length in enumerate(lengths_of(ready)) if length])
@@ -122,9 +141,11 @@ def make_examples(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         prompt_format = config.make_format(tokenizer)
-        maker = ExampleMaker(rows, prompt_format, options["clones"], options["max_length"], options["seed"])
+        names = ("clones", "max_length", "seed", "contrast")
+        maker = ExampleMaker(rows, prompt_format, *(options[name] for name in names))
         tokens = datasets.Sequence(datasets.Value("int32"))
-        features = datasets.Features({"input_ids": tokens, "labels": tokens})
+        columns = ("input_ids", "labels", *(["contrast_ids"] if options["contrast"] else []))
+        features = datasets.Features(dict.fromkeys(columns, tokens))
         with ArrowWriter(path=str(path), features=features) as writer:
             for example in maker.examples(indices):
                 writer.write(example)

@@ -189,6 +189,95 @@ def test_muon_in_float32_goes_where_torchs_goes(recipe: ModuleType, shape: tuple
     assert {name for optimizer in made for name in optimizer.state_dict()["state"][0]} == {"momentum_buffer"}
 
 
+def test_guidance_weighs_the_text(recipe: ModuleType):
+    """The target is q (p / q)^w among the likeliest 50, of the same token after two texts of different lengths."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from neucodec_tts.training import SpeechCollator
+
+    guidance = importlib.import_module("guidance")
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=90, initializer_range=0.3, **sizes)).eval()
+    voice, speech = [3, 60, 61, 2], [70, 71, 72, 73, 1]
+    labels = [-100, 60, 61, -100]  # the voice's codes are learnt in other trainings, and not in this one
+    texts = [([4, 5], [6, 7, 8, 9]), ([5, 6, 7, 8], [9])]
+    features = [
+        {
+            "input_ids": voice + text + speech,
+            "labels": labels + [-100] * len(text) + speech,
+            "contrast_ids": voice + other + speech,
+        }
+        for text, other in texts
+    ]
+    batch = guidance.ContrastCollator(SpeechCollator(0))(features)
+    for name in ("", "contrast_"):
+        learnt = batch[f"{name}labels"] != -100
+        assert learnt.sum(1).tolist() == [5, 5]
+        assert batch[f"{name}input_ids"][learnt].tolist() == speech * 2
+
+    def trainer(guide: float) -> Any:
+        made = guidance.GuidedTrainer.__new__(guidance.GuidedTrainer)
+        made._teacher, made.guide = model, guide
+        return made
+
+    def chances(ids: list[int]) -> torch.Tensor:
+        return model(torch.tensor([ids])).logits[0, -6:-1].log_softmax(-1)  # of the speech
+
+    with torch.no_grad():
+        expected = []
+        for (_, other), found in zip(texts, (chances(each["input_ids"]) for each in features), strict=True):
+            elsewhere = chances(voice + other + speech)
+            fifty = torch.zeros_like(found).scatter(1, found.topk(50).indices, 1.0).log()
+            wanted = (elsewhere + 1.7 * (found - elsewhere) + fifty).softmax(-1)
+            expected.append((wanted * (wanted.clamp(min=1e-30).log() - found)).sum(-1).mean())
+        loss = trainer(1.7).compute_loss(model, batch)
+        torch.testing.assert_close(loss, torch.stack(expected).mean())
+        same = {
+            **batch,
+            **{name: batch[name.removeprefix("contrast_")] for name in batch if "contrast" in name},
+        }
+        losses = [trainer(guide).compute_loss(model, same) for guide in (1.0, 3.0)]
+        torch.testing.assert_close(losses[0], losses[1])  # the same text changes nothing
+        assert losses[0] < loss
+
+
+@pytest.mark.slow
+def test_a_model_learns_to_guide_itself(recipe: ModuleType, work: Path, base: Path, tmp_path: Path):
+    """With voices and without, in two goes; the contrasts have another text and the same speech."""
+    options = [
+        "--model",
+        str(base),
+        "--guide",
+        "2",
+        "--steps",
+        "24",
+        "--batching",
+        "grouped",
+        "--clones",
+        "1",
+    ]
+    command = arguments(work, tmp_path, *options, "--speak", "0")
+    assert not recipe.main([*command, "--minutes", "0"])["finished"]
+    rows = importlib.import_module("datasets").Dataset.from_file(
+        str(tmp_path / "examples" / "examples.arrow")
+    )
+    assert len(rows) == 2 * 84
+    for row in rows.select(range(20)):
+        codes = [label for label in row["labels"] if label != -100]
+        assert row["contrast_ids"] != row["input_ids"]
+        assert row["contrast_ids"][-20:] == row["input_ids"][-20:] == codes[-20:]
+    result = recipe.main(command)
+    assert result["finished"]
+    assert result["loss_after"] < result["loss_before"]
+
+
 def test_muon_learns_and_goes_on_where_it_was(recipe: ModuleType):
     """The embedding is AdamW's, one schedule drives both, and a state that is loaded leads to the same weights."""
     import torch
@@ -319,6 +408,13 @@ def test_wrong_use(recipe: ModuleType, work: Path, tmp_path: Path, capsys: pytes
     with pytest.raises(SystemExit, match="2"):
         recipe.main(["--out", str(tmp_path), "--data", "x"])
     assert "--from-config" in capsys.readouterr().err
+    for wrong in (["--guide", "2"], ["--guide", "2", "--batching", "grouped", "--forget", "0.5"]):
+        with pytest.raises(SystemExit, match="2"):
+            recipe.main(arguments(work, tmp_path / "a", "--model", "x", *wrong))
+        assert "--guide goes with --batching grouped, and not with --forget" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        recipe.main(arguments(work, tmp_path / "a", "--model", "x", "--batching", "grouped", "--guide", "1"))
+    assert "--guide is a number above 1" in capsys.readouterr().err
     (tmp_path / "config.json").write_text("{}")
     command = arguments(work, tmp_path / "a", "--from-config", str(tmp_path / "config.json"))
     with pytest.raises(SystemExit, match="no JSON file with a model_type"):
