@@ -185,6 +185,7 @@ def main() -> None:
     )
     parser.add_argument("--codec", help="if it is not the one that the model names")
     parser.add_argument("--sentences", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0, help="another one for another take of everything")
     parser.add_argument("--temperature", type=float, help="instead of the model's own")
     parser.add_argument("--top-k", type=int, help="instead of the model's own")
     parser.add_argument("--threads", type=int, default=2)
@@ -204,6 +205,7 @@ def main() -> None:
     faces = Faces(references)
     voices = list(faces.known)
     texts = list(dict.fromkeys(each.text for each in test))[: args.sentences]
+    seed = 1000 * args.seed
     trials: list[Trial] = []
     source: list[Recording] = []
     for number, text in enumerate(texts):
@@ -211,7 +213,7 @@ def main() -> None:
             ours = [each for each in references if each.voice == voice]
             reference = ours[number % len(ours)]
             prompt = SpeakerPrompt.from_audio(tts.codec, reference.path, reference.text)
-            trials.append(speak(tts, text, prompt, voice, number))
+            trials.append(speak(tts, text, prompt, voice, seed + number))
             source.append(next(each for each in test if each.voice == voice and each.text == text))
     table = {"sampling": str(tts.sampling), "trained voices": figures(trials, listener, faces, source)}
     if not args.no_codec:
@@ -224,7 +226,7 @@ def main() -> None:
         table["trained voices"]["word_error_rate_after_the_codec"] = word_error_rate(rows)  # type: ignore[index]
     with as_file(files("neucodec_tts") / "assets" / "demo.flac") as path:
         prompt = SpeakerPrompt.from_audio(tts.codec, path, UNSEEN_TEXT)
-        unseen = [speak(tts, text, prompt, "unseen", 0) for text in texts[:20]]
+        unseen = [speak(tts, text, prompt, "unseen", seed) for text in texts[:20]]
         table["a human voice never heard"] = found = figures(unseen, listener, faces, None)
         own = faces.of(as_waveform(path, target_rate=RATE).numpy())
         found["similarity"]["to the prompt"] = float(
