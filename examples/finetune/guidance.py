@@ -60,7 +60,7 @@ class GuidedTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         own = {name: value for name, value in inputs.items() if not name.startswith("contrast_")}
         other = {name.removeprefix("contrast_"): inputs[name] for name in inputs.keys() - own.keys()}
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():  # as the Trainer has the model itself compute
             with_text, without = (
                 spoken_logits(self._teacher, batch).log_softmax(-1) for batch in (own, other)
             )

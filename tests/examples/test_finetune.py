@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -197,14 +198,16 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
     from neucodec_tts.training import SpeechCollator
 
     guidance = importlib.import_module("guidance")
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=90, initializer_range=0.3, **sizes)).eval()
+    config = LlamaConfig(
+        vocab_size=90,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=0.3,
+    )
+    model = LlamaForCausalLM(config).eval()
     voice, speech = [3, 60, 61, 2], [70, 71, 72, 73, 1]
     labels = [-100, 60, 61, -100]  # the voice's codes are learnt in other trainings, and not in this one
     texts = [([4, 5], [6, 7, 8, 9]), ([5, 6, 7, 8], [9])]
@@ -225,6 +228,7 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
     def trainer(guide: float) -> Any:
         made = guidance.GuidedTrainer.__new__(guidance.GuidedTrainer)
         made._teacher, made.guide = model, guide
+        made.accelerator = SimpleNamespace(autocast=nullcontext)
         return made
 
     def chances(ids: list[int]) -> torch.Tensor:
@@ -251,19 +255,8 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
 @pytest.mark.slow
 def test_a_model_learns_to_guide_itself(recipe: ModuleType, work: Path, base: Path, tmp_path: Path):
     """With voices and without, in two goes; the contrasts have another text and the same speech."""
-    options = [
-        "--model",
-        str(base),
-        "--guide",
-        "2",
-        "--steps",
-        "24",
-        "--batching",
-        "grouped",
-        "--clones",
-        "1",
-    ]
-    command = arguments(work, tmp_path, *options, "--speak", "0")
+    options = ["--guide", "2", "--steps", "24", "--batching", "grouped", "--clones", "1", "--speak", "0"]
+    command = arguments(work, tmp_path, "--model", str(base), *options)
     assert not recipe.main([*command, "--minutes", "0"])["finished"]
     rows = importlib.import_module("datasets").Dataset.from_file(
         str(tmp_path / "examples" / "examples.arrow")
