@@ -23,7 +23,7 @@ from torch import Tensor
 from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
 from neucodec_tts.codec.lists import share_of
 from neucodec_tts.codec.scheduling import DecodeScheduler
-from neucodec_tts.codec.streaming import StreamSettings
+from neucodec_tts.codec.streaming import Decoded, StreamSettings, Window
 from neucodec_tts.errors import CodesError, EngineError
 from neucodec_tts_vllm.decode_stream import DecodeStream, deliver
 
@@ -83,8 +83,9 @@ class DecodeWorker:
         self.settings = settings or StreamSettings()
         self._fixed: FixedShapeDecoder | None = None
         if codec.device.type == "cuda":
-            window = self.settings.lookback + self.settings.chunk + self.settings.lookahead
-            self._fixed = FixedShapeDecoder(codec, [-(-window // part) for part in _GPU_LENGTHS])
+            window = self.settings.chunk + self.settings.lookahead
+            lengths = [-(-window // part) for part in _GPU_LENGTHS]
+            self._fixed = FixedShapeDecoder(codec, lengths, self.settings.lookback)
         self._batch_frames = max_batch_frames or share_of(_BATCH_FRAMES, codec.device)
         self._scheduler = DecodeScheduler(
             codec,
@@ -118,7 +119,7 @@ class DecodeWorker:
         if self._fixed is not None:
             await self.call(self._fixed.warm_up)
         else:
-            await self.call(lambda: self.codec.decode_batch([torch.zeros(10, dtype=torch.long)]))
+            await self.call(lambda: self.codec.decode([0] * 10))
 
     def open(self, settings: StreamSettings | None = None) -> DecodeStream:
         """Begin a stream; call it in the event loop that will take its samples.
@@ -262,9 +263,9 @@ class DecodeWorker:
         if self._batch and self._on_batch is not None:
             self._on_batch(DecodedBatch(self._batch, seconds, self._scheduler.ready))
 
-    def _decode(self, windows: list[Tensor]) -> list[Tensor]:
+    def _decode(self, windows: list[Window]) -> list[Decoded]:
         self._batch = max(self._batch, len(windows))
-        return (self._fixed or self.codec.decode_batch)(windows)
+        return (self._fixed or self.codec.decode_windows)(windows)
 
     def _fail(self, name: Hashable, error: Exception) -> None:
         logger.error("a stream could not be decoded and was ended: %s", error, exc_info=error)

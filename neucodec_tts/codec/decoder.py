@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
-from neucodec_tts.codec.ragged import Ragged, conv1d, group_norm
+from neucodec_tts.codec.frames import Frames
 
 
 class ResNetBlock(nn.Module):
@@ -22,11 +22,11 @@ class ResNetBlock(nn.Module):
         self.dropout = nn.Dropout(config.activation_dropout)
         self.conv2 = nn.Conv1d(size, size, kernel_size=3, padding=1)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
-        """(B, C, L) to (B, C, L)."""
-        hidden = conv1d(self.conv1, F.silu(group_norm(self.norm1, x, ragged)), ragged)
-        hidden = self.dropout(F.silu(group_norm(self.norm2, hidden, ragged)))
-        return x + conv1d(self.conv2, hidden, ragged)
+    def forward(self, x: Tensor, frames: Frames) -> Tensor:
+        """(B, L, C) to (B, L, C)."""
+        hidden = frames.conv1d(self.conv1, F.silu(frames.group_norm(self.norm1, x)))
+        hidden = self.dropout(F.silu(frames.group_norm(self.norm2, hidden)))
+        return x + frames.conv1d(self.conv2, hidden)
 
 
 class Attention(nn.Module):
@@ -46,16 +46,22 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, inner, bias=config.attention_bias)
         self.o_proj = nn.Linear(inner, config.hidden_size, bias=config.attention_bias)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, x: Tensor, frames: Frames) -> Tensor:
         """(B, L, C) to (B, L, C)."""
-        batch, length, _ = x.shape
-        shape = (batch, length, self.num_heads, self.head_dim)
-        query = self.q_proj(x).view(shape).transpose(1, 2)
-        key = self.k_proj(x).view(shape).transpose(1, 2)
-        value = self.v_proj(x).view(shape).transpose(1, 2)
-        mask = None if ragged is None else ragged.mask[:, None, None, :]
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.o_proj(attended.transpose(1, 2).reshape(batch, length, -1))
+        key = frames.remember(self.k_proj(x), frames.lookback)
+        value = frames.remember(self.v_proj(x), frames.lookback)
+        mask = frames.mask_behind(frames.lookback)
+        attended = F.scaled_dot_product_attention(
+            self._heads(self.q_proj(x)),
+            self._heads(key),
+            self._heads(value),
+            attn_mask=None if mask is None else mask[:, None, None, :],
+        )
+        return self.o_proj(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, L, heads * head_dim) to (B, heads, L, head_dim)."""
+        return x.unflatten(2, (self.num_heads, self.head_dim)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -81,9 +87,9 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, x: Tensor, frames: Frames) -> Tensor:
         """(B, L, C) to (B, L, C)."""
-        x = x + self.self_attn(self.input_layernorm(x), ragged)
+        x = x + self.self_attn(self.input_layernorm(x), frames)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -99,32 +105,46 @@ class ISTFTHead(nn.Module):
         super().__init__()
         self.n_fft = config.n_fft
         self.hop_length = config.hop_length
+        self._overlap = self.n_fft // self.hop_length
         self.linear = nn.Linear(config.hidden_size, self.n_fft + 2)
         self.register_buffer("window", torch.hann_window(self.n_fft, device="cpu"), persistent=False)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, x: Tensor, frames: Frames) -> Tensor:
         """(B, L, C) to waveform, float32 (B, L * hop)."""
         magnitude, phase = self.linear(x).float().chunk(2, dim=-1)
         # Quirk of Vocos: magnitudes end at 100, "to prevent excessively large magnitudes".
-        spectrum = torch.polar(magnitude.exp().clamp(max=1e2), phase)
-        frames = torch.fft.irfft(spectrum, self.n_fft, dim=-1) * self.window
-        weight = self.window.square().expand(1, x.shape[1], -1)
-        if ragged is not None:
-            frames = frames.masked_fill(~ragged.mask[..., None], 0.0)
-            weight = weight * ragged.mask[..., None]
+        magnitude = magnitude.exp().clamp(max=1e2)
+        spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
+        pieces = torch.fft.irfft(spectrum, self.n_fft, dim=-1) * self.window
+        frames.silence(pieces)
+        # Samples of a frame are made from the pieces on either side of it, too.
+        before = self._overlap // 2
+        pieces = frames.remember(pieces, before)
+        mask = frames.mask_behind(before)
+        there = x.new_ones(1, x.shape[1], dtype=torch.float32) if mask is None else mask.float()
         # Where an item has ended there is neither signal nor weight.
-        return self._overlap_add(frames) / self._overlap_add(weight).clamp(min=1e-11)
+        audio = self._overlap_add(pieces) / self._total_weight(there).clamp(min=1e-11)
+        return self._without_padding(audio)[:, -x.shape[1] * self.hop_length :]
 
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Frames (B, L, n_fft), a hop apart, to (B, L * hop), without the padding on either side."""
-        batch, length, _ = frames.shape
-        overlap = self.n_fft // self.hop_length
-        parts = frames.view(batch, length, overlap, self.hop_length)
-        total = frames.new_zeros(batch, length + overlap - 1, self.hop_length)
-        for i in range(overlap):
+    def _overlap_add(self, pieces: Tensor) -> Tensor:
+        """Pieces (B, L, n_fft), a hop apart, to what they come to, (B, L + overlap - 1, hop)."""
+        batch, length, _ = pieces.shape
+        parts = pieces.unflatten(2, (self._overlap, self.hop_length))
+        total = pieces.new_zeros(batch, length + self._overlap - 1, self.hop_length)
+        for i in range(self._overlap):
             total[:, i : i + length] += parts[:, :, i]
+        return total
+
+    def _total_weight(self, there: Tensor) -> Tensor:
+        """What the squared windows come to of the pieces that are there, (B, L) ones and zeros, as ``_overlap_add``."""
+        parts = self.window.square().view(self._overlap, self.hop_length)
+        pieces = F.pad(there, (self._overlap - 1, self._overlap - 1)).unfold(1, self._overlap, 1)
+        return pieces.flip(2) @ parts
+
+    def _without_padding(self, audio: Tensor) -> Tensor:
+        """Samples (B, L + overlap - 1, hop) to (B, L * hop), as Vocos pads."""
         padding = (self.n_fft - self.hop_length) // 2
-        return total.view(batch, -1)[:, padding : padding + length * self.hop_length]
+        return audio.flatten(1)[:, padding : audio.shape[1] * self.hop_length - padding]
 
 
 class Decoder(nn.Module):
@@ -143,24 +163,23 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=1e-6)
         self.head = ISTFTHead(config)
 
-    def forward(self, quantized: Tensor, lengths: Tensor | Ragged | None = None) -> Tensor:
+    def forward(self, quantized: Tensor, lengths: Tensor | Frames | None = None) -> Tensor:
         """Decode a batch at once.
 
         Args:
             quantized: (B, L, quantization_dim).
-            lengths: valid frames of each item, LongTensor (B,), or a ``Ragged`` made of them; None if all have L.
+            lengths: valid frames of each item, LongTensor (B,), or ``Frames``, which may go on from others; None if
+                all are whole and have L.
 
         Returns:
             Waveform, float32 (B, L * 480), zero beyond an item's end.
         """
-        ragged = lengths if isinstance(lengths, Ragged) else Ragged.of(lengths, quantized.shape[1])
-        x = conv1d(self.embed, self.fc(quantized).transpose(1, 2), ragged)
+        frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, quantized.shape[1])
+        x = frames.conv1d(self.embed, self.fc(quantized))
         for block in self.prior_net:
-            x = block(x, ragged)
-        x = x.transpose(1, 2)
+            x = block(x, frames)
         for layer in self.layers:
-            x = layer(x, ragged)
-        x = x.transpose(1, 2)
+            x = layer(x, frames)
         for block in self.post_net:
-            x = block(x, ragged)
-        return self.head(self.norm(x.transpose(1, 2)), ragged)
+            x = block(x, frames)
+        return self.head(self.norm(x), frames)

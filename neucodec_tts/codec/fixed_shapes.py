@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.devices import exact_convolutions
-from neucodec_tts.codec.ragged import Ragged
+from neucodec_tts.codec.frames import ContinuedFrames
+from neucodec_tts.codec.streaming import Decoded, Past, Window, stack_memories
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.model import NeuCodec
@@ -25,18 +26,24 @@ class FixedShapeDecoder:
 
     A window of a stream is small, and on a GPU launching its few hundred kernels one by one takes longer than they
     run. With fixed shapes they are recorded as a CUDA graph for each, and replayed. On a CPU nothing is gained,
-    and nothing recorded. The sound is that of ``NeuCodec.decode_batch``, up to rounding.
+    and nothing recorded. The sound is that of ``NeuCodec.decode_windows``, up to rounding.
 
     Args:
         codec: decodes.
         frames: length of the longest window, or ascending lengths; longer ones are decoded as they are.
+        lookback: of all windows; those of another are decoded as they are.
         batch_sizes: ascending; larger batches are decoded in parts.
     """
 
     def __init__(
-        self, codec: NeuCodec, frames: int | Sequence[int], batch_sizes: Sequence[int] = BATCH_SIZES
+        self,
+        codec: NeuCodec,
+        frames: int | Sequence[int],
+        lookback: int,
+        batch_sizes: Sequence[int] = BATCH_SIZES,
     ) -> None:
         self.codec = codec
+        self.lookback = lookback
         self.frames = (frames,) if isinstance(frames, int) else tuple(frames)
         self.batch_sizes = tuple(batch_sizes)
         self._shapes: dict[tuple[int, int], _Shape] = {}
@@ -49,60 +56,85 @@ class FixedShapeDecoder:
                 self._shape(size, frames)
         logger.info("decoding in batches of %s, of %s frames each", self.batch_sizes, self.frames)
 
-    def __call__(self, sequences: list[Tensor]) -> list[Tensor]:
-        """Decode checked codes, LongTensors (frames,), to float32 (480 * frames,) on the CPU."""
-        longest = max(codes.numel() for codes in sequences)
-        if longest > self.frames[-1]:
-            return self.codec.decode_batch(sequences)
+    def __call__(self, windows: list[Window]) -> list[Decoded]:
+        """Decode windows of streams, all of one lookback, each going on from its past."""
+        longest = max(window.codes.numel() for window in windows)
+        if longest > self.frames[-1] or windows[0].lookback != self.lookback:
+            return self.codec.decode_windows(windows)
         frames = next(frames for frames in self.frames if frames >= longest)
         most = self.batch_sizes[-1]
-        decoded: list[Tensor] = []
-        for first in range(0, len(sequences), most):
-            part = sequences[first : first + most]
+        decoded: list[Decoded] = []
+        for first in range(0, len(windows), most):
+            part = windows[first : first + most]
             size = next(size for size in self.batch_sizes if size >= len(part))
-            decoded += self._shape(size, frames).decode(part, self.codec.output_hop_length)
+            decoded += self._shape(size, frames).decode(part)
         return decoded
 
     def _shape(self, size: int, frames: int) -> _Shape:
         if (size, frames) not in self._shapes:
-            self._shapes[size, frames] = _Shape(self.codec, size, frames, self._memory)
+            self._shapes[size, frames] = _Shape(self.codec, size, frames, self.lookback, self._memory)
         return self._shapes[size, frames]
 
 
 class _Shape:
     """One batch size and length: buffers that inputs are copied into, and the graph that reads them."""
 
-    def __init__(self, codec: NeuCodec, size: int, frames: int, memory: Any) -> None:
+    def __init__(self, codec: NeuCodec, size: int, frames: int, lookback: int, memory: Any) -> None:
         self._codec = codec
+        self._lookback = lookback
         self._codes = torch.zeros(size, frames, dtype=torch.long, device=codec.device)
-        self._lengths = torch.full((size,), frames, dtype=torch.long, device=codec.device)
+        # Of each row the length, how much of it is played, and what was before: (3, size).
+        self._counts = torch.full((3, size), frames, dtype=torch.long, device=codec.device)
+        self._pasts: Tensor | None = None
+        self._pasts = torch.zeros_like(self._compute()[1])
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._audio = torch.empty(0)  # what the graph writes to
+        self._results = (torch.empty(0), torch.empty(0))  # what the graph writes to
         if memory is not None:
             self._record(memory)
 
-    def decode(self, sequences: list[Tensor], hop: int) -> list[Tensor]:
-        lengths = [codes.numel() for codes in sequences]
+    def decode(self, windows: list[Window]) -> list[Decoded]:
+        lengths = [window.codes.numel() for window in windows]
         size, frames = self._codes.shape
+        assert self._pasts is not None
         padded = torch.zeros(size, frames, dtype=torch.long)
-        for row, codes in enumerate(sequences):
-            padded[row, : codes.numel()] = codes
         # Rows without a window have all frames, so that no statistics are those of nothing.
+        counts = torch.full((3, size), frames)
+        for row, window in enumerate(windows):
+            padded[row, : lengths[row]] = window.codes
+            counts[:, row] = torch.tensor([lengths[row], window.settled, window.start])
         self._codes.copy_(padded)
-        self._lengths.copy_(torch.tensor(lengths + [frames] * (size - len(lengths))))
+        self._counts.copy_(counts)
+        memories = stack_memories(windows)
+        if memories is None:
+            self._pasts.zero_()
+        else:
+            self._pasts[: len(windows)] = memories
         if self._graph is None:
-            audio = self._compute()
+            audio, pasts = self._compute()
         else:
             self._graph.replay()
-            audio = self._audio
-        audio = audio[: len(sequences)].cpu()
-        return [row[: length * hop] for row, length in zip(audio, lengths, strict=True)]
+            audio, pasts = self._results
+        audio = audio[: len(windows)].cpu()
+        hop = self._codec.output_hop_length
+        return [
+            Decoded(audio[row, : lengths[row] * hop], Past(window.stop, pasts[row].clone()))
+            for row, window in enumerate(windows)
+        ]
 
-    def _compute(self) -> Tensor:
-        # Lengths as they are: asking whether all are equal would wait for the GPU, which cannot be recorded.
-        ragged = Ragged(self._lengths, self._codes.shape[1])
+    def _compute(self) -> tuple[Tensor, Tensor]:
+        """Samples (size, frames * 480), and what is remembered (size, S)."""
+        lengths, settled, before = self._counts
+        frames = ContinuedFrames(
+            lengths,
+            self._codes.shape[1],
+            settled=settled,
+            before=before,
+            memory=self._pasts,
+            lookback=self._lookback,
+        )
         with exact_convolutions(), torch.no_grad():
-            return self._codec.acoustic_decoder(self._codec.quantizer.lookup(self._codes), ragged)
+            audio = self._codec.acoustic_decoder(self._codec.quantizer.lookup(self._codes), frames)
+            return audio, frames.memory
 
     def _record(self, memory: Any) -> None:
         with torch.cuda.device(self._codec.device):
@@ -117,5 +149,5 @@ class _Shape:
             graph = torch.cuda.CUDAGraph()
             # Other threads may use the GPU meanwhile, to encode a voice, say.
             with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
-                self._audio = self._compute()
+                self._results = self._compute()
             self._graph = graph

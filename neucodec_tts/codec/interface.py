@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from neucodec_tts.audio import Audio
     from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
-    from neucodec_tts.codec.streaming import StreamingDecoder
+    from neucodec_tts.codec.streaming import Decoded, StreamingDecoder, Window
 
 #: Integers (frames,) of any kind.
 Codes: TypeAlias = "Tensor | np.ndarray | Sequence[int]"
@@ -32,7 +32,8 @@ _WINDOW_OVERLAP_SECONDS = 10.0
 
 
 class CodecInterface(nn.Module, ABC):
-    """``encode``, ``decode`` and what belongs to them, on top of ``encode_batch`` and ``decode_batch``.
+    """``encode``, ``decode`` and what belongs to them, on top of ``encode_batch``, ``decode_batch`` and
+    ``decode_windows``.
 
     A codec that derives from it makes the two attributes below in its constructor.
     """
@@ -47,6 +48,10 @@ class CodecInterface(nn.Module, ABC):
     @abstractmethod
     def decode_batch(self, sequences: list[Tensor]) -> list[Tensor]:
         """Decode checked codes, LongTensors (frames,), in one batch to float32 (480 * frames,) on the CPU."""
+
+    @abstractmethod
+    def decode_windows(self, windows: list[Window]) -> list[Decoded]:
+        """Decode windows of streams, all of one lookback, in one batch, each going on from its past."""
 
     @property
     def device(self) -> torch.device:
@@ -162,8 +167,8 @@ class CodecInterface(nn.Module, ABC):
 
         Returns:
             Samples at 24 kHz, float32 (480 * frames,) on the CPU; a list for a list, in its order. More than ten
-            minutes are decoded in overlapping windows of ten minutes, cross-faded; group norms and attention then
-            see a window, not the whole.
+            minutes are decoded in pieces of ten minutes, cross-faded; attention then sees 5 s on either side of a
+            piece, and group norms go by what has been decoded so far.
 
         Raises:
             CodesError: the codes are not integers, are none, or are not of this codebook.
@@ -299,7 +304,7 @@ class CodecInterface(nn.Module, ABC):
 
     def _decode_long(self, codes: Tensor) -> Tensor:
         margin = int(_WINDOW_OVERLAP_SECONDS * self.frame_rate / 2)
-        chunk = int(EXACT_SECONDS * self.frame_rate) - 2 * margin
+        chunk = int(EXACT_SECONDS * self.frame_rate) - margin
         with self.stream(
             lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk
         ) as decoder:

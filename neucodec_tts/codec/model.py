@@ -16,11 +16,13 @@ from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_convolutions, find_device, find_dtype
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
+from neucodec_tts.codec.frames import ContinuedFrames
 from neucodec_tts.codec.interface import CodecInterface
 from neucodec_tts.codec.lists import share_of
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
+from neucodec_tts.codec.streaming import Decoded, Past, Window, stack_memories
 from neucodec_tts.errors import CheckpointError
 
 # Of a batch in the acoustic encoder, which takes the most memory.
@@ -260,3 +262,25 @@ class NeuCodec(CodecInterface):
         with exact_convolutions(), torch.no_grad():
             audio = self.decode_latents(self.quantizer.lookup(padded), lengths.to(self.device)).cpu()
         return [item[: n * self.output_hop_length] for item, n in zip(audio, lengths.tolist(), strict=True)]
+
+    def decode_windows(self, windows: list[Window]) -> list[Decoded]:
+        """Decode windows of streams, all of one lookback, in one batch, each going on from its past."""
+        lengths = torch.tensor([window.codes.numel() for window in windows])
+        padded = nn.utils.rnn.pad_sequence([window.codes for window in windows], batch_first=True)
+        frames = ContinuedFrames(
+            lengths.to(self.device),
+            padded.shape[1],
+            settled=torch.tensor([window.settled for window in windows], device=self.device),
+            before=torch.tensor([window.start for window in windows], device=self.device),
+            memory=stack_memories(windows),
+            lookback=windows[0].lookback,
+        )
+        with exact_convolutions(), torch.no_grad():
+            audio = self.acoustic_decoder(self.quantizer.lookup(padded.to(self.device)), frames).cpu()
+        memory = frames.memory
+        samples = (lengths * self.output_hop_length).tolist()
+        return [
+            # Of its own, so that a stream that waits does not hold the memory of a whole batch.
+            Decoded(audio[i, : samples[i]], Past(window.stop, memory[i].clone()))
+            for i, window in enumerate(windows)
+        ]

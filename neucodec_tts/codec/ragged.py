@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -56,18 +55,3 @@ class Ragged:
 def conv1d(layer: nn.Conv1d, x: Tensor, ragged: Ragged | None) -> Tensor:
     """``layer`` over ``x`` (B, C, T), zeros beyond each item's end."""
     return layer(x if ragged is None else ragged.zero(x))
-
-
-def group_norm(layer: nn.GroupNorm, x: Tensor, ragged: Ragged | None) -> Tensor:
-    """``layer`` over ``x`` (B, C, T) with each item's statistics from its valid positions only."""
-    if ragged is None:
-        return F.group_norm(x, layer.num_groups, layer.weight, layer.bias, layer.eps)
-    batch, channels, size = x.shape
-    grouped = x.view(batch, layer.num_groups, channels // layer.num_groups, size)
-    mask = ragged.mask[:, None, None, :]
-    count = (ragged.lengths * (channels // layer.num_groups)).clamp(min=1).view(-1, 1, 1, 1).to(x.dtype)
-    mean = grouped.masked_fill(~mask, 0.0).sum(dim=(2, 3), keepdim=True) / count
-    centred = (grouped - mean).masked_fill(~mask, 0.0)
-    variance = centred.square().sum(dim=(2, 3), keepdim=True) / count
-    normed = (centred * torch.rsqrt(variance + layer.eps)).view(batch, channels, size)
-    return normed * layer.weight[:, None] + layer.bias[:, None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from neucodec_tts.codec.streaming import Stream, StreamSettings, Window
+from neucodec_tts.codec.streaming import Decoded, Stream, StreamSettings, Window
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.interface import CodecInterface, Codes
@@ -24,7 +24,7 @@ class DecodeScheduler:
         settings: of every stream; the defaults are those of ``StreamingDecoder``.
         max_batch_frames: largest padded size of one batch, in frames.
         max_padding: largest share of a batch that may be padding, which is computed like anything else.
-        decode: decodes a batch of windows; ``codec.decode_batch`` by default, and ``FixedShapeDecoder`` is another.
+        decode: decodes a batch of windows; ``codec.decode_windows`` by default, and ``FixedShapeDecoder`` is another.
         on_failure: called with the name of a stream whose window could not be decoded, and the error. The stream is
             dropped, the others go on. By default the error is raised, and the windows of its batch are lost.
     """
@@ -36,14 +36,14 @@ class DecodeScheduler:
         *,
         max_batch_frames: int = 4096,
         max_padding: float = 0.2,
-        decode: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        decode: Callable[[list[Window]], list[Decoded]] | None = None,
         on_failure: Callable[[Hashable, Exception], None] | None = None,
     ) -> None:
         self.codec = codec
         self.settings = settings or StreamSettings()
         self.max_batch_frames = max_batch_frames
         self.max_padding = max_padding
-        self._decode = decode or codec.decode_batch
+        self._decode = decode or codec.decode_windows
         self._on_failure = on_failure
         self._streams: dict[Hashable, Stream] = {}
         # Names of streams with a window to decode, longest waiting first: those without any sound yet, and the others.
@@ -108,10 +108,10 @@ class DecodeScheduler:
                 self._queue(name)
             raise
         samples = {}
-        for (name, stream, window), audio in zip(batch, decoded, strict=True):
-            if audio is None:
+        for (name, stream, window), result in zip(batch, decoded, strict=True):
+            if result is None:
                 continue
-            samples[name] = stream.play(window, audio)
+            samples[name] = stream.play(window, result)
             if stream.done:
                 self.drop(name)
             else:
@@ -128,8 +128,14 @@ class DecodeScheduler:
         """The window that has waited longest, and those after it that are about as long."""
         chosen: list[Hashable] = []
         longest = frames = 0
+        lookback = None
         for name in chain(self._silent, self._sounding):
-            length = self._streams[name].next_length
+            stream = self._streams[name]
+            if lookback is None:
+                lookback = stream.settings.lookback
+            elif stream.settings.lookback != lookback:
+                continue
+            length = stream.next_length
             padded = max(longest, length) * (len(chosen) + 1)
             too_much = (
                 padded > self.max_batch_frames or padded - (frames + length) > self.max_padding * padded
@@ -148,15 +154,15 @@ class DecodeScheduler:
             batch.append((name, stream, window))
         return batch
 
-    def _decoded(self, batch: list[tuple[Hashable, Stream, Window]]) -> Sequence[Tensor | None]:
+    def _decoded(self, batch: list[tuple[Hashable, Stream, Window]]) -> Sequence[Decoded | None]:
         """Samples of each window; None for one that fails, whose stream is then gone."""
         try:
-            return self._decode([window.codes for _, _, window in batch])
+            return self._decode([window for _, _, window in batch])
         except Exception as error:
             if self._on_failure is None:
                 raise
             if len(batch) > 1:  # find out whose it is
-                return [audio for item in batch for audio in self._decoded([item])]
+                return [result for item in batch for result in self._decoded([item])]
             name = batch[0][0]
             self.drop(name)
             self._on_failure(name, error)

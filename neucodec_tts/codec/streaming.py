@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,21 +15,60 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What decoding a stream goes on from.
+
+    Attributes:
+        frames: that have been played.
+        memory: what the decoder remembers of them, (S,), on its device; see ``ContinuedFrames``.
+    """
+
+    frames: int
+    memory: Tensor
+
+
+@dataclass(frozen=True)
 class Window:
     """A stretch of codes to decode, and what of it becomes sound.
 
-    All positions are frames of the stream: codes [begin, end) are decoded, [start, stop) are played.
+    All positions are frames of the stream: the codes are those from ``start`` on, [start, stop) are played, what is
+    behind them is a foresight.
     """
 
     codes: Tensor
-    begin: int
     start: int
     stop: int
+    lookback: int
+    """Frames before ``start`` that the decoder's attention sees."""
+    past: Past | None
+    """What came before; None at the beginning of a stream."""
+
+    @property
+    def settled(self) -> int:
+        """Frames that are played."""
+        return self.stop - self.start
 
     @property
     def end(self) -> int:
         """The frame after the last that is decoded."""
-        return self.begin + self.codes.numel()
+        return self.start + self.codes.numel()
+
+
+def stack_memories(windows: Sequence[Window]) -> Tensor | None:
+    """What is remembered for each of these windows, (B, S), zeros at the beginning of a stream; None if all begin."""
+    pasts = [window.past for window in windows]
+    known = next((past.memory for past in pasts if past is not None), None)
+    if known is None:
+        return None
+    nothing = torch.zeros_like(known)
+    return torch.stack([nothing if past is None else past.memory for past in pasts])
+
+
+class Decoded(NamedTuple):
+    """A window's samples, float32 (480 * frames,) on the CPU, and what its stream goes on from."""
+
+    audio: Tensor
+    past: Past
 
 
 @dataclass(frozen=True)
@@ -83,10 +123,9 @@ class Stream:
     def __init__(self, settings: StreamSettings, hop_length: int) -> None:
         self.settings = settings
         self._hop = hop_length
-        self._codes = torch.empty(0, dtype=torch.long)
-        self._offset = 0  # frame of self._codes[0]; what lies before is no longer needed
-        self._played = 0  # frames
+        self._codes = torch.empty(0, dtype=torch.long)  # from frame self._asked on
         self._asked = 0  # frames up to which windows have been handed out
+        self._past: Past | None = None
         self._tail: Tensor | None = None  # what the last window had to say about the next frames
         self._finished = False
 
@@ -109,11 +148,11 @@ class Stream:
     def next_length(self) -> int:
         """Frames of the next window, 0 if its codes are not all there."""
         span = self._next_span()
-        return 0 if span is None else span[3] - span[0]
+        return 0 if span is None else span[1] - self._asked
 
     @property
     def _known(self) -> int:
-        return self._offset + self._codes.numel()
+        return self._asked + self._codes.numel()
 
     def push(self, codes: Tensor) -> None:
         """Add codes, LongTensor (frames,)."""
@@ -126,37 +165,36 @@ class Stream:
         self._finished = True
 
     def next_window(self) -> Window | None:
-        """The next window whose codes are all there, or None. Hand windows back to ``play`` in the same order."""
+        """The next window whose codes are all there, or None. It goes on from what ``play`` was given last."""
         span = self._next_span()
         if span is None:
             return None
-        begin, start, stop, end = span
-        window = Window(self._codes[begin - self._offset : end - self._offset], begin, start, stop)
-        self._asked = stop
-        keep = max(0, stop - self.settings.lookback)
-        self._codes, self._offset = self._codes[keep - self._offset :], keep
+        start = self._asked
+        stop, end = span
+        window = Window(self._codes[: end - start], start, stop, self.settings.lookback, self._past)
+        self._codes, self._asked = self._codes[stop - start :], stop
         return window
 
-    def _next_span(self) -> tuple[int, int, int, int] | None:
-        """Frames (begin, start, stop, end) of the next window."""
+    def _next_span(self) -> tuple[int, int] | None:
+        """Frames (stop, end) of the next window."""
         start = self._asked
         stop, end = self.settings.chunk_end(start), self.settings.needed(start)
         if end > self._known:
             if not self._finished or start == self._known:
                 return None
             stop = end = self._known
-        return max(0, start - self.settings.lookback), start, stop, end
+        return stop, end
 
-    def play(self, window: Window, audio: Tensor) -> Tensor:
-        """Samples of the frames that ``window`` is for, float32 (480 * frames,), from its decoded ``audio``."""
-        hop = self._hop
-        samples = audio[(window.start - window.begin) * hop : (window.stop - window.begin) * hop].clone()
+    def play(self, window: Window, decoded: Decoded) -> Tensor:
+        """Samples of the frames that ``window`` is for, float32 (480 * frames,), from what it was decoded to."""
+        audio, self._past = decoded
+        settled = window.settled * self._hop
+        samples = audio[:settled].clone()
         if self._tail is not None:
             fade = min(self._tail.numel(), samples.numel())
             weight = (torch.arange(fade) + 0.5) / self._tail.numel()
             samples[:fade] = self._tail[:fade] + (samples[:fade] - self._tail[:fade]) * weight
-        tail_end = min(window.stop + self.settings.overlap, window.end)
-        tail = audio[(window.stop - window.begin) * hop : (tail_end - window.begin) * hop]
+        tail = audio[settled : settled + self.settings.overlap * self._hop]
         self._tail = tail.clone() if tail.numel() else None
         return samples
 
@@ -164,18 +202,18 @@ class Stream:
 class StreamingDecoder:
     """Codes of one stream in, samples out as soon as they are sound.
 
-    The decoder is not causal, so a chunk of new codes is decoded together with codes on either side of it, and
-    joined to what was played before by a short cross-fade. Any split of the same codes gives the same samples, and
-    every code gives 480 of them. Lookback, lookahead and overlap are
-    those of NeuTTS by default.
+    The decoder is not causal, so a chunk of new codes is decoded together with a few that follow, and joined to what
+    was played before by a short cross-fade. What came before is not decoded again: every layer remembers what it saw
+    of it (``ContinuedFrames``), as those of Transformer-XL do (Dai et al. 2019). Any split of the same codes gives the
+    same samples, and every code gives 480 of them.
 
     Args:
         codec: decodes.
-        lookback: frames before a chunk that are decoded with it (50 = 1 s). Costs no latency; with it a window is
-            lookback + chunk + lookahead frames long, of which chunk frames are new: by default ten seconds are 2.3
-            times the work of decoding them at once, five 3.0 times, two 4.2 times.
+        lookback: frames before a chunk that attention sees, by the keys and values it had for them (50 = 1 s, as NeuTTS
+            decodes with each chunk). Costs no latency and little work, but memory: NeuCodec remembers 5 MB of a stream.
         chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
-        lookahead: frames after a chunk that must be there before it is decoded (5 = 100 ms, all of it latency).
+        lookahead: frames after a chunk that are decoded with it (5 = 100 ms, all of it latency), and again as part of
+            the next: by default ten seconds are 1.15 times the work of decoding them at once, five 1.24, two 1.4.
         overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
             lookahead, so that it costs nothing.
         first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
@@ -240,5 +278,6 @@ class StreamingDecoder:
     def _play(self) -> Tensor:
         parts = [torch.empty(0)]
         while (window := self._stream.next_window()) is not None:
-            parts.append(self._stream.play(window, self.codec.decode_batch([window.codes])[0]))
+            (decoded,) = self.codec.decode_windows([window])
+            parts.append(self._stream.play(window, decoded))
         return torch.cat(parts)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.streaming import Decoded, Window
     from neucodec_tts.prompts import SpeakerPrompt
     from neucodec_tts.speech import SpeechEngine
 
@@ -106,9 +107,14 @@ class TimedCodec:
         with self._clock.timing("decoding"):
             return self._codec.decode(codes)
 
+    def decode_windows(self, windows: list[Window]) -> list[Decoded]:
+        """As the codec's, of streams."""
+        with self._clock.timing("decoding"):
+            return self._codec.decode_windows(windows)
+
     def decode_batch(self, sequences: list[Tensor]) -> list[Tensor]:
-        """As the codec's: one window of a stream, or the two sides of a seam."""
-        with self._clock.timing("decoding" if len(sequences) == 1 else "seams"):
+        """As the codec's: the two sides of a seam."""
+        with self._clock.timing("seams"):
             return self._codec.decode_batch(sequences)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from neucodec_tts import StreamingDecoder
+from neucodec_tts.codec.streaming import Decoded, Window
 from neucodec_tts.errors import EngineError, PromptError
 from neucodec_tts.evaluate.metrics import snr
 from neucodec_tts.prompts import SpeakerPrompt
@@ -98,13 +99,13 @@ def test_the_first_sound_costs_one_chunk_of_tokens_and_one_decode(
 ):
     tts, engine = stage.tts(*map(stage.line, thirds))
     decoded: list[list[int]] = []
-    decode = stage.codec.decode_batch
+    decode = stage.codec.decode_windows
 
-    def counted(batch: list[torch.Tensor]) -> list[torch.Tensor]:
-        decoded.append([len(item) for item in batch])
-        return decode(batch)
+    def counted(windows: list[Window]) -> list[Decoded]:
+        decoded.append([window.codes.numel() for window in windows])
+        return decode(windows)
 
-    monkeypatch.setattr(stage.codec, "decode_batch", counted)
+    monkeypatch.setattr(stage.codec, "decode_windows", counted)
     settings = tts.stream_settings
     with tts.stream(TEXT, seed=1, ahead_seconds=0) as stream:
         assert (engine.taken, decoded) == (0, [])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from neucodec_tts import StreamSettings
+from neucodec_tts.codec.streaming import Decoded, Window
 from neucodec_tts.errors import CodesError, EngineError
 from neucodec_tts_vllm.decode_stream import DecodeStream
 from neucodec_tts_vllm.decoding import DecodedBatch, DecodeWorker
@@ -125,14 +126,14 @@ def test_an_aborted_stream_is_forgotten_at_once(codec, worker):
 
 
 def test_a_code_that_is_none_and_a_codec_that_fails_end_one_stream(codec, worker, monkeypatch):
-    plain = codec.decode_batch
+    plain = codec.decode_windows
 
-    def failing(windows: list[torch.Tensor]) -> list[torch.Tensor]:
-        if any(window[0] == 4_042 for window in windows):
+    def failing(windows: list[Window]) -> list[Decoded]:
+        if any(window.codes[0] == 4_042 for window in windows):
             raise RuntimeError("device-side assert triggered")
         return plain(windows)
 
-    monkeypatch.setattr(codec, "decode_batch", failing)
+    monkeypatch.setattr(codec, "decode_windows", failing)
     codes = codes_of(3, 90, codec)
 
     async def test() -> None:

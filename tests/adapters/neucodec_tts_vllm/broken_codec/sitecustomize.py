@@ -40,19 +40,26 @@ class _Loader(importlib.abc.Loader):
 
 
 def _break(codec) -> None:
-    decode_batch = codec.decode_batch
+    decode_batch, decode_windows = codec.decode_batch, codec.decode_windows
 
-    def failing(self, items, *arguments, **options):
+    def check(sequences) -> None:
         try:
             with open(os.environ["BROKEN_CODES"], encoding="utf-8") as file:
                 broken = json.load(file)
         except FileNotFoundError:
             broken = []
-        if broken and any(item[: len(broken)].tolist() == broken for item in items):
+        if broken and any(codes[: len(broken)].tolist() == broken for codes in sequences):
             raise RuntimeError("device-side assert triggered")
-        return decode_batch(self, items, *arguments, **options)
 
-    codec.decode_batch = failing
+    def failing_batch(self, sequences):
+        check(sequences)
+        return decode_batch(self, sequences)
+
+    def failing_windows(self, windows):
+        check([window.codes for window in windows])
+        return decode_windows(self, windows)
+
+    codec.decode_batch, codec.decode_windows = failing_batch, failing_windows
 
 
 if os.environ.get("BROKEN_CODES"):
