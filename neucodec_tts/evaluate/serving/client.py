@@ -125,7 +125,8 @@ class SpeechClient:
             base_url=self.url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=timeout,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            # Servers forget a connection after 5 s without a word; whoever asks on it just then is not answered.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0),
             trust_env=False,  # a proxy would be measured with it
         )
         try:
