@@ -32,19 +32,24 @@ def writer(plugin: str = "not without", digest: str = "asked['seed']") -> list[s
 
 def test_turns_alternate_and_are_compared_pair_by_pair(tmp_path):
     diary = tmp_path / "diary"
-    cost = measure_plain_text(str(diary), turns=3, requests=2, tokens=5, writer=writer())
+    notes: list[str] = []
+    cost = measure_plain_text(
+        str(diary), turns=3, requests=2, tokens=5, writer=writer(), advance=notes.append
+    )
+    started = [note for note in notes if note.startswith("starting")]
     assert cost.with_plugin == pytest.approx([80] * 3)
     assert cost.without_plugin == pytest.approx([100] * 3)
     assert cost.loss == pytest.approx(0.2)
     assert cost.more_work == pytest.approx(0.25)
     assert cost.work_without_plugin == pytest.approx([10] * 3)
     assert cost.same_tokens
-    # One round to warm up, and each goes the other way round than the one before.
+    # Each goes the other way round than the one before, after one to warm up each time that they have started.
     ways = [line.split() for line in diary.read_text().splitlines()]
-    assert [seed for _, seed in ways] == [str(turn) for turn in range(4) for _ in range(2)]
+    assert [seed for _, seed in ways] == [str(turn) for turn in (0, 1, 2, 0, 3) for _ in range(2)]
     firsts = [way for way, _ in ways[::2]]
-    assert firsts == ["with", "without", "with", "without"]
+    assert firsts == ["with", "without", "with", "with", "without"]
     assert {way for way, _ in ways} == {"with", "without"}
+    assert started == [f"starting vLLM {way} the plugin" for way in ("with", "without", "without", "with")]
 
 
 def test_a_machine_that_is_busier_in_some_turns_changes_little():

@@ -65,7 +65,7 @@ def measure_plain_text(
 
     Args:
         model: folder or hub id; without it a small one of random weights, for which the plugin would matter most.
-        turns: of each, after one to warm up.
+        turns: of each, after one to warm up; half of them with the one started first, half with the other.
         requests: of each turn, all at once.
         tokens: of each request.
         advance: told what begins.
@@ -75,30 +75,32 @@ def measure_plain_text(
         EngineError: vLLM does not start, or the plugin is there or missing where it should not be.
     """
     results: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neucodec-tts-bench-")))
+    with tempfile.TemporaryDirectory(prefix="neucodec-tts-bench-") as name:
+        folder = Path(name)
         if model is None:
             save_babbling_model(folder / "model")
             model = str(folder / "model")
-        writers = {}
-        for plugin in (True, False):
-            advance(f"starting vLLM {'with' if plugin else 'without'} the plugin")
-            options = [model, *([] if plugin else ["--without-plugin"])]
-            log = folder / f"{plugin}.log"
-            writers[plugin] = stack.enter_context(_writing([*writer, *options], log))
-            if writers[plugin].started["plugin"] is not plugin:
-                raise EngineError(
-                    "vLLM has not loaded the plugin: is neucodec-tts installed where it is?"
-                    if plugin
-                    else "vLLM has loaded the plugin though it was hidden; there is nothing to compare"
-                )
-        for turn in range(-1, turns):  # the first warms up
-            advance("warming up" if turn < 0 else f"turn {turn + 1} of {turns}")
-            # The next turn goes the other way round: what is first in each is not always the same.
-            for plugin in (True, False) if turn % 2 else (False, True):
-                answer = writers[plugin].write({"requests": requests, "tokens": tokens, "seed": turn + 1})
-                if turn >= 0:
-                    results[plugin].append(answer)
+        # Halfway both start anew, the other one first: what comes of that is no cost of the plugin.
+        half = (turns + 1) // 2
+        for order, its_turns in (((True, False), range(half)), ((False, True), range(half, turns))):
+            if not its_turns:
+                continue
+            with ExitStack() as stack:
+                writers = {}
+                for plugin in order:
+                    advance(f"starting vLLM {'with' if plugin else 'without'} the plugin")
+                    options = [model, *([] if plugin else ["--without-plugin"])]
+                    log = folder / f"{plugin}.log"
+                    writers[plugin] = stack.enter_context(_writing([*writer, *options], log))
+                    _check_plugin(plugin, writers[plugin].started["plugin"])
+                for turn in (-1, *its_turns):  # the first warms up
+                    advance("warming up" if turn < 0 else f"turn {turn + 1} of {turns}")
+                    # The next turn goes the other way round: what is first in each is not always the same.
+                    for plugin in (True, False) if turn % 2 else (False, True):
+                        asked = {"requests": requests, "tokens": tokens, "seed": turn + 1}
+                        answer = writers[plugin].write(asked)
+                        if turn >= 0:
+                            results[plugin].append(answer)
     ours, plain = results[True], results[False]
     return PlainTextCost(
         _speeds(ours),
@@ -107,6 +109,13 @@ def measure_plain_text(
         _works(plain),
         [one["digest"] for one in ours] == [one["digest"] for one in plain],
     )
+
+
+def _check_plugin(wanted: bool, loaded: bool) -> None:
+    if wanted and not loaded:
+        raise EngineError("vLLM has not loaded the plugin: is neucodec-tts installed where it is?")
+    if loaded and not wanted:
+        raise EngineError("vLLM has loaded the plugin though it was hidden; there is nothing to compare")
 
 
 def _speeds(answers: list[dict[str, Any]]) -> list[float]:
