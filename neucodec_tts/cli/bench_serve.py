@@ -39,6 +39,15 @@ def bench_serve(
             show_default=False,
         ),
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Of the model with random weights, a million of them each; 5 by default.",
+            show_default=False,
+        ),
+    ] = None,
     streams: Annotated[int, typer.Option(min=1, max=10_000, help="Requests at a time.")] = 8,
     requests: Annotated[
         int | None,
@@ -113,10 +122,14 @@ def bench_serve(
     with reporting(as_json, quiet, debug) as terminal:
         if url is not None:
             url = _checked(url, remote)
+        if layers is not None and (url is not None or model is not None):
+            raise EngineError(
+                "--layers is of the model with random weights: leave it out, or leave out URL and --model"
+            )
         from neucodec_tts.evaluate.serving.client import SpeechClient
         from neucodec_tts.evaluate.serving.load import LoadSettings
         from neucodec_tts.evaluate.serving.measure import measure_serving
-        from neucodec_tts.evaluate.serving.own_server import own_server
+        from neucodec_tts.evaluate.serving.own_server import BABBLE_LAYERS, own_server
         from neucodec_tts.evaluate.serving.processes import processor_time, resident_bytes
 
         settings = LoadSettings(
@@ -153,7 +166,9 @@ def bench_serve(
                 SpeechClient("http://127.0.0.1")  # before minutes of starting, what is missing is said
                 terminal.note(f"starting a server with {model or 'a small model of random weights'} ...")
                 environment = {} if api_key is None else {"VLLM_API_KEY": api_key}
-                running = stack.enter_context(own_server(model, environment=environment))
+                running = stack.enter_context(
+                    own_server(model, layers=layers or BABBLE_LAYERS, environment=environment)
+                )
                 url, model, pid = running.url, running.model, running.pid
             report = asyncio.run(measured(url, model, pid))
         terminal.result(_values(report))

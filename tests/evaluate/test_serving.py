@@ -223,6 +223,13 @@ def test_only_a_server_of_ones_own_is_loaded(url, message):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("other", [["http://127.0.0.1:9"], ["--model", "somebody/else"]])
+def test_layers_are_those_of_the_model_of_random_weights(other):
+    result = CliRunner().invoke(app, ["bench", "serve", *other, "--layers", "30"])
+    assert result.exit_code == 1
+    assert "--layers is of the model with random weights" in " ".join(result.output.split())
+
+
 def test_a_server_that_refuses_is_quoted(server):
     server.answer = lambda body, before: (400, "this model speaks in riddles")
     result = CliRunner().invoke(app, ["bench", "serve", server.url, "--quiet"])
@@ -274,7 +281,8 @@ def test_memory_and_processor_time_of_a_process_and_its_children():
 
 
 def test_the_model_for_want_of_another_babbles_as_long_as_it_is_told(tmp_path):
-    save_babbling_model(tmp_path)
+    save_babbling_model(tmp_path, layers=2)
+    assert json.loads((tmp_path / "config.json").read_text())["num_hidden_layers"] == 2
     tts = TextToSpeech.from_pretrained(str(tmp_path))
     spoken = [tts.speak("Whatever you say.", voice, seed=1, retries=0) for voice in (None, DEMO_VOICE)]
     assert [each.speech_tokens for each in spoken] == [BABBLE_FRAMES] * 2

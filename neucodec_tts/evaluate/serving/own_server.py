@@ -24,6 +24,7 @@ _START_SECONDS = 900
 _END_SECONDS = 60
 BABBLE_FRAMES = 100
 """Length of what the model of random weights says, 2 s."""
+BABBLE_LAYERS = 5
 DEMO_VOICE = "demo"
 """The voice that the model of random weights brings: that of the demo recording."""
 _DEMO_TEXT = (
@@ -47,8 +48,13 @@ class OwnServer:
     pid: int
 
 
-def save_babbling_model(folder: Path) -> None:
-    """Write a small language model of random weights, which babbles 2 s through the built-in codec, with a voice."""
+def save_babbling_model(folder: Path, *, layers: int = BABBLE_LAYERS) -> None:
+    """Write a small language model of random weights, which babbles 2 s through the built-in codec, with a voice.
+
+    Args:
+        folder: to write it to.
+        layers: of 1.0 million weights each; beside them are 1.2 million.
+    """
     from importlib.resources import as_file, files
 
     import torch
@@ -69,7 +75,7 @@ def save_babbling_model(folder: Path) -> None:
                 vocab_size=len(tokenizer),
                 hidden_size=256,
                 intermediate_size=1024,
-                num_hidden_layers=5,
+                num_hidden_layers=layers,
                 num_attention_heads=4,
                 num_key_value_heads=2,
                 max_position_embeddings=2048,
@@ -98,6 +104,7 @@ def own_server(
     model: str | None = None,
     options: Sequence[str] = (),
     *,
+    layers: int = BABBLE_LAYERS,
     environment: Mapping[str, str] | None = None,
     start_seconds: float = _START_SECONDS,
 ) -> Iterator[OwnServer]:
@@ -106,6 +113,7 @@ def own_server(
     Args:
         model: folder or hub id; without it a small one of random weights.
         options: for vLLM.
+        layers: of the model of random weights.
         environment: of the server, beside this process' own.
         start_seconds: after which it is given up.
 
@@ -115,7 +123,7 @@ def own_server(
     with tempfile.TemporaryDirectory(prefix="neucodec-tts-bench-") as name:
         folder = Path(name)
         if model is None:
-            save_babbling_model(folder / "model")
+            save_babbling_model(folder / "model", layers=layers)
         served = model or str(folder / "model")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
