@@ -105,7 +105,6 @@ class ISTFTHead(nn.Module):
         super().__init__()
         self.n_fft = config.n_fft
         self.hop_length = config.hop_length
-        self._overlap = self.n_fft // self.hop_length
         self.linear = nn.Linear(config.hidden_size, self.n_fft + 2)
         self.register_buffer("window", torch.hann_window(self.n_fft, device="cpu"), persistent=False)
 
@@ -118,33 +117,26 @@ class ISTFTHead(nn.Module):
         pieces = torch.fft.irfft(spectrum, self.n_fft, dim=-1) * self.window
         frames.silence(pieces)
         # Samples of a frame are made from the pieces on either side of it, too.
-        before = self._overlap // 2
+        before = self.n_fft // self.hop_length // 2
         pieces = frames.remember(pieces, before)
+        weight = self.window.square().expand(1, pieces.shape[1], -1)
         mask = frames.mask_behind(before)
-        there = x.new_ones(1, x.shape[1], dtype=torch.float32) if mask is None else mask.float()
+        if mask is not None:
+            weight = weight * mask[..., None]
         # Where an item has ended there is neither signal nor weight.
-        audio = self._overlap_add(pieces) / self._total_weight(there).clamp(min=1e-11)
-        return self._without_padding(audio)[:, -x.shape[1] * self.hop_length :]
+        audio = self._overlap_add(pieces) / self._overlap_add(weight).clamp(min=1e-11)
+        return audio[:, -x.shape[1] * self.hop_length :]
 
     def _overlap_add(self, pieces: Tensor) -> Tensor:
-        """Pieces (B, L, n_fft), a hop apart, to what they come to, (B, L + overlap - 1, hop)."""
+        """Pieces (B, L, n_fft), a hop apart, to (B, L * hop), without the padding on either side."""
         batch, length, _ = pieces.shape
-        parts = pieces.unflatten(2, (self._overlap, self.hop_length))
-        total = pieces.new_zeros(batch, length + self._overlap - 1, self.hop_length)
-        for i in range(self._overlap):
+        overlap = self.n_fft // self.hop_length
+        parts = pieces.view(batch, length, overlap, self.hop_length)
+        total = pieces.new_zeros(batch, length + overlap - 1, self.hop_length)
+        for i in range(overlap):
             total[:, i : i + length] += parts[:, :, i]
-        return total
-
-    def _total_weight(self, there: Tensor) -> Tensor:
-        """What the squared windows come to of the pieces that are there, (B, L) ones and zeros, as ``_overlap_add``."""
-        parts = self.window.square().view(self._overlap, self.hop_length)
-        pieces = F.pad(there, (self._overlap - 1, self._overlap - 1)).unfold(1, self._overlap, 1)
-        return pieces.flip(2) @ parts
-
-    def _without_padding(self, audio: Tensor) -> Tensor:
-        """Samples (B, L + overlap - 1, hop) to (B, L * hop), as Vocos pads."""
         padding = (self.n_fft - self.hop_length) // 2
-        return audio.flatten(1)[:, padding : audio.shape[1] * self.hop_length - padding]
+        return total.view(batch, -1)[:, padding : padding + length * self.hop_length]
 
 
 class Decoder(nn.Module):

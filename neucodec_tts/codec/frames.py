@@ -78,7 +78,11 @@ class Frames:
 
     def _means(self, x: Tensor, width: int) -> Tensor:
         """Means over frames and groups of ``width`` channels, (B, 1 or a row for each of several weights, groups)."""
-        of_channels = x.mean(dim=1, keepdim=True) if self._weights is None else self._weights.to(x.dtype) @ x
+        if self._weights is None:
+            of_channels = x.mean(dim=1, keepdim=True)
+        else:
+            with torch.autocast(x.device.type, enabled=False):  # which keeps group norms exact, too
+                of_channels = self._weights.to(x.dtype) @ x
         return of_channels.unflatten(2, (-1, width)).mean(dim=3)
 
     def _moments(self, centre: Tensor, centred: Tensor, width: int) -> tuple[Tensor, Tensor]:

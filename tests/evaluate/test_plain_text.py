@@ -53,8 +53,14 @@ def test_turns_alternate_and_are_compared_pair_by_pair(tmp_path):
 
 
 def test_a_machine_that_is_busier_in_some_turns_changes_little():
-    cost = PlainTextCost([50, 9, 100], [50, 10, 100], [1, 2, 3], [1, 2, 3], True)
+    cost = PlainTextCost([50, 9, 100, 7, 7, 1], [50, 10, 100, 7, 7, 2], [1, 2, 3] * 2, [1, 2, 3] * 2, True)
     assert (cost.loss, cost.more_work) == (0, 0)
+
+
+def test_being_started_first_is_no_cost_of_the_plugin():
+    cost = PlainTextCost([11, 12, 11, 9, 9, 8], [10] * 6, [9, 9, 9, 11, 11, 11], [10] * 6, True)
+    assert cost.loss == pytest.approx(0)
+    assert cost.more_work == pytest.approx(0)
 
 
 def test_other_tokens_are_noticed(tmp_path):
