@@ -119,7 +119,9 @@ class DecodeWorker:
         if self._fixed is not None:
             await self.call(self._fixed.warm_up)
         else:
-            await self.call(lambda: self.codec.decode([0] * 10))
+            first = torch.zeros(self.settings.needed(0), dtype=torch.long)
+            window = Window(first, 0, self.settings.chunk_end(0), self.settings.lookback, None)
+            await self.call(lambda: self.codec.decode_windows([window]))
 
     def open(self, settings: StreamSettings | None = None) -> DecodeStream:
         """Begin a stream; call it in the event loop that will take its samples.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neucodec_tts.codec.devices import exact_convolutions
 from neucodec_tts.codec.frames import ContinuedFrames
-from neucodec_tts.codec.streaming import Decoded, Past, Window, stack_memories
+from neucodec_tts.codec.streaming import Decoded, Window, stack_memories
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.model import NeuCodec
@@ -57,7 +57,7 @@ class FixedShapeDecoder:
         logger.info("decoding in batches of %s, of %s frames each", self.batch_sizes, self.frames)
 
     def __call__(self, windows: list[Window]) -> list[Decoded]:
-        """Decode windows of streams, all of one lookback, each going on from its past."""
+        """Decode windows of streams, all of one lookback, each going on from its memory."""
         longest = max(window.codes.numel() for window in windows)
         if longest > self.frames[-1] or windows[0].lookback != self.lookback:
             return self.codec.decode_windows(windows)
@@ -85,8 +85,8 @@ class _Shape:
         self._codes = torch.zeros(size, frames, dtype=torch.long, device=codec.device)
         # Of each row the length, how much of it is played, and what was before: (3, size).
         self._counts = torch.full((3, size), frames, dtype=torch.long, device=codec.device)
-        self._pasts: Tensor | None = None
-        self._pasts = torch.zeros_like(self._compute()[1])
+        self._memories: Tensor | None = None
+        self._memories = torch.zeros_like(self._compute()[1])
         self._graph: torch.cuda.CUDAGraph | None = None
         self._results = (torch.empty(0), torch.empty(0))  # what the graph writes to
         if memory is not None:
@@ -95,7 +95,7 @@ class _Shape:
     def decode(self, windows: list[Window]) -> list[Decoded]:
         lengths = [window.codes.numel() for window in windows]
         size, frames = self._codes.shape
-        assert self._pasts is not None
+        assert self._memories is not None
         padded = torch.zeros(size, frames, dtype=torch.long)
         # Rows without a window have all frames, so that no statistics are those of nothing.
         counts = torch.full((3, size), frames)
@@ -106,20 +106,17 @@ class _Shape:
         self._counts.copy_(counts)
         memories = stack_memories(windows)
         if memories is None:
-            self._pasts.zero_()
+            self._memories.zero_()
         else:
-            self._pasts[: len(windows)] = memories
+            self._memories[: len(windows)] = memories
         if self._graph is None:
-            audio, pasts = self._compute()
+            audio, kept = self._compute()
         else:
             self._graph.replay()
-            audio, pasts = self._results
+            audio, kept = self._results
         audio = audio[: len(windows)].cpu()
         hop = self._codec.output_hop_length
-        return [
-            Decoded(audio[row, : lengths[row] * hop], Past(window.stop, pasts[row].clone()))
-            for row, window in enumerate(windows)
-        ]
+        return [Decoded(audio[row, : length * hop], kept[row].clone()) for row, length in enumerate(lengths)]
 
     def _compute(self) -> tuple[Tensor, Tensor]:
         """Samples (size, frames * 480), and what is remembered (size, S)."""
@@ -129,7 +126,7 @@ class _Shape:
             self._codes.shape[1],
             settled=settled,
             before=before,
-            memory=self._pasts,
+            memory=self._memories,
             lookback=self._lookback,
         )
         with exact_convolutions(), torch.no_grad():

@@ -51,7 +51,7 @@ class CodecInterface(nn.Module, ABC):
 
     @abstractmethod
     def decode_windows(self, windows: list[Window]) -> list[Decoded]:
-        """Decode windows of streams, all of one lookback, in one batch, each going on from its past."""
+        """Decode windows of streams, all of one lookback, in one batch, each going on from its memory."""
 
     @property
     def device(self) -> torch.device:

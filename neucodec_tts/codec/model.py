@@ -22,7 +22,7 @@ from neucodec_tts.codec.lists import share_of
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
-from neucodec_tts.codec.streaming import Decoded, Past, Window, stack_memories
+from neucodec_tts.codec.streaming import Decoded, Window, stack_memories
 from neucodec_tts.errors import CheckpointError
 
 # Of a batch in the acoustic encoder, which takes the most memory.
@@ -264,7 +264,7 @@ class NeuCodec(CodecInterface):
         return [item[: n * self.output_hop_length] for item, n in zip(audio, lengths.tolist(), strict=True)]
 
     def decode_windows(self, windows: list[Window]) -> list[Decoded]:
-        """Decode windows of streams, all of one lookback, in one batch, each going on from its past."""
+        """Decode windows of streams, all of one lookback, in one batch, each going on from its memory."""
         lengths = torch.tensor([window.codes.numel() for window in windows])
         padded = nn.utils.rnn.pad_sequence([window.codes for window in windows], batch_first=True)
         frames = ContinuedFrames(
@@ -281,6 +281,6 @@ class NeuCodec(CodecInterface):
         samples = (lengths * self.output_hop_length).tolist()
         return [
             # Of its own, so that a stream that waits does not hold the memory of a whole batch.
-            Decoded(audio[i, : samples[i]], Past(window.stop, memory[i].clone()))
-            for i, window in enumerate(windows)
+            Decoded(audio[i, : samples[i]], memory[i].clone())
+            for i in range(len(windows))
         ]

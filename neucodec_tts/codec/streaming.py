@@ -15,19 +15,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Past:
-    """What decoding a stream goes on from.
-
-    Attributes:
-        frames: that have been played.
-        memory: what the decoder remembers of them, (S,), on its device; see ``ContinuedFrames``.
-    """
-
-    frames: int
-    memory: Tensor
-
-
-@dataclass(frozen=True)
 class Window:
     """A stretch of codes to decode, and what of it becomes sound.
 
@@ -40,35 +27,34 @@ class Window:
     stop: int
     lookback: int
     """Frames before ``start`` that the decoder's attention sees."""
-    past: Past | None
-    """What came before; None at the beginning of a stream."""
+    memory: Tensor | None
+    """What the decoder remembers of the frames before ``start``, (S,); None at the beginning of a stream."""
 
     @property
     def settled(self) -> int:
         """Frames that are played."""
         return self.stop - self.start
 
-    @property
-    def end(self) -> int:
-        """The frame after the last that is decoded."""
-        return self.start + self.codes.numel()
-
 
 def stack_memories(windows: Sequence[Window]) -> Tensor | None:
     """What is remembered for each of these windows, (B, S), zeros at the beginning of a stream; None if all begin."""
-    pasts = [window.past for window in windows]
-    known = next((past.memory for past in pasts if past is not None), None)
+    known = next((window.memory for window in windows if window.memory is not None), None)
     if known is None:
         return None
     nothing = torch.zeros_like(known)
-    return torch.stack([nothing if past is None else past.memory for past in pasts])
+    return torch.stack([nothing if window.memory is None else window.memory for window in windows])
 
 
 class Decoded(NamedTuple):
-    """A window's samples, float32 (480 * frames,) on the CPU, and what its stream goes on from."""
+    """What becomes of a window.
+
+    Attributes:
+        audio: its samples, float32 (480 * frames,) on the CPU, those of the foresight included.
+        memory: what the stream's next window goes on from, (S,) on the codec's device; see ``ContinuedFrames``.
+    """
 
     audio: Tensor
-    past: Past
+    memory: Tensor
 
 
 @dataclass(frozen=True)
@@ -125,7 +111,7 @@ class Stream:
         self._hop = hop_length
         self._codes = torch.empty(0, dtype=torch.long)  # from frame self._asked on
         self._asked = 0  # frames up to which windows have been handed out
-        self._past: Past | None = None
+        self._memory: Tensor | None = None
         self._tail: Tensor | None = None  # what the last window had to say about the next frames
         self._finished = False
 
@@ -171,7 +157,7 @@ class Stream:
             return None
         start = self._asked
         stop, end = span
-        window = Window(self._codes[: end - start], start, stop, self.settings.lookback, self._past)
+        window = Window(self._codes[: end - start], start, stop, self.settings.lookback, self._memory)
         self._codes, self._asked = self._codes[stop - start :], stop
         return window
 
@@ -187,7 +173,7 @@ class Stream:
 
     def play(self, window: Window, decoded: Decoded) -> Tensor:
         """Samples of the frames that ``window`` is for, float32 (480 * frames,), from what it was decoded to."""
-        audio, self._past = decoded
+        audio, self._memory = decoded
         settled = window.settled * self._hop
         samples = audio[:settled].clone()
         if self._tail is not None:
