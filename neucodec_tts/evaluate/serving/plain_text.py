@@ -51,7 +51,7 @@ class PlainTextCost:
 
 
 def _ratio(ours: list[float], plain: list[float]) -> float:
-    """The median of the turns, but first of each half: the vLLM that was started first may be the faster one."""
+    """Mean of the medians of both halves of the turns: the vLLM that was started first may be the faster one."""
     pairs = [one / other for one, other in zip(ours, plain, strict=True)]
     half = _first_half(len(pairs))
     return statistics.mean(statistics.median(part) for part in (pairs[:half], pairs[half:]) if part)
