@@ -130,6 +130,9 @@ def server_command(
             environment["VLLM_CPU_KVCACHE_SPACE"] = (
                 "2"  # GiB; its own default is half of the machine's memory
             )
+        # glibc gives memory back to the system after nearly every step, and takes it anew, a page at a time.
+        kept = {"MALLOC_MMAP_THRESHOLD_": 32 * 2**20, "MALLOC_TRIM_THRESHOLD_": 128 * 2**20}
+        environment |= {name: str(size) for name, size in kept.items() if name not in os.environ}
     else:
         defaults += ["--gpu-memory-utilization", "0.8"]  # the codec needs the rest
     # The module and not the command `vllm`, which the CPU build's distribution breaks.

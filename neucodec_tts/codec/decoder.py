@@ -119,24 +119,34 @@ class ISTFTHead(nn.Module):
         # Samples of a frame are made from the pieces on either side of it, too.
         before = self.n_fft // self.hop_length // 2
         pieces = frames.remember(pieces, before)
-        weight = self.window.square().expand(1, pieces.shape[1], -1)
         mask = frames.mask_behind(before)
-        if mask is not None:
-            weight = weight * mask[..., None]
+        there = pieces.new_ones(1, pieces.shape[1]) if mask is None else mask.to(pieces.dtype)
         # Where an item has ended there is neither signal nor weight.
-        audio = self._overlap_add(pieces) / self._overlap_add(weight).clamp(min=1e-11)
+        audio = self._overlap_add(pieces) / self._overlapping_weight(there).clamp(min=1e-11)
         return audio[:, -x.shape[1] * self.hop_length :]
 
     def _overlap_add(self, pieces: Tensor) -> Tensor:
         """Pieces (B, L, n_fft), a hop apart, to (B, L * hop), without the padding on either side."""
-        batch, length, _ = pieces.shape
-        overlap = self.n_fft // self.hop_length
-        parts = pieces.view(batch, length, overlap, self.hop_length)
-        total = pieces.new_zeros(batch, length + overlap - 1, self.hop_length)
+        length, overlap = pieces.shape[1], self.n_fft // self.hop_length
+        parts = pieces.unflatten(2, (overlap, self.hop_length))
+        total = pieces.new_zeros(pieces.shape[0], length + overlap - 1, self.hop_length)
         for i in range(overlap):
             total[:, i : i + length] += parts[:, :, i]
+        return self._without_padding(total)
+
+    def _overlapping_weight(self, there: Tensor) -> Tensor:
+        """The same of squared windows, where there are pieces: ones and zeros (B, L) to (B, L * hop)."""
+        overlap = self.n_fft // self.hop_length
+        of_parts = self.window.square().view(overlap, self.hop_length).flip(0)
+        with torch.autocast(there.device.type, enabled=False):
+            return self._without_padding(
+                F.pad(there, (overlap - 1, overlap - 1)).unfold(1, overlap, 1) @ of_parts
+            )
+
+    def _without_padding(self, total: Tensor) -> Tensor:
+        """(B, L + overlap - 1, hop) to (B, L * hop)."""
         padding = (self.n_fft - self.hop_length) // 2
-        return total.view(batch, -1)[:, padding : padding + length * self.hop_length]
+        return total.flatten(1)[:, padding : total[0].numel() - padding]
 
 
 class Decoder(nn.Module):

@@ -69,12 +69,17 @@ class Frames:
         """``layer`` over ``x``, with the statistics of all frames of an item and of no padding."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         width = layer.num_channels // layer.num_groups
-        centre = self._means(wide, width)[:, :1]
+        centre = self._centre(wide, width)
         centred = wide - centre.repeat_interleave(width, dim=2)
         mean, variance = self._moments(centre, centred, width)
-        scale = torch.rsqrt(variance + layer.eps).repeat_interleave(width, dim=2) * layer.weight
-        shift = layer.bias + (centre - mean).repeat_interleave(width, dim=2) * scale
+        scale = torch.rsqrt(variance + layer.eps)
+        scale, shift = torch.cat([scale, (centre - mean) * scale], 1).repeat_interleave(width, 2).split(1, 1)
+        scale, shift = scale * layer.weight, torch.addcmul(layer.bias, shift, layer.weight)
         return torch.addcmul(shift, centred, scale).to(x.dtype)
+
+    def _centre(self, x: Tensor, width: int) -> Tensor:
+        """What is taken off before squaring, (B, 1, groups): the mean of each group."""
+        return self._means(x, width)[:, :1]
 
     def _means(self, x: Tensor, width: int) -> Tensor:
         """Means over frames and groups of ``width`` channels, (B, 1 or a row for each of several weights, groups)."""
@@ -127,8 +132,9 @@ class ContinuedFrames(Frames):
         # Means for now, with the foresight, and means to keep, without it.
         counts = torch.stack([lengths, settled], dim=1)
         self._weights = torch.cat([_first(each, size)[:, None] for each in counts.T], 1) / counts[:, :, None]
-        # How much they and those of the parts before have in the means of all.
-        self._share = (counts / (counts + before[:, None]))[:, :, None]
+        # How much they have in the means of all, those of the parts before have, and the product of both.
+        share = (counts / (counts + before[:, None]))[:, :, None]
+        self._shares = (share, 1 - share, share * (1 - share))
         # The same in every layer: rows of what is settled last, and masks, by the number of frames.
         self._rows: dict[tuple[int, int], Tensor] = {}
         self._masks: dict[int, Tensor] = {}
@@ -163,15 +169,18 @@ class ContinuedFrames(Frames):
             self._masks[count] = torch.cat([there, self.mask], dim=1)
         return self._masks[count]
 
+    def _centre(self, x: Tensor, width: int) -> Tensor:
+        # Near the mean is near enough, since what is left of it is taken off below.
+        return x[:, :1].unflatten(2, (-1, width)).mean(dim=3)
+
     def _moments(self, centre: Tensor, centred: Tensor, width: int) -> tuple[Tensor, Tensor]:
         # Means and variances of two sets of values put together (Chan, Golub and LeVeque 1979).
-        shift = self._means(centred, width)
-        mean, variance = centre + shift, self._means(centred.square(), width) - shift.square()
+        shift, squares = self._means(torch.cat([centred, centred.square()], 2), width).chunk(2, dim=2)
         mean_before, variance_before = self._recall((2, centre.shape[2]), centre).split(1, dim=1)
-        difference = mean - mean_before
-        now, then = self._share, 1 - self._share
-        variance = now * variance + then * variance_before + now * then * difference.square()
+        difference = centre + shift - mean_before
+        now, then, both = self._shares
         mean = mean_before + now * difference
+        variance = now * (squares - shift.square()) + then * variance_before + both * difference.square()
         self._keep(torch.cat([mean[:, 1:], variance[:, 1:]], dim=1))
         return mean[:, :1], variance[:, :1]
 
