@@ -20,7 +20,6 @@ from neucodec_tts.speech import SpeechResult, TextToSpeech
 from neucodec_tts.speech.assembly import Assembly
 from neucodec_tts.speech.plan import derived_seed
 from neucodec_tts.speech.stream import check_codes, describe_bad_end
-from neucodec_tts.speech.voices import resolve_voice
 from neucodec_tts_vllm.engine import Batch, VLLMEngine
 from neucodec_tts_vllm.sampling import check_prompt
 
@@ -123,7 +122,8 @@ class SpeechLLM:
 
         Args:
             texts: each of any length.
-            voices: one for all texts, or one for each: a `SpeakerPrompt`, the name of one in the library, or None.
+            voices: one for all texts, or one for each: a `SpeakerPrompt`, the name of one in the library or among
+                the model's own, or None.
             seed: for speaking in the same way again: a number that each text's own is derived from, or one for
                 each text. ``result.seed`` says which was used.
             sampling: instead of the model's defaults.
@@ -287,9 +287,9 @@ class _VoiceFinder:
         if voice is None:
             return None
         if not isinstance(voice, str):
-            return resolve_voice(voice, self._tts.voices, self._tts.codec)
+            return self._tts.find_voice(voice)
         if voice not in self._known:
-            self._known[voice] = resolve_voice(voice, self._tts.voices, self._tts.codec)
+            self._known[voice] = self._tts.find_voice(voice)
         return self._known[voice]
 
 

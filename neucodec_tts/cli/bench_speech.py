@@ -110,14 +110,13 @@ def bench_say(
         with terminal.progress("speaking", repeats) as advance:
             from neucodec_tts.evaluate.pipeline import TEXT, measure_pipeline, random_speaker
             from neucodec_tts.speech import TextToSpeech
-            from neucodec_tts.speech.voices import resolve_voice
 
             speaker: SpeakerPrompt | None
             if model is None:
                 tts, speaker = random_speaker(size.value, device)
             else:
                 tts = TextToSpeech.from_pretrained(model, device=device)
-                speaker = None if voice is None else resolve_voice(voice, None, tts.codec)
+                speaker = None if voice is None else tts.find_voice(voice)
             # Random weights never stop by themselves, which is no news.
             with _errors_only() if model is None else nullcontext():
                 report = measure_pipeline(tts, text or TEXT, speaker, repeats=repeats, advance=advance)

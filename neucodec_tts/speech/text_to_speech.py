@@ -247,6 +247,14 @@ class TextToSpeech:
         chunks = stream_chunks(plan, self.engine, self.vocabulary, self.codec, self.stream_settings, assembly)
         return SpeechStream(chunks, assembly, self.codec.output_sample_rate, seed, ahead_seconds)
 
+    def find_voice(self, voice: VoiceLike) -> SpeakerPrompt:
+        """The voice that is meant: itself, that of a file, or that of a name in the library or among the model's own.
+
+        Raises:
+            PromptError: it is unknown, unreadable, or was made with another codec.
+        """
+        return resolve_voice(voice, self.voices, self.codec, self.model_voices)
+
     def plan(
         self,
         text: str,
@@ -265,7 +273,7 @@ class TextToSpeech:
             seed = settings.seed
         if seed is None:
             seed = secrets.randbits(31)
-        speaker = None if voice is None else resolve_voice(voice, self.voices, self.codec, self.model_voices)
+        speaker = None if voice is None else self.find_voice(voice)
         settings = replace(settings, seed=seed)
         plan = Plan(text, speaker, self.prompt_format, self.context_length, settings, self.utterance_frames)
         return plan, seed
