@@ -16,9 +16,12 @@ WITH_HUB = os.environ.get("NEUCODEC_TTS_HUB", "") not in ("", "0")
 if not WITH_HUB:
     # Without a network huggingface_hub retries for 24 s before it gives up.
     os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault(
-    "OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 4))
-)  # small models gain nothing from more
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # one of several processes, which share the cores
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", str(min(os.cpu_count() or 1, 4))
+    )  # small models gain nothing from more
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve a busy machine
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns at each fork
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -30,7 +33,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.parity.summary"]
+
 ROOT = Path(__file__).resolve().parent.parent
+
+# Where tests run in several processes these follow one another in the same: they start the same servers, and need
+# gigabytes of memory. Those of any other file stay together.
+ONE_AFTER_ANOTHER = ("adapters/neucodec_tts_vllm/", "parity/")
 
 # Deadlines would make slow machines fail; the first example also pays for warming up.
 settings.register_profile(
@@ -53,7 +62,10 @@ def _why_no_hub() -> str | None:
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Skip what needs the model hub, with the reason, where there is none."""
+    """Say which tests belong into one process; skip what needs the model hub, with the reason, where there is none."""
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests").as_posix()
+        item.add_marker(pytest.mark.xdist_group("large" if file.startswith(ONE_AFTER_ANOTHER) else file))
     marked = [item for item in items if item.get_closest_marker("hub")]
     reason = _why_no_hub() if marked else None
     if reason:

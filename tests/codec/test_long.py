@@ -45,14 +45,14 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
     assert len(expected.unique()) > 1_000
 
 
-_TEN_MINUTES = """
+_FIVE_MINUTES = """
 import json, resource, sys, torch
 from neucodec_tts import NeuCodec
 from tests.parity.signals import speechlike
 
 torch.set_num_threads(2)
 codec = NeuCodec.from_pretrained("tiny")
-speech = speechlike(600 * 16_000, seed=4)
+speech = speechlike(300 * 16_000, seed=4)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 codes = codec.encode(speech, 16_000)
 encoded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -65,13 +65,13 @@ print(json.dumps([(encoded - before) / 2**20, (decoded - before) / 2**20]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a process's peak of memory")
-def test_ten_minutes(tmp_path):
+def test_five_minutes(tmp_path):
     """Its length is exact, a short item in its batch is what it is alone, and no full matrix of scores is ever held.
 
-    One layer's scores would be 30,000 x 30,000 x 4 heads in float32, 13.4 GiB.
+    One layer's scores would be 15,000 x 15,000 x 4 heads in float32, 3.4 GiB.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _TEN_MINUTES, str(tmp_path / "result.pt")],
+        [sys.executable, "-c", _FIVE_MINUTES, str(tmp_path / "result.pt")],
         capture_output=True,
         text=True,
         check=False,
@@ -80,8 +80,8 @@ def test_ten_minutes(tmp_path):
     result = torch.load(tmp_path / "result.pt", weights_only=True)
     codec = NeuCodec.from_pretrained("tiny")
     codes, audio = result["codes"], result["audio"]
-    assert len(codes) == 30_000
-    assert len(audio) == 30_000 * 480
+    assert len(codes) == 15_000
+    assert len(audio) == 15_000 * 480
     assert bool(audio.isfinite().all())
     assert snr(codec.decode(codes[:40]), result["short"]) >= MIN_SNR
     # Ru_maxrss is in KiB, but on macOS in bytes.

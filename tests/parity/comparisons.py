@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.parity.summary import CHECKED, Checked
+
 if TYPE_CHECKING:
     from tests.parity.reference import Answers
 
@@ -22,9 +24,6 @@ MAX_BOUNDARY_DISTANCE = 1e-3
 MIN_SNR = 80.0
 """Least signal-to-noise ratio of decoded audio, in dB."""
 _LEVELS, _DIGITS = 4, 8
-
-CHECKED: list[tuple[str, Agreement]] = []
-"""What was checked in this run, by which test: the figures that pytest prints at its end."""
 
 
 def snr(expected: Tensor, actual: Tensor) -> float:
@@ -121,7 +120,16 @@ class Agreement:
         """
         if self.items == 0:
             raise AssertionError("nothing was compared")
-        CHECKED.append((os.environ.get("PYTEST_CURRENT_TEST", ""), self))
+        CHECKED.append(
+            Checked(
+                os.environ.get("PYTEST_CURRENT_TEST", ""),
+                self.items,
+                self.codes,
+                self.equal,
+                self.worst_distance,
+                self.worst_snr,
+            )
+        )
         if self.codes - self.equal > max(1, (1 - MIN_EQUAL) * self.codes):
             self.complaints.append(f"{self.codes - self.equal} of {self.codes} codes differ")
         if self.complaints:

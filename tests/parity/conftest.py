@@ -10,7 +10,6 @@ import pytest
 
 from neucodec_tts import NeuCodec
 from tests.parity import cases
-from tests.parity.comparisons import CHECKED
 from tests.parity.reference import Answers, Question, Request, ask_upstream
 from tests.parity.sizes import (
     SMALL_WINDOW,
@@ -97,27 +96,3 @@ def full_answers(all_full_answers: list[Answers]) -> Answers:
 def full_distilled_answers(all_full_answers: list[Answers]) -> Answers:
     """Those of the distilled model."""
     return all_full_answers[1]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how far ours and theirs agreed: the figures of the README."""
-    if not CHECKED:
-        return
-    terminalreporter.section("parity")
-    terminalreporter.write_line(
-        f"{'reference':<20}{'compared':<12}{'items':>7}{'codes':>9}{'equal':>11}"
-        f"{'worst distance':>16}{'lowest SNR':>12}"
-    )
-    for reference in ("upstream", "upstream_distilled", "transformers"):
-        for kind, wanted in (("codes", True), ("audio", False)):
-            rows = [a for test, a in CHECKED if f"test_{reference}." in test and bool(a.codes) == wanted]
-            if not rows:
-                continue
-            items, codes = sum(a.items for a in rows), sum(a.codes for a in rows)
-            line = f"{reference:<20}{kind:<12}{items:>7}"
-            if wanted:
-                share = 100 * sum(a.equal for a in rows) / codes
-                line += f"{codes:>9}{share:>9.3f} %{max(a.worst_distance for a in rows):>16.1e}"
-            else:
-                line += f"{'':>36}{min(a.worst_snr for a in rows):>9.1f} dB"
-            terminalreporter.write_line(line)
