@@ -191,7 +191,7 @@ def test_texts_in_a_batch_sound_as_each_alone(llm, voice):
 
 
 def test_voices_that_the_model_brings_go_by_their_names(llm):
-    (named,) = llm.speak(TEXTS[:1], "resident", seed=1)
+    (named,) = llm.speak(TEXTS[:1], "resident", seed=[1])
     assert named.speech().codes.tolist() == llm.tts.speak(TEXTS[0], "resident", seed=1).codes.tolist()
     with pytest.raises(PromptError, match="the model itself brings resident"):
         next(llm.speak(TEXTS[:1], ["nobody"])).speech()
