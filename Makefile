@@ -14,8 +14,9 @@ BIN := .venv/bin
 # What `make demo` says, as in: make demo TEXT="The first words it says are mine."
 TEXT ?=
 export TEXT
-# Arguments for pytest, as in: make test-fast PYTEST_ARGS='-k streaming -x'
+# Arguments for pytest, as in: make test-fast PYTEST_ARGS='-n 0 -k streaming -x', in a single process
 PYTEST_ARGS ?=
+PYTEST := $(BIN)/python -m pytest -n 2
 
 .PHONY: help install demo figures test test-fast parity lint format upstream browser clean
 
@@ -34,10 +35,10 @@ figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debi
 	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
 
 test: lint upstream browser  ## lint, types, import directions, and every test, parity with upstream included
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: lint browser  ## the same without the comparison with upstream, which needs an environment of its own
-	$(BIN)/python -m pytest -m 'not upstream' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not upstream' $(PYTEST_ARGS)
 
 parity: upstream  ## compare with upstream and transformers, and print how far they agree
 	$(BIN)/python -m pytest tests/parity $(PYTEST_ARGS)
