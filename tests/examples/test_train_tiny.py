@@ -75,7 +75,7 @@ def command(speech: Path, out: Path, *options: str) -> list[str]:
     ]
 
 
-def test_killed_training_goes_on_and_writes_a_codec(recipe, speech: Path, tmp_path: Path, capsys) -> None:
+def test_killed_training_goes_on_and_writes_a_codec(speech: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with subprocess.Popen(command(speech, out, "--processes", "1"), stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 400
@@ -87,10 +87,9 @@ def test_killed_training_goes_on_and_writes_a_codec(recipe, speech: Path, tmp_pa
     reached = torch.load(out / "state.pt", weights_only=True)["steps"]
     assert reached >= 1
 
-    train = recipe("train")
-    options = train.options([*command(speech, out, "--processes", "1", "--steps", str(reached + 2))[2:]])
-    train.train(0, options)
-    said = capsys.readouterr().out
+    # In a process of its own: training takes over its signals and flushes its subnormal floats to zero.
+    more = command(speech, out, "--processes", "1", "--steps", str(reached + 2))
+    said = subprocess.run(more, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert f"from step {reached}," in said
     assert f"done: {reached + 2} steps" in said
     assert "unknown speaker: STOI" in said
