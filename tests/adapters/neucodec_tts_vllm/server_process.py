@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import httpx
 KEY = "a-key-for-tests"
 MODEL = "nonsense"
 ADAPTER = "other"
+FOUND_ADAPTER, DAMAGED_ADAPTER = "found", "damaged"  # not named at the start, but in a folder of adapters
 MAX_REQUESTS = 100
 START_SECONDS = 400
 
@@ -70,11 +72,15 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
 
     Args:
         model: that it serves as `MODEL`.
-        adapter: a LoRA adapter that it serves as `ADAPTER`.
+        adapter: a LoRA adapter that it serves as `ADAPTER`, and finds as `FOUND_ADAPTER` when that is asked for.
         certificate: that it trusts when it fetches a recording.
         folder: for what it writes.
     """
     broken = folder / "broken_codes.json"
+    to_be_found = folder / "adapters"
+    shutil.copytree(adapter, to_be_found / FOUND_ADAPTER)
+    shutil.copytree(adapter, to_be_found / DAMAGED_ADAPTER)
+    (to_be_found / DAMAGED_ADAPTER / "adapter_model.safetensors").write_bytes(b"no weights")
     environment = {
         "VLLM_API_KEY": KEY,
         "NEUCODEC_TTS_MAX_TEXT_CHARS": "2000",
@@ -82,6 +88,9 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
         "NEUCODEC_TTS_MAX_REQUESTS": str(MAX_REQUESTS),
         "NEUCODEC_TTS_REF_AUDIO_HOSTS": "localhost,127.0.0.1",
         "SSL_CERT_FILE": str(certificate),
+        "VLLM_PLUGINS": "lora_filesystem_resolver",
+        "VLLM_LORA_RESOLVER_CACHE_DIR": str(to_be_found),
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "BROKEN_CODES": str(broken),
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(Path(__file__).parent / "broken_codec"), os.environ.get("PYTHONPATH")])
@@ -89,7 +98,7 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
     }
     for_vllm = ["--served-model-name", MODEL, "--max-num-seqs", "128"]
     # With no slot to spare, vLLM 0.32's CPU build applies an adapter to the model's own requests in the same batch.
-    for_vllm += ["--max-loras", "2"]
+    for_vllm += ["--max-loras", "3"]
     for_vllm += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
     with serving([str(model)], for_vllm, environment, folder) as server:
         yield server

@@ -66,5 +66,6 @@ def save_adapter(model: Path, folder: Path) -> Path:
                 )
     save_file(weights, folder / "adapter_model.safetensors")
     described = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": list(targets)}
-    (folder / "adapter_config.json").write_text(json.dumps({**described, "bias": "none"}), encoding="utf-8")
+    described |= {"bias": "none", "base_model_name_or_path": str(model)}
+    (folder / "adapter_config.json").write_text(json.dumps(described), encoding="utf-8")
     return folder

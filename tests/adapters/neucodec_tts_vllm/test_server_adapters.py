@@ -12,7 +12,12 @@ import httpx
 import pytest
 
 from tests.adapters.neucodec_tts_vllm.listening import SPEECH, pcm, said, session
-from tests.adapters.neucodec_tts_vllm.server_process import ADAPTER, MODEL
+from tests.adapters.neucodec_tts_vllm.server_process import (
+    ADAPTER,
+    DAMAGED_ADAPTER,
+    FOUND_ADAPTER,
+    MODEL,
+)
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -95,3 +100,17 @@ def test_every_route_takes_it(server, client):
         assert pcm(audio[0]).tolist() == pcm(streamed).tolist()
 
     session(server, talk)
+
+
+def test_a_resolver_finds_those_that_were_not_named_at_the_start(client):
+    """vLLM's own, which looks into a folder; what it finds is served under its name from then on."""
+    assert codes(client, FOUND_ADAPTER) == codes(client, ADAPTER)
+    served = [model["id"] for model in client.get("/v1/models").json()["data"]]
+    assert served == [MODEL, ADAPTER, FOUND_ADAPTER]
+
+
+def test_a_damaged_one_is_refused_and_the_rest_goes_on(client):
+    answer = client.post(SPEECH, json={**BODY, "model": DAMAGED_ADAPTER})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == f"the adapter {DAMAGED_ADAPTER!r} cannot be loaded"
+    assert codes(client, ADAPTER) != codes(client, MODEL)
