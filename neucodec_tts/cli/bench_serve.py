@@ -224,6 +224,7 @@ def _values(report: ServingReport) -> dict[str, object]:
 def _tell(terminal: Terminal, report: ServingReport) -> None:
     from neucodec_tts.evaluate.serving import faults, throughput
     from neucodec_tts.evaluate.serving.prefix import describe
+    from neucodec_tts.evaluate.serving.report import GAPLESS_SPEED
 
     terminal.say(f"{report.model}: times in seconds, median / 95th percentile / worst")
     terminal.say(
@@ -242,7 +243,9 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
     for name, phase in phases:
         if phase is not None and phase.fast:
             terminal.say(
-                f"  {name}: of {phase.fast} that came faster than they are played, {phase.dry_fast} listeners ran dry"
+                f"  {name}: of {phase.fast} that came faster than they are played, {phase.dry_fast} listeners ran dry; "
+                f"of {phase.promised} at {GAPLESS_SPEED} times as fast or more, {phase.dry_promised} "
+                f"(the median of all is {phase.generation_speed:.2f})"
             )
     for _, phase in phases:
         for error, number in ({} if phase is None else phase.errors).items():

@@ -53,11 +53,14 @@ def test_what_sound_costs_is_taken_turn_by_turn():
 
 
 def test_who_runs_dry_although_speech_comes_fast_is_counted_apart():
-    def judged(first: float, total: float, underruns: int) -> Judged:
-        return Judged(2.0, first, total, underruns, 0.1 * underruns, None, None)
+    def judged(speed: float | None, underruns: int) -> Judged:
+        return Judged(2.0, 1.0, 3.0, underruns, 0.1 * underruns, speed, None, None)
 
-    phase = summarize([judged(1, 2, 0), judged(1, 2.9, 2), judged(1, 4, 3)], at_a_time=3, seconds=4)
-    assert (phase.dry_listeners, phase.fast, phase.dry_fast) == (2, 2, 1)
+    heard = [judged(2.0, 0), judged(1.3, 1), judged(1.1, 2), judged(0.7, 3), judged(None, 0)]
+    phase = summarize(heard, at_a_time=3, seconds=4)
+    assert (phase.dry_listeners, phase.fast, phase.dry_fast) == (3, 3, 2)
+    assert (phase.promised, phase.dry_promised) == (2, 1)
+    assert phase.generation_speed == pytest.approx(1.2)
 
 
 def test_requests_differ():

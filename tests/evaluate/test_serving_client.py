@@ -53,6 +53,22 @@ def test_a_listener_runs_dry_when_sound_comes_too_late(arrivals, underruns, sile
     assert playback.seconds == sum(seconds for _, seconds in arrivals)
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "speed"),
+    [
+        ([], None),
+        ([(5.0, 1.0)], None),
+        ([(5.0, 1.0), (6.0, 1.0), (7.0, 2.0)], 1.5),  # what came first had its time before
+        ([(5.0, 1.0), (5.0, 1.0)], 1e9),  # at once
+    ],
+)
+def test_how_fast_sound_came(arrivals, speed):
+    playback = Playback()
+    for now, seconds in arrivals:
+        playback.push(now, seconds)
+    assert playback.speed == (None if speed is None else pytest.approx(speed))
+
+
 # Comparison
 
 NOISE = np.random.default_rng(0)

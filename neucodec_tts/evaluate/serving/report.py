@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.evaluate.serving.comparison import Verdict, compare
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from neucodec_tts.evaluate.serving.faults import Fault
     from neucodec_tts.evaluate.serving.prefix import PrefixSharing
     from neucodec_tts.evaluate.serving.throughput import Throughput
+
+GAPLESS_SPEED = StreamSettings().growth
+"""How many times as fast as it is played speech must come for chunks of the default settings to leave no gap."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,13 @@ class Phase:
         underruns: how many times all listeners together ran dry.
         silence: seconds for which they did.
         dry_listeners: how many ran dry at all.
-        fast: requests whose sound came faster than it is played, from the first of it to the last.
+        fast: requests whose sound came faster than it is played, after the first of it.
         dry_fast: how many of those ran dry all the same.
-        generation_speed: how many times faster than real time each stream came after its first sound, the median.
+        promised: requests whose sound came so fast that chunks of the default settings leave no gap: `GAPLESS_SPEED`
+            times as fast as it is played, or more.
+        dry_promised: how many of those ran dry all the same.
+        generation_speed: how many times as fast as it is played each request's sound came after the first of it, the
+            median.
         lost: requests with an error, no sound, or too little.
         mixed: requests with another's sound.
         diverged: that began as alone and went on otherwise, with nothing of another's.
@@ -74,6 +82,8 @@ class Phase:
     dry_listeners: int
     fast: int
     dry_fast: int
+    promised: int
+    dry_promised: int
     generation_speed: float | None
     lost: int
     mixed: int
@@ -99,6 +109,7 @@ class Judged:
         total: until the end.
         underruns: how many times its listener ran dry.
         silence: seconds for which it did.
+        speed: how many times as fast as it is played its sound came after the first of it; None if all came at once.
         error: why it is not whole; None if it is.
         verdict: what it is beside the same request alone; None where it was not compared.
     """
@@ -108,6 +119,7 @@ class Judged:
     total: float
     underruns: int
     silence: float
+    speed: float | None
     error: str | None
     verdict: Verdict | None
 
@@ -127,6 +139,7 @@ class Judged:
             heard.total,
             heard.playback.underruns,
             heard.playback.silence,
+            heard.playback.speed,
             heard.error,
             compare(heard.samples, own, references) if compared else None,
         )
@@ -143,8 +156,12 @@ def summarize(
     """Put requests together; the arguments are those of `Phase`."""
     whole = [one for one in requests if one.error is None and one.first_audio is not None]
     verdicts = Counter(one.verdict for one in requests)
-    after_first = [one.total - one.first_audio for one in whole if one.first_audio is not None]
-    fast = [one for one, after in zip(whole, after_first, strict=True) if after < one.audio]
+    speeds = [one.speed for one in whole if one.speed is not None]
+
+    def dry_from(speed: float) -> list[bool]:
+        """Whether each of those that came at this speed or faster ran dry."""
+        return [one.underruns > 0 for one in whole if one.speed is not None and one.speed >= speed]
+
     return Phase(
         requests=len(requests),
         at_a_time=at_a_time,
@@ -155,13 +172,11 @@ def summarize(
         underruns=sum(one.underruns for one in requests),
         silence=sum(one.silence for one in requests),
         dry_listeners=sum(one.underruns > 0 for one in requests),
-        fast=len(fast),
-        dry_fast=sum(one.underruns > 0 for one in fast),
-        generation_speed=statistics.median(
-            one.audio / max(after, 1e-9) for one, after in zip(whole, after_first, strict=True)
-        )
-        if whole
-        else None,
+        fast=len(dry_from(1)),
+        dry_fast=sum(dry_from(1)),
+        promised=len(dry_from(GAPLESS_SPEED)),
+        dry_promised=sum(dry_from(GAPLESS_SPEED)),
+        generation_speed=statistics.median(speeds) if speeds else None,
         lost=len(requests) - len(whole) + verdicts["short"],
         mixed=verdicts["mixed"],
         diverged=verdicts["diverged"],
