@@ -5,7 +5,8 @@
 #   TORCH=cuda make install            the ordinary torch on a machine whose GPU was not found (or TORCH=cpu)
 
 .DEFAULT_GOAL := help
-MAKEFLAGS += --no-print-directory
+# Two at a time: upstream's environment is installed while the types are checked.
+MAKEFLAGS += --no-print-directory --jobs=2
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do \
