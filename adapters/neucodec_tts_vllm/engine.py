@@ -89,7 +89,7 @@ class VLLMEngine:
             token: hub token.
             local_files_only: never use the network.
             options: any argument of ``vllm.LLM``, such as ``gpu_memory_utilization``, ``max_model_len``,
-                ``tensor_parallel_size`` or ``enforce_eager``.
+                ``tensor_parallel_size`` or ``enforce_eager``, which is True on a CPU by default.
 
         Raises:
             CheckpointError: there is no such model.
@@ -119,6 +119,7 @@ class VLLMEngine:
             # vLLM 0.32 ends its engine on a CPU when the prompt of a request with a seed is computed in pieces: it
             # rewinds the random numbers in a way that only a GPU's generator knows.
             arguments["enable_chunked_prefill"] = False
+            arguments["enforce_eager"] = True  # compiling takes longer than most of what is said on a CPU
             if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
                 arguments["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
         if platform != "cpu":

@@ -97,11 +97,13 @@ class SpeechLLM:
             model: a folder with a ``speech_config.json``, a hub id, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             voices: folder of voices that go by name; the user's own library by default.
-            options: what `TextToSpeech.from_pretrained` and ``vllm.LLM`` take besides.
+            options: what `TextToSpeech.from_pretrained` and ``vllm.LLM`` take besides. The model is compiled unless
+                ``enforce_eager=True``, which starts sooner.
 
         Raises:
             NeuCodecError: as `TextToSpeech.from_pretrained`.
         """
+        options.setdefault("enforce_eager", False)  # thousands of texts are worth a minute of compiling
         return cls(TextToSpeech.from_pretrained(model, codec=codec, voices=voices, engine="vllm", **options))
 
     def speak(

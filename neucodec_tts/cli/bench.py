@@ -112,12 +112,13 @@ def bench_stream(
             f"once STOI {best:.3f} to the original"
         )
         terminal.say(
-            "lookback  lookahead  growth  first sound  work   SNR to whole  STOI to whole  STOI to original"
+            "lookback  lookahead  growth  slack  first sound  work   SNR to whole  STOI to whole  STOI to original"
         )
         for row in rows:
             terminal.say(
-                f"{row.lookback:8d}{row.lookahead:11d}{row.growth:8.2f}{row.first_sound * 20:10d} ms{row.work:6.1f}"
-                f"{row.snr:12.1f} dB{row.stoi:15.3f}{row.stoi_original:18.3f}"
+                f"{row.lookback:8d}{row.lookahead:11d}{row.growth:8.2f}{row.slack:7.1f}"
+                f"{row.first_sound * 20:10d} ms{row.work:6.2f}{row.snr:12.1f} dB"
+                f"{row.stoi:15.3f}{row.stoi_original:18.3f}"
             )
 
 

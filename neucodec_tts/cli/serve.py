@@ -132,6 +132,9 @@ def server_command(
             )
         # glibc gives memory back to the system after nearly every step, and takes it anew, a page at a time.
         kept = {"MALLOC_MMAP_THRESHOLD_": 32 * 2**20, "MALLOC_TRIM_THRESHOLD_": 128 * 2**20}
+        # oneDNN keeps a kernel for each shape that it has met, 1,024 unless told otherwise, and batches come in all
+        # sizes: for as long as there are new ones, memory grows.
+        kept["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = 128
         environment |= {name: str(size) for name, size in kept.items() if name not in os.environ}
     else:
         defaults += ["--gpu-memory-utilization", "0.8"]  # the codec needs the rest

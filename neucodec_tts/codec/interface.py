@@ -215,6 +215,7 @@ class CodecInterface(nn.Module, ABC):
         overlap: int = 1,
         first_chunk: int = 5,
         growth: float = 1.25,
+        slack: float = 0.4,
     ) -> StreamingDecoder:
         """A ``StreamingDecoder`` on this codec; its class says what each setting costs."""
         from neucodec_tts.codec.streaming import StreamingDecoder
@@ -227,6 +228,7 @@ class CodecInterface(nn.Module, ABC):
             overlap=overlap,
             first_chunk=first_chunk,
             growth=growth,
+            slack=slack,
         )
 
     def check_codes(self, codes: Codes, name: str = "codes") -> Tensor:
@@ -306,6 +308,6 @@ class CodecInterface(nn.Module, ABC):
         margin = int(_WINDOW_OVERLAP_SECONDS * self.frame_rate / 2)
         chunk = int(EXACT_SECONDS * self.frame_rate) - margin
         with self.stream(
-            lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk
+            lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk, slack=0
         ) as decoder:
             return torch.cat([decoder.push(codes), decoder.flush()])

@@ -62,7 +62,8 @@ class StreamSettings:
     """Sizes in frames of 20 ms; ``StreamingDecoder`` explains them.
 
     Raises:
-        ValueError: a size is negative, the overlap does not fit the chunks or the lookahead, or chunks would shrink.
+        ValueError: a size is negative, the overlap does not fit the first chunk or the lookahead, codes would come more
+            slowly than they are spoken, or the slack is all of the first chunk.
     """
 
     lookback: int = 50
@@ -71,6 +72,7 @@ class StreamSettings:
     overlap: int = 1
     first_chunk: int = 5
     growth: float = 1.25
+    slack: float = 0.4
 
     def __post_init__(self) -> None:
         for name in ("lookback", "chunk", "lookahead", "overlap", "first_chunk"):
@@ -88,6 +90,8 @@ class StreamSettings:
             )
         if not 1 <= self.growth < float("inf"):
             raise ValueError(f"growth is {self.growth}; it must be a number of at least 1")
+        if not 0 <= self.slack < 1:
+            raise ValueError(f"slack is {self.slack}; it must be at least 0 and less than 1")
 
     def needed(self, start: int) -> int:
         """Frames that must be there before the chunk that begins at frame ``start`` can be decoded."""
@@ -95,9 +99,12 @@ class StreamSettings:
 
     def chunk_end(self, start: int) -> int:
         """The frame after the chunk that begins at frame ``start``, unless the stream ends before."""
-        # The first chunk is left out, so that decoding has time, too.
-        heard = max(0, start - self.first_chunk)
-        return start + min(self.chunk, self.first_chunk + int((self.growth - 1) * heard))
+        if start == 0:
+            return self.first_chunk
+        # Codes that come, growth times as fast as they are played, until what was played first has been heard and the
+        # slack is used up.
+        frames = int(self.first_chunk * (1 - self.growth * self.slack) + (self.growth - 1) * start)
+        return start + max(1, self.overlap, min(self.chunk, frames))
 
 
 class Stream:
@@ -199,17 +206,19 @@ class StreamingDecoder:
             decodes with each chunk). Costs no latency and little work, but memory: NeuCodec remembers 5 MB of a stream.
         chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
         lookahead: frames after a chunk that are decoded with it (5 = 100 ms, all of it latency), and again as part of
-            the next: by default ten seconds are 1.15 times the work of decoding them at once, five 1.24, two 1.4.
+            the next: by default ten seconds are 1.17 times the work of decoding them at once, five 1.28, two 1.5.
         overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
             lookahead, so that it costs nothing.
         first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
             by default, 0.2 s of speech.
-        growth: how much further each chunk goes: the next one is first_chunk + (growth - 1) * (all frames that are
-            heard between the first chunk and it) long, up to ``chunk``. It is generated while what lies before it is
-            played, so whoever plays the first chunk at once never runs dry where codes come ``growth`` times as fast
-            as they are spoken (1.25), if decoding a chunk takes no more than (growth - 1) / growth of the first
-            chunk's length (20 ms) longer than decoding the first did; the faster they come, the longer it may take.
-            At 1 all chunks are as long as the first, and real time is enough; 2 is less work.
+        growth: how much faster than they are spoken codes are supposed to come (1.25 times). Each chunk is generated
+            while what lies before it is played, and goes about that much further: by default chunks are 5, 3, 4, 5, 6,
+            8, 10, 12 frames and so on, up to ``chunk``. Whoever plays the first at once then never runs dry. At 1 real
+            time is enough, and chunks do not grow; 2 is less work.
+        slack: how much later than the first any chunk may be ready, as a part of the first one's length, because it
+            took longer to generate or to decode (0.4: 40 ms; 50 ms if codes come 1.5 times as fast). More of it makes
+            the chunks after the first shorter, which is more work; none is shorter than a frame or the overlap, so
+            that a first chunk of one frame has less of it.
 
     Raises:
         ValueError: a setting is out of range.
@@ -225,9 +234,10 @@ class StreamingDecoder:
         overlap: int = 1,
         first_chunk: int = 5,
         growth: float = 1.25,
+        slack: float = 0.4,
     ) -> None:
         self.codec = codec
-        self.settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk, growth)
+        self.settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk, growth, slack)
         self._stream = Stream(self.settings, codec.output_hop_length)
 
     def __enter__(self) -> StreamingDecoder:

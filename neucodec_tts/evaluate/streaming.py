@@ -24,7 +24,9 @@ class StreamingQuality:
     lookahead: int
     """Frames of 20 ms."""
     growth: float
-    """How much further each chunk goes than the one before."""
+    """How much faster than they are spoken codes are supposed to come."""
+    slack: float
+    """How late a chunk may be, as a part of the first one's length."""
     first_sound: int
     """Codes that must have come before the first sample sounds."""
     work: float
@@ -38,13 +40,14 @@ class StreamingQuality:
 
 
 def compare_settings(defaults: StreamSettings) -> list[StreamSettings]:
-    """The settings given, those with half and twice the lookback and the lookahead, and other growths."""
+    """The settings given, with half and twice the lookback and the lookahead, with another growth, another slack."""
     contexts = [
         replace(defaults, lookback=lookback, lookahead=lookahead)
         for lookback in (defaults.lookback // 2, defaults.lookback, 2 * defaults.lookback)
         for lookahead in (defaults.lookahead // 2, defaults.lookahead, 2 * defaults.lookahead)
     ]
-    return [*contexts, *(replace(defaults, growth=growth) for growth in (1.0, 1.5, 2.0))]
+    growths = [replace(defaults, growth=growth) for growth in (1.0, 1.5, 2.0)]
+    return [*contexts, *growths, *(replace(defaults, slack=slack) for slack in (0.0, 0.8))]
 
 
 def measure_streaming(
@@ -80,6 +83,7 @@ def measure_streaming(
                 lookback=each.lookback,
                 lookahead=each.lookahead,
                 growth=each.growth,
+                slack=each.slack,
                 first_sound=each.first_chunk + each.lookahead,
                 work=sum(_decoded(codes, each) for codes in sequences) / sum(map(len, sequences)),
                 snr=mean(snr(whole, stream) for _, whole, stream in pairs),

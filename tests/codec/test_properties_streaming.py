@@ -32,6 +32,7 @@ def stream_settings(draw: st.DrawFn) -> StreamSettings:
         overlap=draw(st.integers(0, min(lookahead, first_chunk))),
         first_chunk=first_chunk,
         growth=draw(st.sampled_from([1.0, 1.25, 2.0, 7.5])),
+        slack=draw(st.sampled_from([0.0, 0.25, 0.4, 0.9])),
     )
 
 
@@ -76,6 +77,16 @@ def test_sound_is_neither_late_nor_early(codec, chosen, pieces):
         assert heard > known - chosen.lookahead - chosen.chunk
 
 
+def length_at(start: int, chosen: StreamSettings) -> int:
+    """Frames of the chunk that begins at `start`: as many as have come, `slack` before what lies before it is heard."""
+    if start == 0:
+        return chosen.first_chunk
+    heard = start - chosen.slack * chosen.first_chunk
+    come = chosen.first_chunk + chosen.lookahead + chosen.growth * heard
+    new = math.floor(come - chosen.lookahead - start + 1e-9)
+    return min(chosen.chunk, max(1, chosen.overlap, new))
+
+
 @settings(max_examples=25)
 @given(chosen=stream_settings(), pieces=split_codes())
 def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
@@ -85,8 +96,7 @@ def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
     remembering = Remembering(codec, chosen.lookback)
     start = 0
     while start < len(codes):
-        since = max(0, start - chosen.first_chunk)
-        stop = start + min(chosen.chunk, math.floor(chosen.first_chunk + (chosen.growth - 1) * since))
+        stop = start + length_at(start, chosen)
         end = stop + chosen.lookahead
         if end > len(codes):
             stop = end = len(codes)

@@ -41,26 +41,27 @@ def test_short_streams_are_complete(codec, codes, frames):
 
 def test_sound_comes_as_soon_as_its_lookahead_is_there(codec, codes):
     decoder = codec.stream(first_chunk=5, lookahead=5, chunk=25, growth=2)
-    heard = torch.cumsum(torch.tensor([len(decoder.push(int(code))) for code in codes[:75]]), 0) // 480
+    heard = torch.cumsum(torch.tensor([len(decoder.push(int(code))) for code in codes[:80]]), 0) // 480
     arrivals = {int(frames): int((heard < frames).sum()) + 1 for frames in heard.unique() if frames}
-    assert arrivals == {5: 10, 10: 15, 20: 25, 40: 45, 65: 70}
+    assert arrivals == {5: 10, 11: 16, 23: 28, 47: 52, 72: 77}
 
 
 @pytest.mark.parametrize(
-    ("growth", "first_chunk"), [(1.0, 5), (1.0, 25), (1.25, 5), (1.25, 1), (1.5, 10), (2.0, 5)]
+    ("growth", "slack", "first_chunk"),
+    [(1, 0, 5), (1, 0.4, 25), (1.25, 0.4, 5), (1.25, 0.2, 1), (1.25, 0.4, 2), (1.5, 0.8, 10), (2, 0.4, 5)],
 )
-def test_a_listener_never_runs_dry_where_codes_come_fast_enough(codec, growth, first_chunk):
+def test_a_listener_never_runs_dry_where_codes_come_fast_enough(codec, growth, slack, first_chunk):
     """By reckoning, in frames: codes come `growth` times as fast as they are played, and decoding all chunks but the
     first takes as long as is said that it may."""
-    settings = StreamSettings(growth=growth, first_chunk=first_chunk)
+    settings = StreamSettings(growth=growth, slack=slack, first_chunk=first_chunk)
     stream = Stream(settings, codec.output_hop_length)
     begun = (first_chunk + settings.lookahead) / growth  # when the first chunk can be heard
-    decoding = (growth - 1) / growth * first_chunk
     for known in range(1, 1500):
         stream.push(torch.zeros(1, dtype=torch.long))
         while (window := stream.next_window()) is not None:
-            assert known / growth + (decoding if window.start else 0) <= begun + window.start + 1e-9
-    assert stream.settings.chunk_end(1400) == 1400 + (100 if growth > 1 else first_chunk)
+            late = slack * first_chunk if window.start else 0
+            assert known / growth + late <= begun + window.start + 1e-9
+    assert stream.settings.chunk_end(1400) == 1400 + (100 if growth > 1 else (1 - slack) * first_chunk)
 
 
 def test_with_all_context_a_stream_is_the_whole(codec, codes):
@@ -70,7 +71,7 @@ def test_with_all_context_a_stream_is_the_whole(codec, codes):
 
 def test_the_cross_fade_joins_two_windows(codec, codes):
     """In the overlap the sound goes from what the first window foresaw to what the second one says."""
-    settings = {"lookback": 20, "chunk": 30, "lookahead": 5, "overlap": 2, "first_chunk": 30}
+    settings = {"lookback": 20, "chunk": 30, "lookahead": 5, "overlap": 2, "first_chunk": 30, "slack": 0}
     audio = streamed(codec.stream(**settings), codes[:60], 60)
     windows = Remembering(codec, 20)
     first, second = windows.decode(codes[:35], 30), windows.decode(codes[30:60], 30)
@@ -94,7 +95,7 @@ def test_no_frame_is_computed_twice_but_the_foresight(codec, codes, monkeypatch)
     monkeypatch.setattr(codec, "decode_windows", counted)
     decoder = codec.stream(chunk=25, first_chunk=5, lookahead=5, growth=2)
     assert len(streamed(decoder, codes, 10)) == 480 * len(codes)
-    assert lengths == [10, 10, 15, 25, *[30] * 5, 8]
+    assert lengths == [10, 11, 17, 29, *[30] * 4, 26]
     assert len(memories) == 1
 
 
@@ -127,6 +128,9 @@ def test_codes_that_are_refused_do_not_disturb_the_stream(codec, codes):
         ({"lookahead": 0}, "overlap is 1"),
         ({"growth": 0.9}, "growth is 0.9"),
         ({"growth": float("nan")}, "growth is nan"),
+        ({"slack": -0.1}, "slack is -0.1"),
+        ({"slack": 1}, "slack is 1"),
+        ({"slack": float("nan")}, "slack is nan"),
     ],
 )
 def test_settings_out_of_range_are_refused(codec, settings, says):
@@ -157,9 +161,9 @@ def test_many_streams_at_different_positions_sound_as_alone(codec, codes):
 
 def test_streams_without_sound_come_first_and_batches_are_bounded(codec, codes):
     scheduler = DecodeScheduler(codec, StreamSettings(growth=3), max_batch_frames=80)
-    scheduler.push("old", codes[:15])
+    scheduler.push("old", codes[:19])
     assert set(scheduler.step()) == set(scheduler.step()) == {"old"}
-    scheduler.push("old", codes[15:120])
+    scheduler.push("old", codes[19:120])
     for name in range(9):
         scheduler.push(name, codes[:10])
     assert set(scheduler.step()) == set(range(8))  # 8 windows of 10 frames fill 80

@@ -188,10 +188,12 @@ def test_what_serve_runs(tmp_path, monkeypatch, codec):
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
     monkeypatch.setenv("VLLM_PLUGINS", "other")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # what somebody has chosen stays
-    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    for name in ("MALLOC_TRIM_THRESHOLD_", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
     SpeechConfig("neutts-text", codec="tiny", context_length=1234).save(tmp_path)
     environment, command = server_command(str(tmp_path), ["--seed", "5"], host="::1", port=9, on_cpu=True)
     assert environment.pop("MALLOC_TRIM_THRESHOLD_") == "134217728"
+    assert environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == "128"
     assert environment == {"VLLM_PLUGINS": "other,neucodec_tts", "VLLM_CPU_KVCACHE_SPACE": "2"}
     assert command[-2:] == ["--seed", "5"]
     assert command[command.index("--max-model-len") + 1] == "1234"
