@@ -101,8 +101,8 @@ class StreamSettings:
         """The frame after the chunk that begins at frame ``start``, unless the stream ends before."""
         if start == 0:
             return self.first_chunk
-        # Codes that come, growth times as fast as they are played, until what was played first has been heard and the
-        # slack is used up.
+        # It must be there when all before it has been heard, less the slack; by then so many codes have come beyond
+        # those before it, and what it foresees.
         frames = int(self.first_chunk * (1 - self.growth * self.slack) + (self.growth - 1) * start)
         return start + max(1, self.overlap, min(self.chunk, frames))
 
