@@ -148,7 +148,7 @@ def test_bench_stream(call, recording):
     done = call("bench", "stream", recording, "--json")
     assert done.code == 0
     rows = json.loads(done.out)["rows"]
-    assert len(rows) == 12
+    assert len(rows) == 14
     assert all(0.5 < row["stoi"] <= 1 for row in rows)
 
 
