@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.distill import DistillNeuCodec as DistillNeuCodec
-    from neucodec_tts.codec.model import NeuCodec as NeuCodec
+    from neucodec_tts.codec.distilled.distill_neucodec import DistillNeuCodec as DistillNeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec as NeuCodec
     from neucodec_tts.codec.scheduling import DecodeScheduler as DecodeScheduler
     from neucodec_tts.codec.streaming import StreamingDecoder as StreamingDecoder
     from neucodec_tts.codec.streaming import StreamSettings as StreamSettings
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from neucodec_tts.errors import NeuCodecError as NeuCodecError
     from neucodec_tts.errors import PromptError as PromptError
     from neucodec_tts.errors import VocabularyError as VocabularyError
-    from neucodec_tts.prompts.library import VoiceLibrary as VoiceLibrary
-    from neucodec_tts.prompts.speaker import SpeakerPrompt as SpeakerPrompt
     from neucodec_tts.speech.text_to_speech import TextToSpeech as TextToSpeech
     from neucodec_tts.tokens.vocabulary import SpeechVocabulary as SpeechVocabulary
+    from neucodec_tts.voices.library import VoiceLibrary as VoiceLibrary
+    from neucodec_tts.voices.speaker import SpeakerPrompt as SpeakerPrompt
 
 _EXPORTS = {
-    "NeuCodec": "neucodec_tts.codec.model",
-    "DistillNeuCodec": "neucodec_tts.codec.distill",
+    "NeuCodec": "neucodec_tts.codec.neucodec",
+    "DistillNeuCodec": "neucodec_tts.codec.distilled.distill_neucodec",
     "StreamingDecoder": "neucodec_tts.codec.streaming",
     "DecodeScheduler": "neucodec_tts.codec.scheduling",
     "StreamSettings": "neucodec_tts.codec.streaming",
     "SpeechVocabulary": "neucodec_tts.tokens.vocabulary",
-    "SpeakerPrompt": "neucodec_tts.prompts.speaker",
+    "SpeakerPrompt": "neucodec_tts.voices.speaker",
     "TextToSpeech": "neucodec_tts.speech.text_to_speech",
-    "VoiceLibrary": "neucodec_tts.prompts.library",
+    "VoiceLibrary": "neucodec_tts.voices.library",
     "NeuCodecError": "neucodec_tts.errors",
     "AudioError": "neucodec_tts.errors",
     "CodesError": "neucodec_tts.errors",

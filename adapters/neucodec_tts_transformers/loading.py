@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import AutoModelForCausalLM
 
-from neucodec_tts.codec import checkpoint
+from neucodec_tts.codec.checkpoints import load as checkpoint
 from neucodec_tts.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
+from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.lists import share_of
 from neucodec_tts.codec.scheduling import DecodeScheduler
 from neucodec_tts.codec.streaming import Decoded, StreamSettings, Window

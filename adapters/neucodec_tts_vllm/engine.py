@@ -97,7 +97,7 @@ class VLLMEngine:
             EngineError: vLLM is not installed or does not start.
             VocabularyError: the model lacks tokens.
         """
-        from neucodec_tts.codec.checkpoint import locate
+        from neucodec_tts.codec.checkpoints.load import locate
 
         location = locate(
             model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only

@@ -25,10 +25,10 @@ from neucodec_tts_vllm.sampling import check_prompt
 
 if TYPE_CHECKING:
     from neucodec_tts import NeuCodec
-    from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
     from neucodec_tts.speech import Generated, Sampling
     from neucodec_tts.speech.engine import FinishReason
     from neucodec_tts.speech.plan import Plan, Utterance
+    from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import torch
 from speech_data import Clip, Speech
 
 from neucodec_tts import NeuCodec
-from neucodec_tts.evaluate.metrics import Scores, code_usage, score
+from neucodec_tts.metrics.scores import Scores, code_usage, score
 
 SHORTEST, LONGEST = 1.5, 15.0  # seconds
 

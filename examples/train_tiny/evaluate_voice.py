@@ -34,7 +34,7 @@ from speak_corpus import complete_held_out
 
 from neucodec_tts import SpeakerPrompt, TextToSpeech
 from neucodec_tts.audio import as_waveform
-from neucodec_tts.resampling import resample
+from neucodec_tts.audio.resampling import resample
 
 RATE = 16_000  # Hz, of pocketsphinx and resemblyzer
 UNSEEN_TEXT = (

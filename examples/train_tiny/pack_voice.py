@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from neucodec_tts import NeuCodec, SpeakerPrompt, VoiceLibrary
 from neucodec_tts.prompts import SpeechConfig
-from neucodec_tts.prompts.library import MODEL_VOICES
+from neucodec_tts.voices.library import MODEL_VOICES
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 

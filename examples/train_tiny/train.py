@@ -69,7 +69,7 @@ def shaken(waveform: Tensor, random: np.random.Generator) -> Tensor:
 
 def stoi_of(codec: NeuCodec, speech: Speech, clips: list[Clip]) -> tuple[float, int]:
     """Mean STOI of some clips, and how many different codes they took."""
-    from neucodec_tts.evaluate.metrics import align, stoi
+    from neucodec_tts.metrics.scores import align, stoi
 
     scores: list[float] = []
     used: set[int] = set()

@@ -22,7 +22,7 @@ from neucodec_tts.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.speed import Direction
+    from neucodec_tts.metrics.speed import Direction
 
 bench = typer.Typer(
     name="bench",
@@ -135,7 +135,7 @@ def _run(
 ) -> None:
     with reporting(as_json, quiet, debug) as terminal:
         with terminal.progress(f"timing {direction}", 2 * (repeats + 1)) as advance:
-            from neucodec_tts.evaluate.speed import compare_speed
+            from neucodec_tts.metrics.speed import compare_speed
 
             found = compare_speed(
                 direction,

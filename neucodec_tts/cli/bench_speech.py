@@ -21,7 +21,7 @@ from neucodec_tts.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from neucodec_tts.prompts import SpeakerPrompt
+    from neucodec_tts.voices import SpeakerPrompt
 
 
 @bench.command("tokens")

@@ -119,7 +119,7 @@ def histogram(counts: list[int], bin_seconds: float) -> list[str]:
 def _draw(terminal: Terminal, folder: Path, plot: Path | None, found: object) -> Path | None:
     from neucodec_tts.dataset import Statistics
     from neucodec_tts.dataset.statistics import BIN_SECONDS
-    from neucodec_tts.evaluate.plot_dataset import plot_dataset
+    from neucodec_tts.metrics.plot_dataset import plot_dataset
 
     assert isinstance(found, Statistics)
     target = folder / PICTURE if plot is None else plot

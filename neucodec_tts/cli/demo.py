@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from neucodec_tts import NeuCodec
-    from neucodec_tts.prompts import SpeakerPrompt
     from neucodec_tts.speech import Segment, SpeechResult, TextToSpeech
+    from neucodec_tts.voices import SpeakerPrompt
 
 TEXT = "The first words it says are mine."
 SEED = 0
@@ -153,8 +153,8 @@ def _speak(
 def _draw(
     terminal: Terminal, tts: TextToSpeech, text: str, spoken: dict[str, Spoken], path: Path
 ) -> Path | None:
-    from neucodec_tts.evaluate.metrics import ScoreError
-    from neucodec_tts.evaluate.plot import plot_voices
+    from neucodec_tts.metrics.plot import plot_voices
+    from neucodec_tts.metrics.scores import ScoreError
 
     codec = tts.codec
     drawn = {

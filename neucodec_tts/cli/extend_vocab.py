@@ -178,7 +178,7 @@ def _codebook(codec: str) -> tuple[int, tuple[int, ...] | None, str | None]:
     """Number of codes, FSQ levels and id of a codec."""
     if codec in _FULL_SIZE_CODECS:
         return 65536, None, None
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
     loaded = NeuCodec.from_pretrained(codec)
     return loaded.codebook_size, tuple(loaded.config.quantization_levels), loaded.codec_id

@@ -64,7 +64,7 @@ def info(
         devices = _devices()
         terminal.say("devices    " + ", ".join(devices))
         codec = load_codec(terminal, model, device)
-        from neucodec_tts.evaluate.metrics import bit_rate
+        from neucodec_tts.metrics.scores import bit_rate
 
         parameters = {
             name: sum(each.numel() for each in part.parameters()) for name, part in codec.named_children()

@@ -23,7 +23,7 @@ from neucodec_tts.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 
 def roundtrip(
@@ -75,7 +75,7 @@ def run_roundtrip(
     """
     from neucodec_tts.audio import as_waveform, write_audio
     from neucodec_tts.codec.storage import save_codes
-    from neucodec_tts.evaluate.metrics import bit_rate, score
+    from neucodec_tts.metrics.scores import bit_rate, score
 
     original = as_waveform(source, target_rate=codec.sample_rate)
     seconds = original.numel() / codec.sample_rate
@@ -125,7 +125,7 @@ def run_roundtrip(
             f"seconds per second of audio ({real_time(watch.seconds, seconds)})",
         )
     if plot is not None:
-        from neucodec_tts.evaluate.plot import plot_roundtrip
+        from neucodec_tts.metrics.plot import plot_roundtrip
 
         said = [
             f"{name} {value:{form}}"

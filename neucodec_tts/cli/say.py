@@ -25,8 +25,8 @@ from neucodec_tts.cli.terminal import (
 from neucodec_tts.errors import PromptError
 
 if TYPE_CHECKING:
-    from neucodec_tts.prompts import SpeakerPrompt
     from neucodec_tts.speech import Sampling, Segment, TextToSpeech
+    from neucodec_tts.voices import SpeakerPrompt
 
 _VOICE_FILES = (".safetensors", ".pt", ".pth", ".npy")
 
@@ -147,7 +147,7 @@ def say(
         from neucodec_tts.audio import check_output
         from neucodec_tts.prompts.formats import speakable
         from neucodec_tts.prompts.phonemes import check_text
-        from neucodec_tts.prompts.speaker import SpeakerPrompt
+        from neucodec_tts.voices.speaker import SpeakerPrompt
 
         # What can be wrong without any model is found before one is loaded.
         text = speakable(check_text(_read_text(text, file)))
@@ -229,9 +229,9 @@ class Recording:
 
 def _voice(voice: str, transcript: str | None, library: Path | None, model: str) -> SpeakerPrompt | Recording:
     """A voice of the library, of the model or of a file, or the recording that one will be made of."""
-    from neucodec_tts.prompts.library import VoiceLibrary
-    from neucodec_tts.prompts.speaker import SpeakerPrompt, transcript_beside
-    from neucodec_tts.speech.voices import find_voice
+    from neucodec_tts.voices.finding import find_voice
+    from neucodec_tts.voices.library import VoiceLibrary
+    from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
     path = Path(voice).expanduser()
     suffix = path.suffix.lower()

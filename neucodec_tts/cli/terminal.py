@@ -18,7 +18,7 @@ import typer
 from neucodec_tts.errors import NeuCodecError
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 PROGRESS_AFTER_SECONDS = 2.0
 """Work that is done sooner shows no progress bar."""
@@ -147,7 +147,7 @@ def load_codec(terminal: Terminal, model: str | None, device: str | None) -> Neu
     """The codec that the options name."""
     name = codec_name(terminal, model)
     with terminal.progress("loading the model"):
-        from neucodec_tts.codec.model import NeuCodec
+        from neucodec_tts.codec.neucodec import NeuCodec
 
         return NeuCodec.from_pretrained(name, device=device)
 

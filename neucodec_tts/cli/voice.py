@@ -81,8 +81,8 @@ def voice(
     codes and the transcript; `say --voice NAME` speaks in it. NeuTTS' reference codes (.pt) become voices, too.
     """
     from neucodec_tts.errors import PromptError
-    from neucodec_tts.prompts.library import VoiceLibrary, check_name
-    from neucodec_tts.prompts.speaker import SpeakerPrompt, transcript_beside
+    from neucodec_tts.voices.library import VoiceLibrary, check_name
+    from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
     to_file = output.lower().endswith(".safetensors")
     if not to_file:

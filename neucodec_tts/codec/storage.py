@@ -20,7 +20,7 @@ from neucodec_tts.files import atomic_path
 if TYPE_CHECKING:
     import torch
 
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 SUFFIXES = (".safetensors", ".npy")
 _FORMAT, _VERSION = "neucodec-codes", "1"

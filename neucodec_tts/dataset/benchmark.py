@@ -23,7 +23,7 @@ from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 
 @dataclass(frozen=True)

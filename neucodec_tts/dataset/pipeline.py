@@ -26,7 +26,7 @@ from neucodec_tts.dataset.store import DatasetFolder
 from neucodec_tts.dataset.tokens import TokenSettings, add_tokens
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts.formats import PromptFormat
 
 

@@ -26,7 +26,7 @@ from neucodec_tts.dataset.tokens import TokenSettings
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from neucodec_tts.dataset.filters import TEXT_RULES
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 BATCH_SECONDS = {"cpu": 60.0, "gpu": 480.0}
 """Seconds of audio, padding included, that are encoded at a time, as `NeuCodec.encode` does by itself."""

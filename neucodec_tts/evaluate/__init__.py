@@ -1,1 +1,1 @@
-"""How good and how fast a codec is: scores of a reconstruction, use of the codebook, pictures, timings."""
+"""Measurements of serving, streaming and the speech pipeline."""

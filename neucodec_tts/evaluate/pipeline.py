@@ -22,10 +22,10 @@ from neucodec_tts.speech.registry import engine_loader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.codec.streaming import Decoded, Window
-    from neucodec_tts.prompts import SpeakerPrompt
     from neucodec_tts.speech import SpeechEngine
+    from neucodec_tts.voices import SpeakerPrompt
 
 
 @dataclass
@@ -314,10 +314,11 @@ def random_speaker(
     """
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from neucodec_tts.evaluate.speed import codec_of_size
-    from neucodec_tts.prompts import NeuTTSFormat, SpeakerPrompt
+    from neucodec_tts.metrics.speed import codec_of_size
+    from neucodec_tts.prompts import NeuTTSFormat
     from neucodec_tts.tokens import SpeechVocabulary
     from neucodec_tts.tokens.benchmark import QWEN_TOKENS, synthetic_tokenizer
+    from neucodec_tts.voices import SpeakerPrompt
 
     codec = codec_of_size(size, device)
     tokenizer = synthetic_tokenizer(QWEN_TOKENS if size == "full" else 512)

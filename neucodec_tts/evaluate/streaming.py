@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from neucodec_tts.codec.streaming import Stream, StreamingDecoder, StreamSettings
-from neucodec_tts.evaluate.metrics import align, snr, stoi
+from neucodec_tts.metrics.scores import align, snr, stoi
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 
 @dataclass(frozen=True)

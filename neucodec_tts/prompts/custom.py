@@ -20,8 +20,8 @@ from neucodec_tts.prompts.formats import (
     voice_ids,
     voice_text,
 )
+from neucodec_tts.prompts.injection import PlainTextEncoder
 from neucodec_tts.prompts.phonemes import check_text
-from neucodec_tts.prompts.plain_text import PlainTextEncoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

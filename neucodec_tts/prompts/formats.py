@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from neucodec_tts.errors import PromptError, VocabularyError
+from neucodec_tts.prompts.injection import PlainTextEncoder
 from neucodec_tts.prompts.phonemes import check_text, has_speech
-from neucodec_tts.prompts.plain_text import PlainTextEncoder
 from neucodec_tts.tokens.lookup import token_lookup
 
 if TYPE_CHECKING:

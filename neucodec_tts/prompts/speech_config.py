@@ -134,7 +134,7 @@ class SpeechConfig:
             known = known_model(name)
             if known is not None:
                 return known
-        from neucodec_tts.codec.checkpoint import locate  # torch, so not before it is needed
+        from neucodec_tts.codec.checkpoints.load import locate  # torch, so not before it is needed
 
         location = locate(
             name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only

@@ -12,7 +12,7 @@ from neucodec_tts.speech.joins import HEAD_FRAMES, TAIL_FRAMES, Joiner, Pauses, 
 from neucodec_tts.speech.results import Segment
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.speech.engine import FinishReason
     from neucodec_tts.speech.plan import Utterance
 

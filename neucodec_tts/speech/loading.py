@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neucodec_tts.built_in import speech_model
-from neucodec_tts.codec.model import NeuCodec
+from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
-from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
+from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech.engine import Sampling, SpeechTokens
 from neucodec_tts.speech.registry import engine_loader
+from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from neucodec_tts.prompts import VoiceLibrary
+    from neucodec_tts.voices import VoiceLibrary
 
 
 def load(
@@ -95,7 +96,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    from neucodec_tts.codec.checkpoint import locate
+    from neucodec_tts.codec.checkpoints.load import locate
 
     model = speech_model(model)
     hub: dict[str, Any] = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
@@ -114,6 +115,6 @@ def load_tokenizer(
 
 def load_library(voices: str | os.PathLike[str] | VoiceLibrary | None) -> VoiceLibrary | None:
     """Open a folder of voices; a library is returned as it is."""
-    from neucodec_tts.prompts import VoiceLibrary
+    from neucodec_tts.voices import VoiceLibrary
 
     return VoiceLibrary(voices) if isinstance(voices, (str, os.PathLike)) else voices

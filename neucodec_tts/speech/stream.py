@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.codec.streaming import StreamSettings
     from neucodec_tts.speech.engine import FinishReason, SpeechEngine
     from neucodec_tts.speech.plan import Plan, Utterance

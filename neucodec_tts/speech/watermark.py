@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import EngineError
-from neucodec_tts.resampling import resample
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,9 @@ import pytest
 import soundfile
 
 from neucodec_tts import NeuCodec, SpeakerPrompt, VoiceLibrary
-from tests.prompts.test_recording import RATE, melody
 from tests.speech.small_models import save_model
 from tests.test_readme import ASSETS
+from tests.voices.test_recording import RATE, melody
 
 TRANSCRIPT = (
     "All representatives of the household are currently assisting other telemarketers. Please hold and your call "

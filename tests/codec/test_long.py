@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from neucodec_tts import NeuCodec
-from neucodec_tts.codec import acoustic_encoder, features, model, semantic_encoder
+from neucodec_tts.codec import acoustic_encoder, features, neucodec, semantic_encoder
 from tests.parity.comparisons import MIN_SNR, Agreement, snr
 from tests.parity.signals import speechlike
 
@@ -30,13 +30,13 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
     with monkeypatch.context() as whole:
         whole.setattr(semantic_encoder, "_SCORE_BYTES", 2**40)
         whole.setattr(features, "_FRAMES_AT_ONCE", 10**9)
-        whole.setattr(model, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
+        whole.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
         whole.setattr(acoustic_encoder, "_CACHED_SAMPLES", 10**12)
         expected, bounded = codes_and_values(codec, waveform)
     with monkeypatch.context() as blocks:
         blocks.setattr(semantic_encoder, "_SCORE_BYTES", 2**20)  # 58 queries at a time
         blocks.setattr(features, "_FRAMES_AT_ONCE", 500)
-        blocks.setattr(model, "_ACOUSTIC_SECONDS", {"cpu": 3.3, "gpu": 3.3})
+        blocks.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 3.3, "gpu": 3.3})
         blocks.setattr(acoustic_encoder, "_CACHED_SAMPLES", 1)
         actual, _ = codes_and_values(codec, waveform)
     agreement = Agreement()

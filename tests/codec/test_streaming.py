@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neucodec_tts import CodesError, DecodeScheduler, StreamSettings
-from neucodec_tts.codec.fixed_shapes import FixedShapeDecoder
+from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.streaming import Stream, Window
 from tests.codec.remembering import Remembering
 from tests.parity.comparisons import snr

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from neucodec_tts import NeuCodec
-from neucodec_tts.resampling import resample
+from neucodec_tts.audio.resampling import resample
 
 RECIPE = Path(__file__).resolve().parents[2] / "examples" / "train_tiny"
 

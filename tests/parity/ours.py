@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import NeuCodecConfig
 
 from neucodec_tts import DistillNeuCodec, NeuCodec
-from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 from neucodec_tts.codec.features import pad_waveforms
 from tests.parity.random_weights import make_audible, randomise, spread_codes
 from tests.parity.signals import speechlike

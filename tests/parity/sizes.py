@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import NeuCodecConfig
 
-from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 
 # The 24 layers of facebook/w2v-bert-2.0 are cut to the 16 whose output is used; upstream runs, and saves, them all.
 SEMANTIC_LAYERS_USED = 16

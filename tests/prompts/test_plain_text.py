@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from neucodec_tts.errors import PromptError, VocabularyError
-from neucodec_tts.prompts.plain_text import PlainTextEncoder
+from neucodec_tts.prompts.injection import PlainTextEncoder
 from neucodec_tts.tokens import SCHEMES, SpeechVocabulary
 from tests.prompts.conftest import Extended
 from tests.tokens.small_tokenizers import qwen_like

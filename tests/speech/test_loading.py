@@ -12,8 +12,9 @@ import torch
 
 from neucodec_tts import NeuCodec, NeuCodecError, SpeakerPrompt, TextToSpeech
 from neucodec_tts.errors import CheckpointError, EngineError, PromptError, VocabularyError
-from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
+from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech import Sampling
+from neucodec_tts.voices import VoiceLibrary
 from tests.speech.small_models import save_model
 from tests.tokens.small_tokenizers import qwen_like, tiny_qwen
 

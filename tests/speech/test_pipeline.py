@@ -13,9 +13,9 @@ import torch
 from neucodec_tts import StreamingDecoder
 from neucodec_tts.codec.streaming import Decoded, Window
 from neucodec_tts.errors import EngineError, PromptError
-from neucodec_tts.evaluate.metrics import snr
-from neucodec_tts.prompts import SpeakerPrompt
+from neucodec_tts.metrics.scores import snr
 from neucodec_tts.speech import Pauses
+from neucodec_tts.voices import SpeakerPrompt
 from tests.parity.ours import random_codec
 from tests.parity.sizes import small_config
 from tests.speech.scripted import Line, Stage

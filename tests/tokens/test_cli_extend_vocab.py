@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from neucodec_tts.cli.extend_vocab import extend_vocab
-from neucodec_tts.codec.model import NeuCodec
+from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.prompts import LlasaFormat, NeuTTSFormat, SpeechConfig
 from neucodec_tts.tokens.embeddings import embedding_table
 from tests.parity.ours import random_codec

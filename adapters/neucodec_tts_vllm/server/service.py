@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neucodec_tts.errors import EngineError, VocabularyError
-from neucodec_tts.prompts import VoiceLibrary
 from neucodec_tts.speech.engine import Sampling
+from neucodec_tts.voices import VoiceLibrary
 from neucodec_tts_vllm.cores import spare_cores
 from neucodec_tts_vllm.decoding import DecodeWorker
 from neucodec_tts_vllm.server.errors import ApiError
@@ -275,7 +275,7 @@ class SpeechService:
 async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:
     from vllm.platforms import current_platform
 
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import SpeechConfig
     from neucodec_tts.speech.loading import codec_of, load_tokenizer
 

@@ -28,8 +28,9 @@ from neucodec_tts_vllm.sampling import allowed_tokens, check_prompt, sampling_pa
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from neucodec_tts.prompts import PromptFormat, SpeakerPrompt
+    from neucodec_tts.prompts import PromptFormat
     from neucodec_tts.tokens import SpeechVocabulary
+    from neucodec_tts.voices import SpeakerPrompt
     from neucodec_tts_vllm.decode_stream import DecodeStream
     from neucodec_tts_vllm.decoding import DecodeWorker
 

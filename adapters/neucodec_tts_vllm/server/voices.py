@@ -9,9 +9,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.errors import PromptError
-from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
-from neucodec_tts.prompts.library import check_name
-from neucodec_tts.speech.voices import resolve_voice
+from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+from neucodec_tts.voices.finding import resolve_voice
+from neucodec_tts.voices.library import check_name
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.fetching import fetch
 from neucodec_tts_vllm.server.recordings import decode_recording, read_data_url

@@ -60,11 +60,12 @@ def save_babbling_model(folder: Path, *, layers: int = BABBLE_LAYERS) -> None:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from neucodec_tts.codec.model import NeuCodec
-    from neucodec_tts.prompts import SpeakerPrompt, SpeechConfig, VoiceLibrary
-    from neucodec_tts.prompts.library import MODEL_VOICES
+    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.prompts import SpeechConfig
     from neucodec_tts.tokens import SpeechVocabulary
     from neucodec_tts.tokens.benchmark import synthetic_tokenizer
+    from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+    from neucodec_tts.voices.library import MODEL_VOICES
 
     codec = NeuCodec.from_pretrained("tiny")
     tokenizer = synthetic_tokenizer(512)

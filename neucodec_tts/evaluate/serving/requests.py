@@ -95,10 +95,11 @@ class CompletionMaker:
     """
 
     def __init__(self, model: str, voice: str | None = None) -> None:
-        from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
+        from neucodec_tts.prompts import SpeechConfig
         from neucodec_tts.speech.engine import Sampling
         from neucodec_tts.speech.loading import load_tokenizer
-        from neucodec_tts.speech.voices import find_voice
+        from neucodec_tts.voices import VoiceLibrary
+        from neucodec_tts.voices.finding import find_voice
 
         config: SpeechConfig = SpeechConfig.from_pretrained(model)
         tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)

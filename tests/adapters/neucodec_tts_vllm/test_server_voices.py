@@ -15,7 +15,8 @@ import pytest
 import soundfile
 from transformers import PreTrainedTokenizerFast
 
-from neucodec_tts.prompts import SpeechConfig, VoiceLibrary
+from neucodec_tts.prompts import SpeechConfig
+from neucodec_tts.voices import VoiceLibrary
 from tests.adapters.neucodec_tts_vllm.conftest import ASSETS
 from tests.adapters.neucodec_tts_vllm.listening import (
     SPEECH,

@@ -17,7 +17,7 @@ class _Breaker(importlib.abc.MetaPathFinder):
     """Waits until the codec is imported, so that no other program pays for it."""
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != "neucodec_tts.codec.model":
+        if fullname != "neucodec_tts.codec.neucodec":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import AudioError, NeuCodecError
-from neucodec_tts.resampling import resample
 
 if TYPE_CHECKING:
     import torch

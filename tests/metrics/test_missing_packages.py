@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.evaluate import metrics
-from neucodec_tts.evaluate.metrics import ScoreError, pesq, score, stoi
-from neucodec_tts.evaluate.speed import compare_speed
+from neucodec_tts.metrics import scores
+from neucodec_tts.metrics.scores import ScoreError, pesq, score, stoi
+from neucodec_tts.metrics.speed import compare_speed
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 
@@ -36,10 +36,10 @@ def test_the_mean_over_pieces():
         return float(x.mean())
 
     level = level[:440]
-    assert metrics._mean_over_pieces(of_piece, level, level, 100, 1.0) == 3.0
-    assert metrics._mean_over_pieces(of_piece, level[:150], level[:150], 100, 1.0) == level[:150].mean()
+    assert scores._mean_over_pieces(of_piece, level, level, 100, 1.0) == 3.0
+    assert scores._mean_over_pieces(of_piece, level[:150], level[:150], 100, 1.0) == level[:150].mean()
     with pytest.raises(ScoreError, match="silence"):
-        metrics._mean_over_pieces(of_piece, 0 * level, level, 100, 1.0)
+        scores._mean_over_pieces(of_piece, 0 * level, level, 100, 1.0)
 
 
 def test_pesq_is_wide_band():

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from neucodec_tts.audio import load_audio, write_audio
 from neucodec_tts.cli.voice import voice
-from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
+from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 from tests.parity.ours import random_codec
 from tests.parity.sizes import small_config
-from tests.prompts.test_recording import DEMO, RATE
-from tests.prompts.test_speaker import TEXT
+from tests.voices.test_recording import DEMO, RATE
+from tests.voices.test_speaker import TEXT
 
 Run = Callable[..., "tuple[int, str, str]"]
 

@@ -14,7 +14,7 @@ from neucodec_tts.codec.frames import ContinuedFrames
 from neucodec_tts.codec.streaming import Decoded, Window, stack_memories
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 logger = logging.getLogger(__name__)
 

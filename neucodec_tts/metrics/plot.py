@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.evaluate.metrics import SCORE_RATE, ScoreError, Waveform, align, log_mel
 from neucodec_tts.files import atomic_path
-from neucodec_tts.resampling import resample
+from neucodec_tts.metrics.scores import SCORE_RATE, ScoreError, Waveform, align, log_mel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from neucodec_tts.errors import PromptError
 
 if TYPE_CHECKING:
-    from neucodec_tts.codec.model import NeuCodec
-    from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
+    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 
 
 def resolve_voice(
@@ -52,7 +52,7 @@ def find_voice(
     """
     if not isinstance(voice, (str, os.PathLike)):
         return voice
-    from neucodec_tts.prompts import VoiceLibrary
+    from neucodec_tts.voices import VoiceLibrary
 
     library = library or VoiceLibrary()
     if own is not None and voice in own and voice not in library:

@@ -8,7 +8,7 @@ import torch
 
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.errors import AudioError
-from neucodec_tts.evaluate.metrics import (
+from neucodec_tts.metrics.scores import (
     ScoreError,
     align,
     bit_rate,

@@ -14,14 +14,14 @@ import torch
 from safetensors.numpy import save_file
 
 from neucodec_tts.audio import as_waveform, load_audio, write_audio
-from neucodec_tts.codec.model import NeuCodec
+from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.codec.storage import save_codes
 from neucodec_tts.errors import AudioError, CodesError, PromptError
-from neucodec_tts.prompts import SpeakerPrompt
-from neucodec_tts.prompts.recording import examine
+from neucodec_tts.voices import SpeakerPrompt
+from neucodec_tts.voices.recording import examine
 from tests.parity.ours import random_codec
 from tests.parity.sizes import small_config
-from tests.prompts.test_recording import DEMO, RATE
+from tests.voices.test_recording import DEMO, RATE
 
 TEXT = (
     "All representatives of the household are currently assisting other telemarketers. Please hold and your call "

@@ -9,7 +9,7 @@ import pytest
 
 from neucodec_tts.audio import load_audio
 from neucodec_tts.errors import AudioError
-from neucodec_tts.prompts.recording import examine, judge_transcript
+from neucodec_tts.voices.recording import examine, judge_transcript
 
 DEMO = Path(__file__).parents[2] / "neucodec_tts" / "assets" / "demo.flac"
 RATE = 16_000

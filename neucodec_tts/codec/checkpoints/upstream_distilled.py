@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from neucodec_tts.codec.upstream import (
+from neucodec_tts.codec.checkpoints.upstream import (
     RENAMED,
     Shapes,
     fold_weight_norm,
@@ -21,7 +21,7 @@ from neucodec_tts.errors import CheckpointError
 if TYPE_CHECKING:
     from transformers import HubertConfig
 
-    from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+    from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 
 _HEAD_DIM = 64  # of HuBERT
 _BLOCKS = "codec_encoder.encoder.blocks"
@@ -129,7 +129,7 @@ def _reshaped(key: str, tensor: Tensor) -> Tensor:
 
 
 def _read_off(shapes: Shapes, normalize_waveform: bool) -> DistillNeuCodecConfig:
-    from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+    from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 
     stages = range(1, shapes.count(r"codec_encoder\.encoder\.blocks\.(\d+)\."), 2)
     transformer1 = "codec_encoder.en_encoder.down_trans.trans"

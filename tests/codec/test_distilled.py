@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from transformers import NeuCodecConfig, Wav2Vec2FeatureExtractor
 
 from neucodec_tts import CheckpointError, DistillNeuCodec, NeuCodec
-from neucodec_tts.codec import distill_encoder, hubert, interface, model
-from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+from neucodec_tts.codec import interface, neucodec
+from neucodec_tts.codec.distilled import encoder, hubert
+from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 from neucodec_tts.codec.features import pad_waveforms
 from tests.parity.comparisons import Agreement, snr
 from tests.parity.ours import encode_in_one_batch, random_codec
@@ -81,12 +82,12 @@ def test_pieces_of_any_size_give_the_same_codes(distilled, speech, monkeypatch):
     waves = [speech(6.0), speech(3.7)]
     with monkeypatch.context() as whole:
         whole.setattr(hubert, "_CHUNK_FRAMES", {"cpu": 1e9, "gpu": 1e9})
-        whole.setattr(model, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
+        whole.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
         expected, frames = latents(distilled, waves)
     assert frames.tolist() == [301, 186]
     with monkeypatch.context() as pieces:
         pieces.setattr(hubert, "_CHUNK_FRAMES", {"cpu": 14.0, "gpu": 14.0})
-        pieces.setattr(model, "_ACOUSTIC_SECONDS", {"cpu": 0.3, "gpu": 0.3})
+        pieces.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 0.3, "gpu": 0.3})
         actual, _ = latents(distilled, waves)
     for i, count in enumerate(frames.tolist()):
         assert snr(expected[i, :count].flatten(), actual[i, :count].flatten()) > 90
@@ -115,7 +116,7 @@ def test_attention_reaches_one_window_back(distilled):
     changed = (before != after).any(dim=-1)[0]
     assert not changed[: SMALL_WINDOW + 3].any()
     assert changed[SMALL_WINDOW + 3 :].all()
-    shallow = distill_encoder.LocalTransformer(36, 6, 9, depth=1, window=SMALL_WINDOW)
+    shallow = encoder.LocalTransformer(36, 6, 9, depth=1, window=SMALL_WINDOW)
     with torch.no_grad():
         before = shallow(x)
         x[:, 3] += 1

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
-from neucodec_tts.codec import checkpoint
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
+from neucodec_tts.codec.checkpoints import load as checkpoint
 from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_convolutions, find_device, find_dtype
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
@@ -128,8 +128,8 @@ class NeuCodec(CodecInterface):
     @classmethod
     def _class_for(cls: type[_Codec], config: NeuCodecConfig, name: str) -> type[_Codec]:
         """What a checkpoint of ``config`` becomes: ``cls``, or the distilled codec where users asked for any."""
-        from neucodec_tts.codec.distill import DistillNeuCodec
-        from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+        from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
+        from neucodec_tts.codec.distilled.distill_neucodec import DistillNeuCodec
 
         found = DistillNeuCodec if isinstance(config, DistillNeuCodecConfig) else NeuCodec
         if issubclass(cls, DistillNeuCodec) == (found is DistillNeuCodec):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.evaluate.metrics import ScoreError
 from neucodec_tts.files import atomic_path
+from neucodec_tts.metrics.scores import ScoreError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

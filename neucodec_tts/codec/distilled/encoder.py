@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neucodec_tts.codec.chunks import forward_in_chunks
-from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 from neucodec_tts.codec.local_attention import LocalTransformer
 from neucodec_tts.codec.ragged import Ragged, conv1d
 

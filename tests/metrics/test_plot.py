@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.evaluate.metrics import ScoreError
-from neucodec_tts.evaluate.plot import LONGEST_SECONDS, plot_roundtrip, plot_voices
+from neucodec_tts.metrics.plot import LONGEST_SECONDS, plot_roundtrip, plot_voices
+from neucodec_tts.metrics.scores import ScoreError
 
 
 def draw(path: object, seconds: float = 1.0) -> None:

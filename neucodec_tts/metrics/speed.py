@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import NeuCodecModel
 
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 Direction = Literal["encode", "decode"]
 
@@ -151,7 +151,7 @@ def codec_of_size(size: str, device: str | None) -> NeuCodec:
     from transformers import NeuCodecConfig
 
     from neucodec_tts.codec.devices import find_device
-    from neucodec_tts.codec.model import NeuCodec
+    from neucodec_tts.codec.neucodec import NeuCodec
 
     if size == "tiny":
         return NeuCodec.from_pretrained("tiny", device=device)

@@ -186,7 +186,7 @@ def load(location: Location, semantic_model: str | None = None) -> tuple[NeuCode
 def _convert_upstream(
     location: Location, weights: dict[str, Tensor], semantic_model: str | None
 ) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
-    from neucodec_tts.codec import upstream, upstream_distill
+    from neucodec_tts.codec.checkpoints import upstream, upstream_distilled
 
     distilled = any(key.startswith(_UPSTREAM_DISTILLED) for key in weights)
     described = [location]
@@ -200,7 +200,9 @@ def _convert_upstream(
         weights |= _semantic_weights(source)
         described.append(source)
     return (
-        upstream_distill.convert(weights, _normalizes(described)) if distilled else upstream.convert(weights)
+        upstream_distilled.convert(weights, _normalizes(described))
+        if distilled
+        else upstream.convert(weights)
     )
 
 
@@ -232,7 +234,7 @@ def _read_config(path: Path) -> NeuCodecConfig | None:
     """The configuration, or None where the file says nothing of the architecture, as upstream's would."""
     from transformers import NeuCodecConfig
 
-    from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
+    from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

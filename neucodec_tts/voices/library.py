@@ -11,7 +11,7 @@ from pathlib import Path
 
 from neucodec_tts.built_in import speech_model
 from neucodec_tts.errors import PromptError
-from neucodec_tts.prompts.speaker import SpeakerPrompt
+from neucodec_tts.voices.speaker import SpeakerPrompt
 
 SUFFIX = ".safetensors"
 MODEL_VOICES = "voices"

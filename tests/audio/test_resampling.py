@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchaudio.transforms import Resample
 
-from neucodec_tts import resampling
-from neucodec_tts.resampling import output_length, resample
+from neucodec_tts.audio import resampling
+from neucodec_tts.audio.resampling import output_length, resample
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 from neucodec_tts.errors import AudioError, CodesError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.phonemes import check_text, has_speech
-from neucodec_tts.prompts.recording import Advice, examine, judge_transcript
+from neucodec_tts.voices.recording import Advice, examine, judge_transcript
 
 if TYPE_CHECKING:
     import torch

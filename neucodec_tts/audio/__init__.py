@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import AudioError
 from neucodec_tts.files import atomic_path, check_writable
-from neucodec_tts.resampling import resample
 
 if TYPE_CHECKING:
     import soundfile
@@ -110,7 +110,7 @@ def as_waveform(
 
     Returns:
         float32 tensor (samples,) on the CPU; it may share memory with `audio`. Channels are mixed by their
-        mean, then resampled as upstream neucodec does (see `neucodec_tts.resampling`).
+        mean, then resampled as upstream neucodec does (see `neucodec_tts.audio.resampling`).
 
     Raises:
         AudioError: what `load_audio` raises, or the samples are missing, of another type or shape, not

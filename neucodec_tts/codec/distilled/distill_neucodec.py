@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertConfig, NeuCodecConfig
 
-from neucodec_tts.codec.distill_config import DistillNeuCodecConfig
-from neucodec_tts.codec.distill_encoder import DistillAcousticEncoder
-from neucodec_tts.codec.hubert import DistilHubert
-from neucodec_tts.codec.model import NeuCodec
+from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
+from neucodec_tts.codec.distilled.encoder import DistillAcousticEncoder
+from neucodec_tts.codec.distilled.hubert import DistilHubert
+from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter
 from neucodec_tts.errors import CheckpointError

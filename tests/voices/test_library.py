@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from neucodec_tts.errors import PromptError
-from neucodec_tts.prompts import SpeakerPrompt, VoiceLibrary
-from neucodec_tts.prompts.library import check_name, default_folder
+from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+from neucodec_tts.voices.library import check_name, default_folder
 
 
 @pytest.fixture
