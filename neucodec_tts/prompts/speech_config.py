@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.built_in import speech_model
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
@@ -111,7 +112,7 @@ class SpeechConfig:
         model: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        cache_dir: str | Path | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> SpeechConfig:
@@ -134,12 +135,7 @@ class SpeechConfig:
             known = known_model(name)
             if known is not None:
                 return known
-        from neucodec_tts.codec.checkpoints.load import locate  # torch, so not before it is needed
-
-        location = locate(
-            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
-        path = location.find(FILENAME)
+        path = locate(name, HubOptions(revision, cache_dir, token, local_files_only)).find(FILENAME)
         if path is None:
             near = difflib.get_close_matches(name.lower(), [known.lower() for known in KNOWN_MODELS], n=2)
             raise CheckpointError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.assembly import Assembly
@@ -144,10 +145,7 @@ class TextToSpeech:
                 engine=engine,
                 device=device,
                 dtype=dtype,
-                revision=revision,
-                cache_dir=None if cache_dir is None else os.fspath(cache_dir),
-                token=token,
-                local_files_only=local_files_only,
+                hub=HubOptions(revision, cache_dir, token, local_files_only),
                 voices=voices,
                 engine_options=engine_options,
             )

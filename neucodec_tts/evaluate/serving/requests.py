@@ -102,7 +102,7 @@ class CompletionMaker:
         from neucodec_tts.voices.finding import find_voice
 
         config: SpeechConfig = SpeechConfig.from_pretrained(model)
-        tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)
+        tokenizer = load_tokenizer(model)
         vocabulary = config.vocabulary(tokenizer)
         self._format = config.make_format(tokenizer, vocabulary)
         self._limits = (config.context_length, config.utterance_frames)
