@@ -50,6 +50,8 @@ def atomic_path(
                 with open(temporary, "rb") as opened:
                     os.fsync(opened.fileno())
             os.replace(temporary, target)
+        except NeuCodecError:  # CheckpointError is an OSError, too
+            raise
         except OSError as problem:
             raise cannot_write(path, problem, error) from problem
     finally:
@@ -83,6 +85,8 @@ def atomic_folder(path: str | os.PathLike[str], error: Error = NeuCodecError) ->
             with suppress(FileNotFoundError):
                 os.replace(target, old)
             os.replace(temporary, target)
+        except NeuCodecError:  # CheckpointError is an OSError, too
+            raise
         except OSError as problem:
             raise cannot_write(path, problem, error) from problem
     finally:

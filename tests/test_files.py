@@ -159,7 +159,10 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
         replace(source, to)
 
     monkeypatch.setattr("neucodec_tts.files.os.replace", fail)
-    with pytest.raises(NeuCodecError, match="cannot write .*model: Input/output error"), atomic_folder(target):
+    with (
+        pytest.raises(NeuCodecError, match=r"cannot write .*model: Input/output error"),
+        atomic_folder(target),
+    ):
         pass
     assert (target / "weights").read_text() == "old"
     assert names(tmp_path) == ["model"]
