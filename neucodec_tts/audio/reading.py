@@ -127,7 +127,8 @@ def _check_readable(file: Path, name: str) -> None:
         with open(file, "rb"):
             pass
     except FileNotFoundError as problem:
-        raise AudioError(f"{name}: no such file; check the path (now in {Path.cwd()})") from problem
+        here = "" if file.is_absolute() or name != str(file) else f" (now in {Path.cwd()})"
+        raise AudioError(f"{name}: no such file; check the path{here}") from problem
     except PermissionError as problem:
         raise AudioError(f"{name}: no permission to read it; change its mode or its owner") from problem
     except OSError as problem:
@@ -249,8 +250,9 @@ def _read_through_ffmpeg(
                 "formats can be read, or convert the file to WAV or FLAC"
             ) from missing
         except AudioError as error:
+            seen = str(error).replace(f"file:{file}", wanted.name)
             raise AudioError(
-                f"{wanted.name}: not a recording, or a damaged one (libsndfile: {said}; ffmpeg: {error}); convert it "
+                f"{wanted.name}: not a recording, or a damaged one (libsndfile: {said}; ffmpeg: {seen}); convert it "
                 "to WAV, or leave it out"
             ) from problem
         try:
