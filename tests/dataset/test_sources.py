@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
+import sys
 import tarfile
 from pathlib import Path
 
@@ -250,6 +252,26 @@ def test_webdataset(tmp_path, speech_files):
     (tmp_path / "train-000.tar").write_bytes(gzip.compress(b"x" * 2000))
     with pytest.raises(DatasetError, match=r"train-000\.tar: not a tar, a damaged or a compressed one"):
         list(source.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for open files")
+def test_no_file_is_opened_twice(tmp_path, speech_files, monkeypatch):
+    """Windows refuses to open a temporary file again that is still open."""
+    opened = soundfile.SoundFile.__init__
+
+    def refuse(self, file, *arguments, **named):
+        descriptors = Path("/proc/self/fd")
+        links = [os.readlink(link) for link in descriptors.iterdir() if link.is_symlink()]
+        if isinstance(file, str) and os.path.realpath(file) in links:
+            raise PermissionError(13, "it is used by another process", file)
+        opened(self, file, *arguments, **named)
+
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        tar.add(speech_files / "a.flac", "a.flac")
+    source = open_source(tmp_path / "m.tar")
+    (item,) = source.items()
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", refuse)
+    assert source.read(item, None)[0].size > 0
 
 
 def test_lhotse(tmp_path, speech_files):
