@@ -1,4 +1,4 @@
-"""Which utterances are left out for their text, and why."""
+"""Rules by which utterances are left out for their text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clean_text(text: str | None) -> str | None:
 
 
 def text_reason(text: str | None, rule: str) -> str | None:
-    """Why a rule leaves out an utterance with this (cleaned) text, or None if it does not."""
+    """Return the reason why a rule leaves out an utterance with this cleaned text; None if it does not."""
     if rule == "any":
         return None
     if text is None:
