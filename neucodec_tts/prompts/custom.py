@@ -191,7 +191,7 @@ class CustomFormat:
 
 def _unread_names(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Names like ``<|this|>`` in a template that the tokenizer does not have: surely misspelt."""
-    from neucodec_tts.tokens.lookup import token_lookup
+    from neucodec_tts.tokens.scheme import token_lookup
 
     lookup = token_lookup(tokenizer)
     return [name for name in re.findall(r"<\|[^|<>]+\|>", text) if lookup(name) is None]

@@ -12,7 +12,7 @@ import numpy as np
 from neucodec_tts.errors import PromptError, VocabularyError
 from neucodec_tts.prompts.injection import PlainTextEncoder
 from neucodec_tts.prompts.phonemes import check_text, has_speech
-from neucodec_tts.tokens.lookup import token_lookup
+from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
     import torch

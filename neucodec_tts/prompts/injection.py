@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from neucodec_tts.errors import PromptError, VocabularyError
-from neucodec_tts.tokens.lookup import token_lookup
+from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
