@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from neucodec_tts.tokens import SpeechVocabulary
 
 
-class PlainTextEncoder:
+class TextEncoder:
     """Encodes text from users.
 
     Text without names of control tokens gives exactly the ids of ``tokenizer.encode(text,

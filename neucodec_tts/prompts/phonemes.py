@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from neucodec_tts.errors import PromptError
+from neucodec_tts.text import check_text
 
 logger = logging.getLogger(__name__)
 
@@ -257,25 +257,3 @@ def _pieces(text: str) -> list[str]:
             pieces.append(text[start : cut.end()])
             start = cut.end()
     return [*pieces, text[start:]]
-
-
-def check_text(text: object) -> str:
-    """Return `text` if it is a string that can be encoded.
-
-    Raises:
-        PromptError: it is something else, or holds half a character.
-    """
-    if not isinstance(text, str):
-        raise PromptError(f"the text must be a string, not {type(text).__name__}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as problem:
-        raise PromptError(
-            f"the text holds half a character (a lone surrogate) at position {problem.start}; read it as UTF-8"
-        ) from problem
-    return text
-
-
-def has_speech(text: str) -> bool:
-    """Whether there is a letter or a digit of any script in `text`: something to pronounce."""
-    return any(unicodedata.category(character)[0] in "LN" for character in text)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from neucodec_tts.prompts import CustomFormat, LlasaFormat, NeuTTSFormat, PromptFormat, PromptTemplate
-from neucodec_tts.prompts.phonemes import has_speech
+from neucodec_tts.text import has_speech
 from neucodec_tts.tokens import SCHEMES, SpeechVocabulary
 from tests.prompts.conftest import PlainVoice
 from tests.tokens.small_tokenizers import llama_like, qwen_like

@@ -11,7 +11,8 @@ import pytest
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts import phonemes
-from neucodec_tts.prompts.phonemes import Phonemizer, check_language, find_espeak, has_speech, languages
+from neucodec_tts.prompts.phonemes import Phonemizer, check_language, find_espeak, languages
+from neucodec_tts.text import has_speech
 
 pytest.importorskip("phonemizer", reason='needs pip install "neucodec-tts[phonemes]"')
 
