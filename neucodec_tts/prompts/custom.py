@@ -20,7 +20,7 @@ from neucodec_tts.prompts.formats import (
     voice_ids,
     voice_text,
 )
-from neucodec_tts.text import check_text, speakable
+from neucodec_tts.text import check_text, clean, speakable, spelt
 from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class CustomFormat(FramedFormat):
 
     def _read(self, text: str) -> str:
         if self._to_phones is None:
-            return speakable(check_text(text))
+            return speakable(clean(spelt(check_text(text))))
         return speakable(self._to_phones(check_text(text)), of=text)
 
     def _frame(self) -> tuple[list[int], list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from neucodec_tts.errors import PromptError, VocabularyError
 from neucodec_tts.prompts.injection import TextEncoder
-from neucodec_tts.text import check_text, speakable
+from neucodec_tts.text import check_text, clean, speakable, spelt
 from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ class NeuTTSFormat(FramedFormat):
     def _read(self, text: str) -> str:
         if self._to_phones is not None:
             return speakable(self._to_phones(check_text(text)), of=text)
-        return speakable(unicodedata.normalize("NFKC", check_text(text).translate(self._STRAIGHT_QUOTES)))
+        straight = spelt(check_text(text)).translate(self._STRAIGHT_QUOTES)
+        return speakable(unicodedata.normalize("NFKC", straight))
 
     def _frame(self) -> tuple[list[int], list[int]]:
         return self._before, self._after
@@ -267,7 +268,7 @@ class LlasaFormat(FramedFormat):
         return example(before, speech, chat[speech_at + 1 :])
 
     def _read(self, text: str) -> str:
-        return speakable(check_text(text))
+        return speakable(clean(spelt(check_text(text))))
 
     def _frame(self) -> tuple[list[int], list[int]]:
         chat = self._chat(ended=False)

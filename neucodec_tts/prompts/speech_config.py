@@ -17,7 +17,8 @@ from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
 from neucodec_tts.prompts.formats import LlasaFormat, NeuTTSFormat, PromptFormat
-from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer
+from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer, nearest_language
+from neucodec_tts.text import TextReader
 from neucodec_tts.tokens.scheme import SCHEMES, check_pattern
 
 if TYPE_CHECKING:
@@ -251,6 +252,19 @@ class SpeechConfig:
         if self.template is not None:
             return CustomFormat(tokenizer, vocabulary, self.template, phonemizer, self.text_tokens)
         return NeuTTSFormat(tokenizer, vocabulary, phonemizer, self.text_tokens)
+
+    def make_reader(self) -> TextReader:
+        """Build the reader of texts for the model."""
+        return TextReader(self.language, _phones_in if self.needs_phones else None)
+
+
+def _phones_in(text: str, language: str) -> str:
+    """Return the phones of a text in another language than the model's.
+
+    Raises:
+        PromptError: espeak-ng has no such language.
+    """
+    return Phonemizer(nearest_language(language))(text)
 
 
 def _frames(values: Any) -> tuple[int, int]:
