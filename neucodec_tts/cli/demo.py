@@ -57,8 +57,7 @@ def demo(
 ) -> None:
     """Say a text in three voices, and send a recording of human speech through the codec, all without a network."""
     with reporting(as_json, quiet, debug) as terminal:
-        from neucodec_tts.prompts.formats import speakable
-        from neucodec_tts.prompts.phonemes import check_text
+        from neucodec_tts.text import check_text, speakable
 
         text = speakable(check_text(text))
         if play:

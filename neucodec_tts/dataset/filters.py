@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, get_args
 
-from neucodec_tts.prompts.phonemes import has_speech
+from neucodec_tts.text import has_speech
 
 TextRule = Literal["any", "speakable", "neutts"]
 TEXT_RULES: tuple[str, ...] = get_args(TextRule)

@@ -22,13 +22,13 @@ from neucodec_tts.speech.joins import Pauses
 from neucodec_tts.speech.plan import Plan, Utterance
 from neucodec_tts.speech.results import Segment, SpeechResult
 from neucodec_tts.speech.stream import SpeechStream, check_codes, describe_bad_end, stream_chunks
-from neucodec_tts.voices.finding import resolve_voice
+from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import PromptFormat
     from neucodec_tts.tokens import SpeechVocabulary
-    from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+    from neucodec_tts.voices import SpeakerPrompt
 
     #: A voice, the name of one in the library, or a file.
     VoiceLike = SpeakerPrompt | str | os.PathLike[str]
@@ -252,7 +252,7 @@ class TextToSpeech:
         Raises:
             PromptError: it is unknown, unreadable, or was made with another codec.
         """
-        return resolve_voice(voice, self.voices, self.codec, self.model_voices)
+        return (self.voices or VoiceLibrary()).find(voice, model_voices=self.model_voices, codec=self.codec)
 
     def plan(
         self,
