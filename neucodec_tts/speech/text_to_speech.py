@@ -196,7 +196,7 @@ class TextToSpeech:
             raise EngineError(
                 f"batch_size is {batch_size} and retries {retries}; they must be at least 1 and 0"
             )
-        mark = self._watermarker(watermark)  # before any work, so that a missing package is found at once
+        mark = self.watermarker(watermark)  # before any work, so that a missing package is found at once
         script, seed = self.script(text, voice, seed=seed, sampling=sampling)
         sounds = self._sounds(script, retries, batch_size)
         samples, segments = assemble(self.codec, self.pauses, sounds, on_segment)
@@ -237,7 +237,7 @@ class TextToSpeech:
             PromptError: there is nothing to speak, or the voice is unknown or of another codec.
             EngineError: the watermark is wanted and not installed.
         """
-        mark = self._watermarker(watermark)
+        mark = self.watermarker(watermark)
         script, seed = self.script(text, voice, seed=seed, sampling=sampling)
         assembly = Assembly(self.codec, self.pauses)
         rate = self.codec.output_sample_rate
@@ -281,7 +281,12 @@ class TextToSpeech:
         )
         return script, seed
 
-    def _watermarker(self, wanted: bool | None) -> Watermarker | None:
+    def watermarker(self, wanted: bool | None = None) -> Watermarker | None:
+        """Return the watermarker, or None where speech is not marked; `wanted` overrides the setting for all calls.
+
+        Raises:
+            EngineError: the watermark is wanted and not installed, or does not work here.
+        """
         return self._mark if is_wanted(self.watermark if wanted is None else wanted) else None
 
     @cached_property
