@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -24,7 +25,6 @@ from neucodec_tts.cli.info import info
 from neucodec_tts.cli.prepare import prepare
 from neucodec_tts.cli.roundtrip import roundtrip
 from neucodec_tts.cli.say import say
-from neucodec_tts.cli.serve import serve
 from neucodec_tts.cli.voice import voice
 
 app = typer.Typer(
@@ -39,8 +39,8 @@ app = typer.Typer(
 )
 for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, extend_vocab):
     app.command()(command)
-# What follows -- is for vLLM.
-app.command(context_settings={"allow_extra_args": True})(serve)
+for point in entry_points(group="neucodec_tts.commands"):
+    app.command(point.name)(point.load())
 bench.command("prepare")(bench_prepare)
 app.add_typer(bench)
 
