@@ -8,21 +8,26 @@ utterance.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neucodec_tts.audio.containers import Recordings, find_recordings
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
+from neucodec_tts.audio.splice import SplicedFile, opened_buffer
 from neucodec_tts.errors import AudioError
 
 if TYPE_CHECKING:
     import soundfile
+
+logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = frozenset(
     (
@@ -105,16 +110,58 @@ def load_audio(
         _check_readable(Path(source), name)
     elif not source:
         raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
-    try:
-        with soundfile.SoundFile(
-            io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
-        ) as file:
-            samples, rate = _read(file, wanted)
-    except soundfile.LibsndfileError as problem:
-        samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
+    with opened_buffer(source) as data:
+        found = find_recordings(data, name)
+        if found is not None:
+            samples, rate = _read_recordings(found, wanted, timeout)
+    if found is None:
+        try:
+            with soundfile.SoundFile(
+                io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
+            ) as file:
+                samples, rate = _read(file, wanted)
+        except soundfile.LibsndfileError as problem:
+            samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
     if samples.size == 0:
         raise AudioError(f"{name}: the file is a recording of zero length; leave it out or record it again")
     return samples, rate
+
+
+def _read_recordings(found: Recordings, wanted: _Wanted, timeout: float | None) -> tuple[np.ndarray, int]:
+    """Read what was found in a file, several recordings as one: float32 (samples,), and their rate in Hz."""
+    import soundfile
+
+    for note in found.notes:
+        logger.warning("%s: %s", wanted.name, note)
+    if len(found.parts) > 1:
+        logger.warning(
+            "%s: it is joined from %d recordings, which are read as one", wanted.name, len(found.parts)
+        )
+    parts, rates = [], []
+    everything = wanted if len(found.parts) == 1 else replace(wanted, start=0.0, end=None)
+    for part in found.parts:
+        try:
+            with soundfile.SoundFile(SplicedFile(part.pieces)) as file:
+                samples, rate = _read(file, everything, part.lead)
+        except soundfile.LibsndfileError as problem:
+            samples, rate = _read_through_ffmpeg(
+                SplicedFile(part.pieces).read(), everything, timeout, problem
+            )
+        parts.append(samples)
+        rates.append(rate)
+    if len(set(rates)) > 1:
+        raise AudioError(
+            f"{wanted.name}: it is joined from recordings of {', '.join(map(str, rates))} Hz; split it, or convert "
+            "each to one rate before joining them"
+        )
+    samples = np.concatenate(parts)
+    if len(parts) > 1:
+        if wanted.whole:
+            wanted.check(samples.size / rates[0])
+        else:
+            first, last = _bounds(wanted, samples.size, rates[0])
+            samples = samples[first:last]
+    return samples, rates[0]
 
 
 def _check_readable(file: Path, name: str) -> None:
@@ -142,10 +189,11 @@ def _check_readable(file: Path, name: str) -> None:
         )
 
 
-def _read(file: soundfile.SoundFile, wanted: _Wanted) -> tuple[np.ndarray, int]:
-    """Read an open file in blocks: float32 (samples,), and its rate in Hz."""
+def _read(file: soundfile.SoundFile, wanted: _Wanted, lead: int = 0) -> tuple[np.ndarray, int]:
+    """Read an open file in blocks, without its first `lead` samples: float32 (samples,), and its rate in Hz."""
     rate = int(file.samplerate)
-    length = file.frames if file.frames < 2**62 else None  # a FLAC header that leaves it open says 2**63 - 1
+    # A FLAC header that leaves it open says 2**63 - 1.
+    length = file.frames if file.frames < 2**62 and not lead else None
     if not wanted.whole and length is not None and file.seekable():
         first, last = _bounds(wanted, length, rate)
         file.seek(first)
@@ -159,7 +207,7 @@ def _read(file: soundfile.SoundFile, wanted: _Wanted) -> tuple[np.ndarray, int]:
     if wanted.whole and length is not None:
         wanted.check(length / rate)
     _check_promised_bytes(file, wanted.name)
-    samples = _read_blocks(file, wanted)
+    samples = _read_blocks(file, wanted)[lead:]
     # libsndfile only estimates the length of an MP3, to within the encoder's delay of two frames.
     tolerance = 2 * 1152 if file.format.startswith("MP") else 0
     if length is not None and 0 < samples.size < length - tolerance:
