@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from neucodec_tts.audio.mp3 import Mp3Stream, is_mp3, read_frames
 from neucodec_tts.audio.splice import Buffer, Piece
@@ -114,7 +115,7 @@ def _split(data: Buffer, starts: list[int]) -> Recordings | None:
     if not starts:
         return None
     bounds = [0, *starts, len(data)]
-    return Recordings([Part(((data, first, last),)) for first, last in zip(bounds, bounds[1:], strict=False)])
+    return Recordings([Part(((data, first, last),)) for first, last in pairwise(bounds)])
 
 
 def _later(data: Buffer, magic: bytes) -> Iterator[int]:
@@ -181,6 +182,8 @@ class _Wave:
                 int.from_bytes(data[position + 4 : position + 8], "little"),
             )
             body = position + 8
+            if len(data) < body + 16 and kind in (b"ds64", b"fmt "):
+                break
             if kind == b"ds64":
                 riff, wide[b"data"] = struct.unpack("<QQ", bytes(data[body : body + 16]))
             elif kind == b"fmt " and size >= 16:
@@ -194,7 +197,11 @@ class _Wave:
                 break
             position = body + size + (size & 1)
         self._there = len(data) - (self._sound or len(data))
-        closed = self._sound is not None and riff + 8 > self._sound - start
+        closed = (
+            not _is_placeholder(riff, len(data))
+            and self._sound is not None
+            and riff + 8 > self._sound - start
+        )
         self._open = self._sound is not None and (
             _is_placeholder(self._size, self._there) or (self._size == 0 < self._there and not closed)
         )
@@ -318,7 +325,7 @@ def _of_caf(data: Buffer, name: str) -> Recordings | None:
     if patched is None:
         return _split(data, starts)
     bounds = [0, *starts]
-    before = [Part(((data, first, last),)) for first, last in zip(bounds, bounds[1:], strict=False)]
+    before = [Part(((data, first, last),)) for first, last in pairwise(bounds)]
     return Recordings([*before, patched])
 
 

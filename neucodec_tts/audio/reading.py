@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neucodec_tts.audio.channels import Mixer, warn_of_inverted_channel
 from neucodec_tts.audio.containers import Recordings, find_recordings
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
 from neucodec_tts.audio.splice import SplicedFile, opened_buffer
@@ -82,7 +83,7 @@ def load_audio(
     name: str | None = None,
     timeout: float | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Read a recording, or a part of one, and mix it to mono (the mean of its channels).
+    """Read a recording, or a part of one, and mix it to mono (see `neucodec_tts.audio.channels`).
 
     Args:
         source: a file, or the content of one.
@@ -219,7 +220,19 @@ def _read(file: soundfile.SoundFile, wanted: _Wanted, lead: int = 0) -> tuple[np
 
 
 def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None = None) -> np.ndarray:
-    """Read `count` samples of each channel, or all there are, as their mean: float32 (samples,)."""
+    """Read `count` samples of each channel, or all there are, mixed to one: float32 (samples,)."""
+    order = file.format == "OGG"
+    start = file.tell() if file.seekable() else 0
+    mixer = Mixer(file.channels, vorbis_order=order)
+    samples = _mixed_blocks(file, wanted, count, mixer)
+    if mixer.cancelled and file.seekable():
+        warn_of_inverted_channel(wanted.name)
+        file.seek(start)
+        samples = _mixed_blocks(file, wanted, count, Mixer(file.channels, vorbis_order=order, inverted=True))
+    return samples
+
+
+def _mixed_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None, mixer: Mixer) -> np.ndarray:
     size, left, done = max(1, _BLOCK_SAMPLES // file.channels), count, 0
     blocks = []
     # Not file.blocks(): it believes the header and fills up with rubbish what a damaged file lacks.
@@ -227,7 +240,7 @@ def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None =
         block = file.read(size if left is None else min(size, left), dtype="float32", always_2d=True)
         if not block.shape[0]:
             break
-        blocks.append(block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32))
+        blocks.append(mixer.mix(block))
         done += block.shape[0]
         if wanted.whole:
             wanted.check(done / file.samplerate)  # the header may say less than there is

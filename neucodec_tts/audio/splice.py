@@ -39,20 +39,25 @@ class SplicedFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def seekable(self) -> bool:
+        """True."""
         return True
 
     def tell(self) -> int:
+        """The position, in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a position; returns it."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._starts[-1]}[whence]
         self._position = max(0, origin + offset)
         return self._position
 
     def readinto(self, into: object, /) -> int:
+        """Fill a buffer with what follows; returns the number of bytes."""
         view = memoryview(into).cast("B")  # type: ignore[arg-type]
         done = 0
         while done < len(view) and self._position < self._starts[-1]:

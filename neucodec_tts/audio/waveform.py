@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from neucodec_tts.audio.channels import MAX_CHANNELS, mix
 from neucodec_tts.audio.reading import load_audio
 from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import AudioError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Audio: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | list[float]"
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz; outside it is a mistake, not a recording
-MAX_CHANNELS = 8
 # Float audio lives in [-1, 1] and overshoots a little after resampling or mixing; 16-bit numbers turned to
 # floats without scaling reach into the thousands. What lies in between is taken as it is, as upstream does.
 _MAX_AMPLITUDE = 8.0
@@ -49,8 +49,8 @@ def as_waveform(
         name: what to call this recording in an error; a file goes by its path.
 
     Returns:
-        float32 tensor (samples,) on the CPU; it may share memory with `audio`. Channels are mixed by their
-        mean, then resampled as upstream neucodec does (see `neucodec_tts.audio.resampling`).
+        float32 tensor (samples,) on the CPU; it may share memory with `audio`. Channels are mixed as
+        `neucodec_tts.audio.channels` says, then resampled as upstream neucodec does (`neucodec_tts.audio.resampling`).
 
     Raises:
         AudioError: what `load_audio` raises, or the samples are missing, of another type or shape, not
@@ -145,7 +145,7 @@ def check_values(samples: np.ndarray, name: str, rate: int) -> None:
 
 
 def _mono(samples: np.ndarray, name: str) -> np.ndarray:
-    """(samples,), (channels, samples) or (samples, channels) to (samples,) by the mean."""
+    """(samples,), (channels, samples) or (samples, channels) to (samples,)."""
     if samples.ndim == 1:
         return samples
     if samples.ndim != 2:
@@ -159,5 +159,4 @@ def _mono(samples: np.ndarray, name: str) -> np.ndarray:
             f"{name}: the shape {samples.shape} would be {samples.shape[axis]} channels, more than "
             f"{MAX_CHANNELS}; give one recording as (samples,), several as a list"
         )
-    mixed: np.ndarray = samples.mean(axis=axis, dtype=np.result_type(samples.dtype, np.float32))
-    return mixed
+    return mix(samples.T if axis == 0 else samples, name)
