@@ -10,8 +10,13 @@ Sources: ISO/IEC 11172-3 and 13818-3 for the frame header; the Xing header as LA
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from neucodec_tts.audio.splice import Buffer, Piece
 from neucodec_tts.errors import AudioError
@@ -62,6 +67,12 @@ def is_mp3(data: Buffer) -> bool:
         start += len(padding := bytes(data[start : start + 2**16])) - len(padding.lstrip(b"\0"))
     found = next(_frames_in_a_row(data, start, min(len(data), start + 2**16)), None)
     return found is not None and found.start == start
+
+
+def may_be_mp3(data: Buffer) -> bool:
+    """True if libsndfile may take the data for MPEG audio: it begins with a tag or a frame, or is in a RIFF file."""
+    head = bytes(data[:4])
+    return head[:3] == b"ID3" or head[:2] >= b"\xff\xe0" or head == b"RIFF"
 
 
 def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | None:
@@ -209,3 +220,60 @@ def _silence(like: _Frame) -> Piece:
     index = next(index for index, length in enumerate(lengths) if length >= 4 + side)
     head = bytes((0xFF, like.header[1] | 1, index << 4 | like.header[2] & 0x0C, like.header[3]))
     return head.ljust(lengths[index], b"\0"), 0, lengths[index]
+
+
+class _Quiet:
+    """Keeps what mpg123 prints from the terminal, as long as at least one thread decodes with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._decoding = 0
+        self._terminal: int | None = None
+        self._kept: IO[bytes] | None = None
+
+    def begin(self) -> None:
+        """One more thread decodes."""
+        with self._lock:
+            self._decoding += 1
+            if self._decoding > 1:
+                return
+            try:
+                self._terminal = os.dup(2)
+            except OSError:  # there is no standard error
+                return
+            self._kept = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+            os.dup2(self._kept.fileno(), 2)
+
+    def end(self) -> None:
+        """A thread has decoded; the last one lets the terminal hear again."""
+        with self._lock:
+            self._decoding -= 1
+            if self._decoding or self._terminal is None or self._kept is None:
+                return
+            os.dup2(self._terminal, 2)
+            os.close(self._terminal)
+            self._kept.seek(0)
+            others = [
+                line for line in self._kept if b"libmpg123" not in line and not line.startswith(_MPG123_SAYS)
+            ]
+            self._kept.close()
+            self._terminal = self._kept = None
+            if others:  # of other threads
+                os.write(2, b"".join(others))
+
+
+_MPG123_SAYS = (b"Warning: Xing stream size off", b"Note: ")
+_quiet = _Quiet()
+
+
+@contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Decode without mpg123's remarks, which it prints to standard error of the whole process.
+
+    libsndfile gives no way to turn them off. What other threads print meanwhile appears afterwards.
+    """
+    _quiet.begin()
+    try:
+        yield
+    finally:
+        _quiet.end()

@@ -7,12 +7,12 @@ utterance.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
 import stat
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ import numpy as np
 from neucodec_tts.audio.channels import Mixer, warn_of_inverted_channel
 from neucodec_tts.audio.containers import Recordings, find_recordings
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
+from neucodec_tts.audio.mp3 import may_be_mp3, quiet_decoder
 from neucodec_tts.audio.splice import SplicedFile, opened_buffer
 from neucodec_tts.errors import AudioError
 
@@ -111,18 +112,19 @@ def load_audio(
         _check_readable(Path(source), name)
     elif not source:
         raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
-    with opened_buffer(source) as data:
+    with opened_buffer(source) as data, quiet_decoder() if may_be_mp3(data) else nullcontext():
         found = find_recordings(data, name)
         if found is not None:
             samples, rate = _read_recordings(found, wanted, timeout)
-    if found is None:
-        try:
-            with soundfile.SoundFile(
-                io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
-            ) as file:
-                samples, rate = _read(file, wanted)
-        except soundfile.LibsndfileError as problem:
-            samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
+        else:
+            whole = (
+                SplicedFile([(source, 0, len(source))]) if isinstance(source, bytes) else os.fspath(source)
+            )
+            try:
+                with soundfile.SoundFile(whole) as file:
+                    samples, rate = _read(file, wanted)
+            except soundfile.LibsndfileError as problem:
+                samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
     if samples.size == 0:
         raise AudioError(f"{name}: the file is a recording of zero length; leave it out or record it again")
     return samples, rate
