@@ -23,7 +23,7 @@ def locked(path: Path, shown: Path) -> Iterator[None]:
 
     Args:
         path: the lock file; its folder is made.
-        shown: what is locked, for the message.
+        shown: the data set's folder, for the message.
 
     Raises:
         DatasetError: another process holds it, or the file cannot be made.

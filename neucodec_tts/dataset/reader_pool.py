@@ -205,7 +205,8 @@ def serve() -> None:
     import torch
 
     torch.set_num_threads(1)
-    known, task = b"", None
+    known = b""
+    task: tuple[Source, PrepareSettings, CodecInfo]
     while True:
         try:
             packed, items = pickle.load(requests)
@@ -216,7 +217,7 @@ def serve() -> None:
             try:
                 if packed != known:
                     known, task = packed, _unpacked(packed)
-                answer = _read_timed(*task, item)  # type: ignore[misc]
+                answer = _read_timed(*task, item)
             except Exception as problem:  # a bug in a source: it belongs where somebody sees it
                 answer = problem
             try:

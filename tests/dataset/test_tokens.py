@@ -23,7 +23,7 @@ SPEAKABLE = replace(SMALL, text_rule="speakable")
 
 
 def save(folder: Path, tokenizer, family: str, codes: int = 4_096, config: SpeechConfig | None = None) -> str:
-    """What of a model folder tokens are made with: the tokenizer, and perhaps speech_config.json."""
+    """Save the part of a model folder that tokens are made with: the tokenizer, and perhaps speech_config.json."""
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=codes, format=family)
     folder.mkdir()
     vocabulary.save_tokenizer(tokenizer, folder, "vocab")
