@@ -123,6 +123,8 @@ class ReaderPool:
         process = self._free.get()
         answers: list[_Answer] = []
         try:
+            if process.death is not None:
+                raise process.death
             process.send((task, items))
             for _ in items:
                 answer = process.receive()
@@ -130,11 +132,12 @@ class ReaderPool:
                     raise answer
                 answers.append(answer)
         except (EOFError, OSError, pickle.UnpicklingError) as problem:
-            raise DatasetError(
+            process.death = DatasetError(
                 f"a reader process died ({process.how_it_ended()}) at {items[len(answers)].where}. If memory ran out, "
                 f"take fewer of them (--workers, now {self.workers}); run the same command again: finished shards are "
                 "kept"
-            ) from problem
+            )
+            raise process.death from problem
         finally:
             self._free.put(process)
         return answers
@@ -150,6 +153,7 @@ class _Process:
     """One reader process, seen from here."""
 
     def __init__(self) -> None:
+        self.death: DatasetError | None = None
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(
