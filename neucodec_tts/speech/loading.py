@@ -67,6 +67,7 @@ def load(
         "sampling": Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
         "voices": load_library(voices),
         "model_voices": VoiceLibrary.of_model(model),
+        "default_voice": config.default_voice,
     }
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from neucodec_tts.prompts import SpeechConfig
     from neucodec_tts.speech.script import Script
     from neucodec_tts_vllm.server.protocol import SpeechRequest, _Settings
 
@@ -80,13 +81,14 @@ class SpeechService:
         """
         settings = ServerSettings.from_environment()
         mark = await asyncio.to_thread(Watermarker) if is_wanted(settings.watermark) else None
-        speaker, language = await _load(engine, args, settings)
-        voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model))
-        if settings.default_voice:
-            await voices.load(settings.default_voice)
+        speaker, config = await _load(engine, args, settings)
+        default = config.default_voice
+        voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model), default)
+        if voices.default:
+            await voices.load(voices.default)
         await speaker.worker.warm_up()
         models = getattr(state, "openai_serving_models", None)
-        return cls(speaker, voices, settings, models, language, mark)
+        return cls(speaker, voices, settings, models, config.language, mark)
 
     @property
     def watermarked(self) -> bool:
@@ -322,7 +324,7 @@ def _filtered(sound: NDArray[np.float32] | None, filters: Sequence[Filter]) -> N
     return samples
 
 
-async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:
+async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, SpeechConfig]:
     from vllm.platforms import current_platform
 
     from neucodec_tts.codec.checkpoints.hub import HubOptions
@@ -376,4 +378,4 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
         seeds=seeds,
     )
     logger.info("speaking %s through %s on %s, context %d", model, codec.codec_id, device, context)
-    return speaker, config.language
+    return speaker, config
