@@ -21,6 +21,8 @@ from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import Sampling, SpeechEngine
 from neucodec_tts.speech.joins import Pauses
+from neucodec_tts.speech.loading import SpeechModel
+from neucodec_tts.speech.registry import engine_loader
 from neucodec_tts.speech.results import Segment, SpeechResult
 from neucodec_tts.speech.script import Script, Sentence
 from neucodec_tts.speech.settling import Spoken, settle
@@ -145,19 +147,25 @@ class TextToSpeech:
             DeviceError: there is no such device.
             PromptError: its prompt format needs something that is not installed.
         """
-        from neucodec_tts.speech.loading import load
-
+        hub = HubOptions(revision, cache_dir, token, local_files_only)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        # Cheap things first: what is misspelt is found before gigabytes are read.
+        loader = engine_loader(engine)
+        description = SpeechModel.load(os.fspath(model), hub)
+        codec = description.load_codec(codec, device)
         return cls(
-            **load(
-                os.fspath(model),
-                codec=codec,
-                engine=engine,
-                device=device,
-                dtype=dtype,
-                hub=HubOptions(revision, cache_dir, token, local_files_only),
-                voices=voices,
-                engine_options=engine_options,
+            loader.load(
+                description.name, description.tokens, device=device, dtype=dtype, hub=hub, **engine_options
             ),
+            codec,
+            description.prompt_format,
+            description.vocabulary,
+            context_length=description.config.context_length,
+            sampling=description.sampling,
+            voices=VoiceLibrary(voices) if isinstance(voices, (str, os.PathLike)) else voices,
+            model_voices=VoiceLibrary.of_model(description.name),
+            default_voice=description.config.default_voice,
+            utterance_frames=description.config.utterance_frames,
             watermark=watermark,
         )
 
