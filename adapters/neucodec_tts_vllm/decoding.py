@@ -149,7 +149,7 @@ class DecodeWorker:
         return stream
 
     async def decode(self, codes: Sequence[int]) -> Tensor:
-        """Decode a whole utterance, (frames,) to float32 (480 * frames,), together with others that wait.
+        """Decode a whole sentence, (frames,) to float32 (480 * frames,), together with others that wait.
 
         Raises:
             CodesError: something among them is no code.
