@@ -131,4 +131,10 @@ def test_the_wheel_holds_nothing_else(wheel):
     roots = {root for root in roots if not root.endswith(".dist-info")}
     assert "neucodec_tts" in roots
     assert all(root.startswith("neucodec_tts") for root in roots)
+    measuring = [
+        name
+        for name in wheel.namelist()
+        if "benchmark" in name or "/serving/" in name or "/evaluate/" in name
+    ]
+    assert measuring == []
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())

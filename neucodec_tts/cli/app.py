@@ -11,11 +11,7 @@ from typing import Annotated
 import typer
 
 import neucodec_tts
-import neucodec_tts.cli.bench_plugin  # its command, and those of the next, belong to `bench`
-import neucodec_tts.cli.bench_serve
-import neucodec_tts.cli.bench_speech
 from neucodec_tts.cli.bench import bench
-from neucodec_tts.cli.bench_prepare import bench_prepare
 from neucodec_tts.cli.decode import decode
 from neucodec_tts.cli.demo import demo
 from neucodec_tts.cli.encode import encode
@@ -37,12 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, extend_vocab):
+for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, extend_vocab, bench):
     app.command()(command)
 # What follows -- is for vLLM.
 app.command(context_settings={"allow_extra_args": True})(serve)
-bench.command("prepare")(bench_prepare)
-app.add_typer(bench)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,24 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    Stopwatch,
-    Terminal,
-    load_codec,
-    real_time,
-    reporting,
-)
+from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec, real_time
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
 
 
+@command
 def roundtrip(
+    terminal: Terminal,
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
     output: Annotated[
         Path | None,
@@ -41,11 +33,8 @@ def roundtrip(
         Path | None,
         typer.Option(metavar="PNG", help="Also draw waveforms, mel spectrograms and codes into this file."),
     ] = None,
-    model: ModelOption = None,
+    codec_name: CodecOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Encode and decode a recording, and say how much of it is left.
 
@@ -54,9 +43,8 @@ def roundtrip(
     target = Path(f"{source.stem}-reconstructed.wav") if output is None else output
     if os.path.realpath(target) == os.path.realpath(source):
         raise typer.BadParameter(f"-o {target} is the input, too; give another output")
-    with reporting(as_json, quiet, debug) as terminal:
-        codec = load_codec(terminal, model, device)
-        terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
+    codec = load_codec(terminal, codec_name, device)
+    terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
 
 
 def run_roundtrip(

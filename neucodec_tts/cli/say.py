@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neucodec_tts.cli.options import DeviceOption, VoicesOption
 from neucodec_tts.cli.sinks import loudspeaker_sink, stdout_sink
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    Stopwatch,
-    Terminal,
-    real_time,
-    reporting,
-    speech_model_name,
-)
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, default_model, real_time
 from neucodec_tts.errors import PromptError
 
 if TYPE_CHECKING:
@@ -31,7 +22,9 @@ if TYPE_CHECKING:
 _VOICE_FILES = (".safetensors", ".pt", ".pth", ".npy")
 
 
+@command
 def say(
+    terminal: Terminal,
     text: Annotated[
         str | None,
         typer.Argument(metavar="[TEXT]", help="What to say; by default it is read from standard input."),
@@ -116,16 +109,8 @@ def say(
             show_default=False,
         ),
     ] = None,
-    library: Annotated[
-        Path | None,
-        typer.Option(
-            "--library", metavar="DIR", help="The library of voices; yours by default.", show_default=False
-        ),
-    ] = None,
+    voices: VoicesOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Say a text, in the voice of a recording.
 
@@ -137,55 +122,54 @@ def say(
     if text is not None and file is not None:
         raise typer.BadParameter("give the text either as an argument or by --file")
     to_stdout = stream and not sys.stdout.isatty()
-    if as_json and to_stdout:
+    if terminal.json and to_stdout:
         raise typer.BadParameter(
             "--json and --stream both want standard output; use -o or --play with --json"
         )
     if watermark and output is None:
         raise typer.BadParameter("only whole recordings can be watermarked (-o), not streams")
-    with reporting(as_json, quiet, debug) as terminal:
-        from neucodec_tts.audio import check_output
-        from neucodec_tts.prompts.formats import speakable
-        from neucodec_tts.prompts.phonemes import check_text
-        from neucodec_tts.voices.speaker import SpeakerPrompt
+    from neucodec_tts.audio import check_output
+    from neucodec_tts.prompts.formats import speakable
+    from neucodec_tts.prompts.phonemes import check_text
+    from neucodec_tts.voices.speaker import SpeakerPrompt
 
-        # What can be wrong without any model is found before one is loaded.
-        text = speakable(check_text(_read_text(text, file)))
-        sink = None
-        if output is None:
-            sink = stdout_sink() if to_stdout else loudspeaker_sink()
-        else:
-            check_output(output)
-        model = speech_model_name(terminal, model)
-        speaker = None if voice is None else _voice(voice, voice_text, library, model)
-        tts = _load(terminal, model, codec, engine, device, library)
-        if isinstance(speaker, Recording):
-            with terminal.progress("listening to the voice"):
-                speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
-        sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
-        watch = Stopwatch()
-        if output is not None:
-            with watch, terminal.progress("speaking", len(text)) as advance:
-                marked = _with_watermark(watermark)
-                result = tts.speak(
-                    text,
-                    speaker,
-                    seed=seed,
-                    sampling=sampling,
-                    batch_size=batch_size,
-                    watermark=marked,
-                    on_segment=_progress(advance),
-                )
-            result.save(output)
-            seconds, segments, seed = result.duration, result.segments, result.seed
-        else:
-            assert sink is not None
-            marked = False
-            terminal.note("a stream carries no watermark")
-            with watch, tts.stream(text, speaker, seed=seed, sampling=sampling) as speech:
-                seconds = sink(speech, speech.sample_rate, terminal)
-                segments, seed = speech.segments, speech.seed
-        _report(terminal, tts, output, seconds, segments, seed, marked, watch, to_stdout)
+    # What can be wrong without any model is found before one is loaded.
+    text = speakable(check_text(_read_text(text, file)))
+    sink = None
+    if output is None:
+        sink = stdout_sink() if to_stdout else loudspeaker_sink()
+    else:
+        check_output(output)
+    model = default_model(terminal, model)
+    speaker = None if voice is None else _voice(voice, voice_text, voices, model)
+    tts = _load(terminal, model, codec, engine, device, voices)
+    if isinstance(speaker, Recording):
+        with terminal.progress("listening to the voice"):
+            speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
+    sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
+    watch = Stopwatch()
+    if output is not None:
+        with watch, terminal.progress("speaking", len(text)) as advance:
+            marked = _with_watermark(watermark)
+            result = tts.speak(
+                text,
+                speaker,
+                seed=seed,
+                sampling=sampling,
+                batch_size=batch_size,
+                watermark=marked,
+                on_segment=_progress(advance),
+            )
+        result.save(output)
+        seconds, segments, seed = result.duration, result.segments, result.seed
+    else:
+        assert sink is not None
+        marked = False
+        terminal.note("a stream carries no watermark")
+        with watch, tts.stream(text, speaker, seed=seed, sampling=sampling) as speech:
+            seconds = sink(speech, speech.sample_rate, terminal)
+            segments, seed = speech.segments, speech.seed
+    _report(terminal, tts, output, seconds, segments, seed, marked, watch, to_stdout)
 
 
 def _read_text(text: str | None, file: Path | None) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import DebugOption, reporting, speech_model_name
+from neucodec_tts.cli.options import DebugOption
+from neucodec_tts.cli.terminal import default_model, reporting
 from neucodec_tts.errors import EngineError
 
 PLUGIN = "neucodec_tts"
@@ -73,7 +74,7 @@ def serve(
     """
     with reporting(False, False, debug) as terminal:
         environment, command = server_command(
-            speech_model_name(terminal, model),
+            default_model(terminal, model),
             [*context.args],
             host=host,
             port=port,

@@ -108,7 +108,7 @@ def test_without_a_model_the_built_in_one_speaks(call, folder):
     done = call("say", "They are all gone.", "-o", "out.wav", "-v", "slt", "--seed", 1, "--json")
     assert done.code == 0
     assert (
-        "using the small built-in model 'tiny'; models that speak well: --model neuphonic/neutts-air"
+        "using the small built-in model 'tiny'; for a model that speaks well: --model neuphonic/neutts-air"
         in done.err
     )
     assert [segment["finish_reason"] for segment in json.loads(done.out)["segments"]] == ["stop"]
@@ -144,7 +144,7 @@ def test_voices(say):
         ["--voice", "dave"],
         ["--voice", "mine.safetensors"],
         ["--voice", "codes.pt", "--voice-text", "This is my voice."],
-        ["--voice", "dave", "--library", "voices"],
+        ["--voice", "dave", "--voices", "voices"],
         ["--voice", "dave.flac"],
         ["--voice", "dave.flac", "--voice-text", TRANSCRIPT],
         [],

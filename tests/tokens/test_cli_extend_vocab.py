@@ -57,7 +57,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_neutts_with_the_full_codebook(run: Run, qwen: Path, tmp_path: Path):
     out = tmp_path / "deep" / "speaking"
     code, stdout, err = run(
-        qwen, "--out", out, "--pad-to-multiple-of", 64, "--language", "de", "--layout", "vocab"
+        qwen, "--output", out, "--pad-to-multiple-of", 64, "--language", "de", "--layout", "vocab"
     )
     assert code == 0, err
     assert stdout.count("\n") == 1
@@ -152,7 +152,7 @@ def test_failures_leave_nothing(
     if "--language" in arguments:
         pytest.importorskip("phonemizer", reason='needs pip install "neucodec-tts[phonemes]"')
     filled = [argument.format(qwen=qwen, nowhere=tmp_path / "nowhere") for argument in arguments]
-    code, out, err = run(*filled, "--out", tmp_path / "out")
+    code, out, err = run(*filled, "--output", tmp_path / "out")
     assert code == exit_code, err
     assert message in " ".join(err.replace("│", " ").split())
     assert out == ""

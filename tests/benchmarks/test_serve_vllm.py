@@ -1,18 +1,18 @@
-"""``neucodec-tts bench serve`` against a real vLLM server that speaks."""
+"""``benchmarks/serve.py`` against a real vLLM server that speaks."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from neucodec_tts.cli.app import app
-from neucodec_tts.evaluate.serving.requests import CompletionMaker, make_calls
+import serve
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech.loading import load_tokenizer
 from neucodec_tts_vllm.constraint import SpeechConstraint
+from serving.requests import CompletionMaker, make_calls
 from tests.adapters.neucodec_tts_vllm.server_process import KEY
+from tests.benchmarks.scripts import invoke
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -36,10 +36,10 @@ def test_the_same_constraint_as_the_servers_own(speaking_model):
 def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     """Nothing is lost or mixed, and speech and vLLM's own route generate the same number of tokens."""
     monkeypatch.setenv("VLLM_API_KEY", KEY)
-    arguments = ["bench", "serve", server.url, "--model", str(speaking_model), "--streams", "4"]
+    arguments = [server.url, "--model", str(speaking_model), "--streams", "4"]
     arguments += ["--distinct", "4", "--turns", "1", "--burst", "12", "--json", "--quiet"]
     arguments += ["--faults", "--voice", "resident"]  # one that the model brings
-    result = CliRunner().invoke(app, arguments)
+    result = invoke(serve.main, *arguments)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["whole"]

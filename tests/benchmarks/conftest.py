@@ -6,7 +6,7 @@ import pytest
 
 from neucodec_tts import SpeechVocabulary
 from neucodec_tts.prompts import SpeechConfig
-from tests.evaluate.speech_server import running
+from tests.benchmarks.speech_server import running
 from tests.tokens.small_tokenizers import qwen_like
 
 

@@ -1,17 +1,19 @@
-"""How much faster integer arithmetic is than names of tokens, and how fast the two layouts load: in one run."""
+"""Time codes to token ids and back beside names of tokens, and the loading of both layouts."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from timeit import timeit
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from neucodec_tts.cli.terminal import Terminal, command
 from neucodec_tts.errors import VocabularyError
+from random_models import QWEN_TOKENS, synthetic_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -86,51 +88,6 @@ def compare_with_strings(
     return TokenTimes(len(codes), *(min(column) for column in zip(*seconds, strict=True)))
 
 
-QWEN_TOKENS = 151_643
-"""Of text, in the tokenizer of NeuTTS Air."""
-
-
-def synthetic_tokenizer(tokens: int = QWEN_TOKENS) -> PreTrainedTokenizerBase:
-    """Make a byte-level BPE tokenizer of a given size whose merges mean nothing; it takes any text.
-
-    It costs what a real one of that size costs to load, and nothing need be downloaded.
-
-    Args:
-        tokens: at least the 256 bytes; at most their pairs and triples.
-    """
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    # The characters that stand for bytes in byte-level BPE.
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    letters = [chr(code) for code in printable] + [
-        chr(256 + number) for number in range(256 - len(printable))
-    ]
-    pairs = itertools.product(letters, letters)
-    triples = ((first + second, third) for first, second, third in itertools.product(letters, repeat=3))
-    merges = list(itertools.islice(itertools.chain(pairs, triples), max(0, tokens - len(letters))))
-    vocabulary = {token: id for id, token in enumerate([*letters, *(left + right for left, right in merges)])}
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    content: dict[str, Any] = {
-        "version": "1.0",
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": level,
-        "post_processor": None,
-        "decoder": level,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
-    }
-    backend = Tokenizer.from_str(json.dumps(content))
-    return cast(
-        "PreTrainedTokenizerBase",
-        PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>"),
-    )
-
-
 @dataclass(frozen=True)
 class LoadingTimes:
     """Seconds that ``AutoTokenizer.from_pretrained`` takes, the best of several turns each.
@@ -172,3 +129,52 @@ def time_loading(tokens: int = QWEN_TOKENS, repeats: int = 3) -> LoadingTimes:
             for _ in range(repeats)
         ]
     return LoadingTimes(*(min(column) for column in zip(*seconds, strict=True)))
+
+
+@command
+def main(
+    terminal: Terminal,
+    codes: Annotated[
+        int, typer.Option(min=1, help="How many are turned into ids and back; 650 are 13 s.")
+    ] = 650,
+    text_tokens: Annotated[
+        int, typer.Option(min=256, help="Tokens of text in the tokenizer; the default is NeuTTS Air's.")
+    ] = QWEN_TOKENS,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 15,
+) -> None:
+    """Time codes to token ids and back, beside names of tokens as NeuTTS uses them, and both layouts' loading."""
+    with terminal.progress("timing tokens"):
+        import numpy as np
+
+        from neucodec_tts.tokens import SpeechVocabulary
+
+        tokenizer = synthetic_tokenizer(text_tokens)
+        vocabulary = SpeechVocabulary.extend(tokenizer)
+        chosen = np.random.default_rng(0).integers(0, vocabulary.codebook_size, codes).tolist()
+        times = compare_with_strings(tokenizer, vocabulary, chosen, repeats)
+        loading = time_loading(text_tokens, min(repeats, 3))
+    terminal.result(
+        {
+            **asdict(times),
+            "to_ids_ratio": times.strings_to_ids / times.to_ids,
+            "to_codes_ratio": times.strings_to_codes / times.to_codes,
+            "loading": asdict(loading),
+        }
+    )
+    terminal.say(f"{codes} codes, best of {repeats}, {text_tokens:,} tokens of text")
+    for what, ours, theirs, how in (
+        ("to_ids", times.to_ids, times.strings_to_ids, "joining names and tokenizing them"),
+        ("to_codes", times.to_codes, times.strings_to_codes, "decoding and searching for numbers"),
+        ("to_codes", times.to_codes, times.strings_to_ids, "joining names and tokenizing them"),
+    ):
+        terminal.say(
+            f"  {what:<9}{ours * 1e6:7.1f} µs   {how:<35}{theirs * 1e6:8.0f} µs   ratio {theirs / ours:5.0f}"
+        )
+    terminal.say(
+        f"  loading the tokenizer: {loading.without_codes:.2f} s without codes, {loading.vocab:.2f} s in the "
+        f"layout 'vocab', {loading.added:.2f} s in the layout 'added'"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import as_file, files
+from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+import typer
 
+from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.codec.streaming import Stream, StreamingDecoder, StreamSettings
 from neucodec_tts.metrics.scores import align, snr, stoi
 
@@ -106,3 +111,42 @@ def _decoded(codes: torch.Tensor, settings: StreamSettings) -> int:
     while (window := stream.next_window()) is not None:
         frames += window.codes.numel()
     return frames
+
+
+@command
+def main(
+    terminal: Terminal,
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IN]...", help="Recordings; the one that comes with the package by default."),
+    ] = None,
+    codec_name: CodecOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Compare streamed sound with the whole decoded at once, for the default settings and others."""
+    codec = load_codec(terminal, codec_name, device)
+    from neucodec_tts.audio import as_waveform
+
+    with as_file(files("neucodec_tts") / "assets" / "demo.flac") as shipped:
+        waveforms = [as_waveform(path, target_rate=codec.sample_rate) for path in recordings or [shipped]]
+    settings = compare_settings(StreamSettings())
+    with terminal.progress("streaming", len(settings)) as advance:
+        rows, best = measure_streaming(codec, waveforms, settings, advance)
+    terminal.result({"recordings": len(waveforms), "stoi_whole": best, "rows": [asdict(row) for row in rows]})
+    terminal.say(
+        f"{len(waveforms)} recordings, {codec.codec_id}, chunks of up to {settings[0].chunk} frames; decoded at "
+        f"once STOI {best:.3f} to the original"
+    )
+    terminal.say(
+        "lookback  lookahead  growth  slack  first sound  work   SNR to whole  STOI to whole  STOI to original"
+    )
+    for row in rows:
+        terminal.say(
+            f"{row.lookback:8d}{row.lookahead:11d}{row.growth:8.2f}{row.slack:7.1f}"
+            f"{row.first_sound * 20:10d} ms{row.work:6.2f}{row.snr:12.1f} dB"
+            f"{row.stoi:15.3f}{row.stoi_original:18.3f}"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -4,7 +4,7 @@ import pytest
 
 from neucodec_tts import NeuCodec, StreamSettings
 from neucodec_tts.audio import as_waveform
-from neucodec_tts.evaluate.streaming import compare_settings, measure_streaming
+from streaming import compare_settings, measure_streaming
 from tests.test_readme import ASSETS
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import typer
 
+from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.dataset.manifest import DatasetManifest
 from neucodec_tts.dataset.pipeline import Progress, run_units
 from neucodec_tts.dataset.preparation import preparing
@@ -40,7 +45,7 @@ class PrepareSpeed:
     """Their number."""
     workers: int
     encode: list[float]
-    """Seconds a second of audio, the codec alone, as `evaluate.speed` times it; one for each repeat."""
+    """Seconds a second of audio, the codec alone, one for each repeat."""
     prepare: list[float]
     """Seconds a second of audio, reading and writing included."""
     encode_processor: list[float]
@@ -192,7 +197,7 @@ def peak_memory(
     rate: int,
     utterances: int,
     *,
-    model: str = "tiny",
+    codec: str = "tiny",
     batch_seconds: float = 8.0,
     scale: float = 0.1,
 ) -> int:
@@ -202,7 +207,7 @@ def peak_memory(
         speech: (samples,), a recording to cut utterances from.
         rate: of it, in Hz.
         utterances: how many.
-        model: the codec.
+        codec: its name.
         batch_seconds: see `PrepareSettings`.
         scale: of the lengths: memory does not depend on how long the whole takes.
 
@@ -225,8 +230,8 @@ def peak_memory(
             f"{folder}/out",
         ]
         command += [
-            "--model",
-            model,
+            "--codec",
+            codec,
             "--batch-seconds",
             str(batch_seconds),
             "--min-seconds",
@@ -244,3 +249,83 @@ def peak_memory(
         if code != 0:
             raise DatasetError(f"preparing {utterances} utterances failed: {done.stderr.strip()[-500:]}")
         return int(peak) * (1 if sys.platform == "darwin" else 1024)
+
+
+@command
+def main(
+    terminal: Terminal,
+    utterances: Annotated[int, typer.Option(min=1, help="Of the corpus that is made for it.")] = 200,
+    batch_seconds: Annotated[
+        float | None,
+        typer.Option("--batch-seconds", min=1, help="As of prepare.", show_default=False),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 3,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="As of prepare.", show_default=False)
+    ] = None,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="Compare the peak memory for 200 and for 2,000 short utterances, too."),
+    ] = False,
+    codec_name: CodecOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Prepare a corpus of lengths like LibriSpeech's, beside the codec alone on equal lengths in memory."""
+    codec = load_codec(terminal, codec_name, device)
+    from neucodec_tts.audio import load_audio
+
+    with as_file(files("neucodec_tts") / "assets" / "demo.flac") as shipped:
+        speech, rate = load_audio(shipped)
+    with terminal.progress("preparing", 2 * repeats) as advance:
+        found = measure_prepare(
+            codec,
+            speech,
+            rate,
+            utterances=utterances,
+            batch_seconds=batch_seconds,
+            repeats=repeats,
+            workers=workers,
+            advance=advance,
+        )
+    peaks: dict[str, int] = {}
+    if memory:
+        with terminal.progress("measuring memory", 2) as advance:
+            for count in (200, 2000):
+                peaks[str(count)] = peak_memory(speech, rate, count, codec=codec_name or "tiny")
+                advance(1)
+    terminal.result(
+        asdict(found)
+        | {
+            "ratio": found.ratio,
+            "processor_ratio": found.processor_ratio,
+            "peak_memory": peaks,
+            "codec_id": codec.codec_id,
+            "cpu_count": os.cpu_count(),
+        }
+    )
+    terminal.say(
+        f"{found.utterances} utterances, {found.audio_seconds:.0f} s, batches of {found.batch_seconds:g} s, "
+        f"{found.workers} reader processes, {codec.device}, median of {repeats} runs each, taking turns"
+    )
+    for name, times in (
+        (f"codec alone, {found.batch} x {found.item_seconds:.1f} s", found.encode),
+        ("prepare", found.prepare),
+    ):
+        terminal.say(
+            f"  {name:<28}{1 / median(times):8.1f} times real time  "
+            f"({1 / max(times):.1f} to {1 / min(times):.1f})"
+        )
+    terminal.say(f"  {'prepare / codec alone':<28}{found.ratio:8.1%}")
+    terminal.say(f"  {'... in processor time':<28}{found.processor_ratio:8.1%}")
+    terminal.say(f"  {'padding of encoded frames':<28}{found.padding:8.1%}")
+    terminal.say(f"  {'encoder waited':<28}{found.encoder_waits:8.1%} of the time")
+    if peaks:
+        small, large = peaks["200"], peaks["2000"]
+        terminal.say(
+            f"  {'peak memory':<28}{small / 2**20:8.0f} MiB for 200 utterances, {large / 2**20:.0f} MiB for 2,000 "
+            f"({large / small - 1:+.1%})"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neucodec_tts.codec.streaming import StreamSettings
-from neucodec_tts.evaluate.serving.comparison import Verdict, compare
+from serving.comparison import Verdict, compare
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.client import Heard
-    from neucodec_tts.evaluate.serving.comparison import Samples
-    from neucodec_tts.evaluate.serving.faults import Fault
-    from neucodec_tts.evaluate.serving.prefix import PrefixSharing
-    from neucodec_tts.evaluate.serving.throughput import Throughput
+    from serving.client import Heard
+    from serving.comparison import Samples
+    from serving.faults import Fault
+    from serving.prefix import PrefixSharing
+    from serving.throughput import Throughput
 
 GAPLESS_SPEED = StreamSettings().growth
 """How many times as fast as it is played speech must come for chunks of the default settings to leave no gap."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from neucodec_tts.errors import EngineError
-from neucodec_tts.evaluate.serving.client import Heard, SpeechClient, StallMeter
-from neucodec_tts.evaluate.serving.report import Judged, Phase, summarize
+from serving.client import Heard, SpeechClient, StallMeter
+from serving.report import Judged, Phase, summarize
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.comparison import Samples
-    from neucodec_tts.evaluate.serving.requests import SpeechCall
+    from serving.comparison import Samples
+    from serving.requests import SpeechCall
 
 MOST_REQUESTS = 10_000
 """At most so many at once: more is no measurement."""

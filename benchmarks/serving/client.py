@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neucodec_tts.errors import EngineError
-from neucodec_tts.evaluate.serving.playback import Playback
+from serving.playback import Playback
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from neucodec_tts.evaluate.serving.comparison import Samples
+    from serving.comparison import Samples
 
 Clock = Callable[[], float]
 _SAMPLE_BYTES = 2
@@ -116,7 +116,9 @@ class SpeechClient:
         try:
             import httpx
         except ImportError as error:
-            raise EngineError("talking to a server needs httpx: pip install 'neucodec-tts[bench]'") from error
+            raise EngineError(
+                "talking to a server needs httpx: pip install 'neucodec-tts[benchmarks]'"
+            ) from error
         self.url = url.rstrip("/")
         self.clock = clock
         self._failures = (httpx.HTTPError, httpx.InvalidURL)
@@ -306,9 +308,9 @@ class SpeechClient:
         """Every metric of ``/metrics``, summed over its labels; empty where there are none."""
         try:
             answer = await self._http.get("/metrics")
-        except self._failures:
+            return parse_metrics(answer.text) if answer.status_code == 200 else {}
+        except (*self._failures, ValueError):
             return {}
-        return parse_metrics(answer.text) if answer.status_code == 200 else {}
 
     async def ping(self) -> float:
         """Seconds until ``/health`` has answered, or failed to."""
@@ -362,20 +364,18 @@ class StallMeter:
 
 
 def parse_metrics(text: str) -> dict[str, float]:
-    """Prometheus' text format, each metric summed over its labels, buckets left out."""
+    """Prometheus' text format, each metric summed over its labels; without buckets and times of creation.
+
+    Raises:
+        ValueError: this is not that format.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
     found: dict[str, float] = {}
-    for line in text.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        name, brace, rest = line.partition("{")
-        value = rest.rpartition("}")[2] if brace else line.partition(" ")[2]
-        name = name if brace else line.partition(" ")[0]
-        if name.endswith(("_bucket", "_created")):
-            continue
-        try:
-            found[name] = found.get(name, 0.0) + float(value.split()[0])
-        except (ValueError, IndexError):
-            continue
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if not sample.name.endswith(("_bucket", "_created")):
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
     return found
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neucodec_tts.evaluate.serving.client import Answer, Stage
-from neucodec_tts.evaluate.serving.comparison import compare
+from serving.client import Answer, Stage
+from serving.comparison import compare
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.client import SpeechClient
-    from neucodec_tts.evaluate.serving.comparison import Samples, Verdict
-    from neucodec_tts.evaluate.serving.requests import SpeechCall
+    from serving.client import SpeechClient
+    from serving.comparison import Samples, Verdict
+    from serving.requests import SpeechCall
 
 SPEECH = "/v1/audio/speech"
 VOICES = "/v1/audio/voices"

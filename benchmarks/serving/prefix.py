@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from neucodec_tts.evaluate.serving.requests import SpeechCall
+from serving.requests import SpeechCall
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.client import SpeechClient
+    from serving.client import SpeechClient
 
 QUERIES, HITS = "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"
 _FRAMES = 2

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from neucodec_tts.errors import VocabularyError
 from neucodec_tts.tokens import SpeechVocabulary
-from neucodec_tts.tokens.benchmark import compare_with_strings
 from tests.tokens.small_tokenizers import qwen_like
+from tokens import compare_with_strings
 
 
 def test_full_codebook_against_strings(tmp_path: Path):

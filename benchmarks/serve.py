@@ -1,4 +1,4 @@
-"""``neucodec-tts bench serve``: what the clients of a server see."""
+"""Load a server of speech as clients do, and say what they see."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 
 import typer
 
-from neucodec_tts.cli.bench import bench
-from neucodec_tts.cli.terminal import DebugOption, JsonOption, QuietOption, Terminal, reporting
+from neucodec_tts.cli.terminal import Terminal, command
 from neucodec_tts.errors import EngineError
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.report import Phase, ServingReport
+    from serving.report import Phase, ServingReport
 
 
-@bench.command("serve")
-def bench_serve(
+@command
+def main(
+    terminal: Terminal,
     url: Annotated[
         str | None,
         typer.Argument(
@@ -109,9 +109,6 @@ def bench_serve(
     remote: Annotated[
         bool, typer.Option("--remote", help="Allow a server on another machine: one that is yours to load.")
     ] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Load a server of speech as clients do: what is lost or mixed, when the first sound comes, what the codec costs.
 
@@ -119,60 +116,60 @@ def bench_serve(
     compared with the same request's alone. The same generations go through vLLM's own /v1/completions in turns.
     With --faults there are clients in the end that behave as they should not.
     """
-    with reporting(as_json, quiet, debug) as terminal:
-        if url is not None:
-            url = _checked(url, remote)
-        if layers is not None and (url is not None or model is not None):
-            raise EngineError(
-                "--layers is of the model with random weights: leave it out, or leave out URL and --model"
-            )
-        from neucodec_tts.evaluate.serving.client import SpeechClient
-        from neucodec_tts.evaluate.serving.load import LoadSettings
-        from neucodec_tts.evaluate.serving.measure import measure_serving
-        from neucodec_tts.evaluate.serving.own_server import BABBLE_LAYERS, own_server
-        from neucodec_tts.evaluate.serving.processes import processor_time, resident_bytes
-
-        settings = LoadSettings(
-            streams=streams,
-            requests=requests or 2 * streams,
-            turns=turns,
-            burst=burst,
-            distinct=distinct,
-            minutes=minutes,
-            faults=faults,
-            longest=frames,
-            voice=voice,
-            seed=seed,
-            first_chunk=initial_codec_chunk_frames,
+    if url is not None:
+        url = _checked(url, remote)
+    if layers is not None and (url is not None or model is not None):
+        raise EngineError(
+            "--layers is of the model with random weights: leave it out, or leave out URL and --model"
         )
+    from random_models import BABBLE_LAYERS
+    from serving.client import SpeechClient
+    from serving.load import LoadSettings
+    from serving.measure import measure_serving
+    from serving.own_server import own_server
+    from serving.processes import processor_time, resident_bytes
 
-        async def measured(url: str, model: str | None, pid: int | None) -> ServingReport:
-            async with SpeechClient(url, api_key=api_key, timeout=timeout) as client:
-                return await measure_serving(
-                    client,
-                    settings,
-                    model=model,
-                    memory=lambda: None if pid is None else resident_bytes(pid),
-                    processor=lambda: None if pid is None else processor_time(pid),
-                    advance=lambda what: terminal.note(f"{what} ..."),
-                )
+    settings = LoadSettings(
+        streams=streams,
+        requests=requests or 2 * streams,
+        turns=turns,
+        burst=burst,
+        distinct=distinct,
+        minutes=minutes,
+        faults=faults,
+        longest=frames,
+        voice=voice,
+        seed=seed,
+        first_chunk=initial_codec_chunk_frames,
+    )
 
-        with ExitStack() as stack:
-            pid = None
-            if url is None:
-                from transformers.utils import logging
+    async def measured(url: str, model: str | None, pid: int | None) -> ServingReport:
+        async with SpeechClient(url, api_key=api_key, timeout=timeout) as client:
+            return await measure_serving(
+                client,
+                settings,
+                model=model,
+                memory=lambda: None if pid is None else resident_bytes(pid),
+                processor=lambda: None if pid is None else processor_time(pid),
+                advance=lambda what: terminal.note(f"{what} ..."),
+            )
 
-                logging.disable_progress_bar()  # saving a small model is none
-                SpeechClient("http://127.0.0.1")  # before minutes of starting, what is missing is said
-                terminal.note(f"starting a server with {model or 'a small model of random weights'} ...")
-                environment = {} if api_key is None else {"VLLM_API_KEY": api_key}
-                running = stack.enter_context(
-                    own_server(model, layers=layers or BABBLE_LAYERS, environment=environment)
-                )
-                url, model, pid = running.url, running.model, running.pid
-            report = asyncio.run(measured(url, model, pid))
-        terminal.result(_values(report))
-        _tell(terminal, report)
+    with ExitStack() as stack:
+        pid = None
+        if url is None:
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()  # saving a small model is none
+            SpeechClient("http://127.0.0.1")  # before minutes of starting, what is missing is said
+            terminal.note(f"starting a server with {model or 'a small model of random weights'} ...")
+            environment = {} if api_key is None else {"VLLM_API_KEY": api_key}
+            running = stack.enter_context(
+                own_server(model, layers=layers or BABBLE_LAYERS, environment=environment)
+            )
+            url, model, pid = running.url, running.model, running.pid
+        report = asyncio.run(measured(url, model, pid))
+    terminal.result(_values(report))
+    _tell(terminal, report)
     if not report.whole:
         raise typer.Exit(1)
 
@@ -222,9 +219,9 @@ def _values(report: ServingReport) -> dict[str, object]:
 
 
 def _tell(terminal: Terminal, report: ServingReport) -> None:
-    from neucodec_tts.evaluate.serving import faults, throughput
-    from neucodec_tts.evaluate.serving.prefix import describe
-    from neucodec_tts.evaluate.serving.report import GAPLESS_SPEED
+    from serving import faults, throughput
+    from serving.prefix import describe
+    from serving.report import GAPLESS_SPEED
 
     terminal.say(f"{report.model}: times in seconds, median / 95th percentile / worst")
     terminal.say(
@@ -308,3 +305,7 @@ def _line(name: str, phase: Phase) -> str:
         f"  {name:<14}{phase.requests:5d} {first or '-':>20} {factor or '-':>24} {phase.dry_listeners:9d} "
         f"({phase.silence:.1f} s) {phase.lost:5d} {phase.mixed:6d} {phase.diverged:10d} {phase.different:12d}"
     )
+
+
+if __name__ == "__main__":
+    typer.run(main)

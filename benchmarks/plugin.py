@@ -9,14 +9,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from neucodec_tts.cli.terminal import Terminal, command
 from neucodec_tts.errors import EngineError
-from neucodec_tts.evaluate.serving.own_server import end_of_log, save_babbling_model
+from random_models import save_babbling_model
+from serving.own_server import end_of_log
 
-WRITER = (sys.executable, "-m", "neucodec_tts_vllm.plain_text")
+WRITER = (sys.executable, str(Path(__file__).with_name("plain_text_writer.py")))
 """Runs a vLLM that writes text when asked to; the model follows, and whether to hide the plugin."""
 _END_SECONDS = 30
 
@@ -178,3 +182,55 @@ def _answer(process: subprocess.Popen[str], log: Path) -> dict[str, Any]:
         raise EngineError(f"vLLM has ended: {end_of_log(log)}")
     answer: dict[str, Any] = json.loads(line)
     return answer
+
+
+@command
+def main(
+    terminal: Terminal,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Hub id or folder of any model that vLLM runs: a small one with random weights by default.",
+            show_default=False,
+        ),
+    ] = None,
+    turns: Annotated[int, typer.Option(min=1, max=1000, help="Turns of each.")] = 6,
+    requests: Annotated[int, typer.Option(min=1, max=10_000, help="Requests of a turn, all at once.")] = 32,
+    tokens: Annotated[int, typer.Option(min=1, max=10_000, help="Tokens of each request.")] = 64,
+) -> None:
+    """Let two vLLMs write plain text in turns, one with the plugin loaded and one without it.
+
+    vLLM loads the plugin's logits processor wherever it is installed. Both must write the same tokens, and as fast.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # saving a small model is none
+    cost = measure_plain_text(
+        model,
+        turns=turns,
+        requests=requests,
+        tokens=tokens,
+        advance=lambda what: terminal.note(f"{what} ..."),
+    )
+    terminal.result({**asdict(cost), "loss": cost.loss, "more_work": cost.more_work})
+    terminal.say(
+        f"{requests} requests of {tokens} tokens of plain text, {turns} turns of each:\n"
+        f"  tokens a second with the plugin {_numbers(cost.with_plugin)}, without {_numbers(cost.without_plugin)}: "
+        f"it costs {100 * cost.loss:.1f} %\n"
+        f"  processor time in ms a token with the plugin {_numbers(cost.work_with_plugin, 2)}, without "
+        f"{_numbers(cost.work_without_plugin, 2)}: it adds {100 * cost.more_work:.1f} %\n"
+        f"  both wrote {'the same' if cost.same_tokens else 'DIFFERENT tokens'}"
+    )
+    if not cost.same_tokens:
+        raise typer.Exit(1)
+
+
+def _numbers(values: list[float], digits: int = 0) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
+
+
+if __name__ == "__main__":
+    typer.run(main)

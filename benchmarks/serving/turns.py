@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from neucodec_tts.evaluate.serving.load import Load, LoadSettings, do_at_a_time, load_server, phase_of
-from neucodec_tts.evaluate.serving.throughput import ProcessorTime, Throughput, Turn
+from serving.load import Load, LoadSettings, do_at_a_time, load_server, phase_of
+from serving.throughput import ProcessorTime, Throughput, Turn
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.client import SpeechClient
-    from neucodec_tts.evaluate.serving.comparison import Samples
-    from neucodec_tts.evaluate.serving.report import Phase
-    from neucodec_tts.evaluate.serving.requests import SpeechCall
+    from serving.client import SpeechClient
+    from serving.comparison import Samples
+    from serving.report import Phase
+    from serving.requests import SpeechCall
 
 _FRAME_RATE = 50
 TOKENS, WINDOWS, DECODES, DECODE_SECONDS = (

@@ -12,12 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
-import torch
-
-from neucodec_tts.speech import Generated, Sampling, SpeechTokens, TextToSpeech, TokenStream
+from neucodec_tts.speech import Generated, Sampling, TextToSpeech, TokenStream
 from neucodec_tts.speech.engine import FinishReason
-from neucodec_tts.speech.registry import engine_loader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -289,69 +285,4 @@ def _timed(tts: TextToSpeech, clock: Clock) -> TextToSpeech:
         stream_settings=tts.stream_settings,
         voices=tts.voices,
         utterance_frames=tts.utterance_frames,
-    )
-
-
-TEXT = (
-    "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do. "
-    "Once or twice she had peeped into the book her sister was reading. But it had no pictures or conversations in it. "
-    "And what is the use of a book, thought Alice, without pictures or conversations?"
-)
-
-
-def random_speaker(
-    size: Literal["full", "tiny"], device: str | None = None
-) -> tuple[TextToSpeech, SpeakerPrompt]:
-    """A pipeline with a language model of random weights, which babbles 3 s for each sentence, and a voice of 9 s.
-
-    Args:
-        size: "full" is the size of NeuTTS Air (Qwen2 of 24 layers, 217,000 tokens) with NeuCodec's, all weights random;
-            "tiny" is a Qwen2 of 5 layers of 256 with the built-in codec. What they compute takes as long as if trained.
-        device: ``"cpu"`` by default.
-
-    Raises:
-        DeviceError: there is no such device.
-    """
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    from neucodec_tts.metrics.speed import codec_of_size
-    from neucodec_tts.prompts import NeuTTSFormat
-    from neucodec_tts.tokens import SpeechVocabulary
-    from neucodec_tts.tokens.benchmark import QWEN_TOKENS, synthetic_tokenizer
-    from neucodec_tts.voices import SpeakerPrompt
-
-    codec = codec_of_size(size, device)
-    tokenizer = synthetic_tokenizer(QWEN_TOKENS if size == "full" else 512)
-    vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=codec.codebook_size)
-    prompt_format = NeuTTSFormat(tokenizer, vocabulary, to_phones=None)
-    torch.manual_seed(0)
-    shape: dict[str, Any] = {
-        "full": {
-            "hidden_size": 896,
-            "intermediate_size": 4864,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 14,
-        },
-        "tiny": {
-            "hidden_size": 256,
-            "intermediate_size": 1024,
-            "num_hidden_layers": 5,
-            "num_attention_heads": 4,
-        },
-    }[size]
-    config = Qwen2Config(
-        vocab_size=vocabulary.required_rows,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        **shape,
-    )
-    model: Any = Qwen2ForCausalLM(config)
-    engine_class = cast("Any", engine_loader("transformers"))
-    engine = engine_class(model.to(codec.device), SpeechTokens(vocabulary, prompt_format.stop_ids))
-    sampling = Sampling(min_frames=150, max_frames=150, repetition_frames=0)
-    tts = TextToSpeech(engine, codec, prompt_format, vocabulary, sampling=sampling)
-    codes = np.random.default_rng(0).integers(0, codec.codebook_size, 450)
-    return tts, SpeakerPrompt(
-        codes, "Please hold, and your call will be answered in the order it was received, she said."
     )

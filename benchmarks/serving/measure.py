@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, NeuCodecError
-from neucodec_tts.evaluate.serving.client import Completed, Heard, SpeechClient
-from neucodec_tts.evaluate.serving.faults import measure_faults
-from neucodec_tts.evaluate.serving.load import Load, LoadSettings, load_server, phase_of
-from neucodec_tts.evaluate.serving.prefix import HITS, QUERIES, measure_prefix
-from neucodec_tts.evaluate.serving.report import FirstSound, Judged, Phase, ServingReport, summarize
-from neucodec_tts.evaluate.serving.requests import CompletionMaker, SpeechCall, make_calls
-from neucodec_tts.evaluate.serving.turns import DECODE_SECONDS, DECODES, Turns
+from serving.client import Completed, Heard, SpeechClient
+from serving.faults import measure_faults
+from serving.load import Load, LoadSettings, load_server, phase_of
+from serving.prefix import HITS, QUERIES, measure_prefix
+from serving.report import FirstSound, Judged, Phase, ServingReport, summarize
+from serving.requests import CompletionMaker, SpeechCall, make_calls
+from serving.turns import DECODE_SECONDS, DECODES, Turns
 
 if TYPE_CHECKING:
-    from neucodec_tts.evaluate.serving.comparison import Samples
-    from neucodec_tts.evaluate.serving.throughput import ProcessorTime
+    from serving.comparison import Samples
+    from serving.throughput import ProcessorTime
 
 _PROBES = 9
 

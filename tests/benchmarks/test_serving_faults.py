@@ -6,13 +6,13 @@ import asyncio
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from neucodec_tts.cli.app import app
-from neucodec_tts.evaluate.serving import faults
-from neucodec_tts.evaluate.serving.client import SpeechClient
-from neucodec_tts.evaluate.serving.requests import make_calls
-from tests.evaluate.speech_server import refusal
+import serve
+from serving import faults
+from serving.client import SpeechClient
+from serving.requests import make_calls
+from tests.benchmarks.scripts import invoke
+from tests.benchmarks.speech_server import refusal
 
 CALL = make_calls(1, model="noise")[0]
 LEAVERS = ["hang up within the request", "hang up before any answer", "hang up amid the sound"]
@@ -100,7 +100,7 @@ ARGUMENTS = ["--distinct", "2", "--streams", "2", "--turns", "1", "--burst", "0"
 
 def test_the_command_prints_them(long_winded, described):
     long_winded.root = str(described)
-    result = CliRunner().invoke(app, ["bench", "serve", long_winded.url, *ARGUMENTS])
+    result = invoke(serve.main, long_winded.url, *ARGUMENTS)
     assert result.exit_code == 0, result.output
     assert "clients that should not be" in result.output
     assert result.output.count("as before") == 11
@@ -109,7 +109,7 @@ def test_the_command_prints_them(long_winded, described):
 def test_the_command_fails_where_harm_was_done(long_winded, described):
     long_winded.refuse = lambda path, data: None
     long_winded.root = str(described)
-    result = CliRunner().invoke(app, ["bench", "serve", long_winded.url, *ARGUMENTS, "--json", "--quiet"])
+    result = invoke(serve.main, long_winded.url, *ARGUMENTS, "--json", "--quiet")
     assert result.exit_code == 1, result.output
     found = json.loads(result.stdout)
     assert not found["whole"]

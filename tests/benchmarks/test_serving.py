@@ -8,24 +8,20 @@ import sys
 from dataclasses import replace
 
 import pytest
-from typer.testing import CliRunner
 
+import serve
 from neucodec_tts import TextToSpeech
-from neucodec_tts.cli.app import app
 from neucodec_tts.errors import EngineError
-from neucodec_tts.evaluate.serving.client import SpeechClient
-from neucodec_tts.evaluate.serving.load import LoadSettings
-from neucodec_tts.evaluate.serving.measure import measure_serving
-from neucodec_tts.evaluate.serving.own_server import (
-    BABBLE_FRAMES,
-    DEMO_VOICE,
-    own_server,
-    save_babbling_model,
-)
-from neucodec_tts.evaluate.serving.processes import processor_time, resident_bytes
-from neucodec_tts.evaluate.serving.report import Judged, Spread, summarize
-from neucodec_tts.evaluate.serving.requests import make_calls
-from neucodec_tts.evaluate.serving.throughput import ProcessorTime, Throughput, Turn
+from random_models import BABBLE_FRAMES, DEMO_VOICE, save_babbling_model
+from serving.client import SpeechClient
+from serving.load import LoadSettings
+from serving.measure import measure_serving
+from serving.own_server import own_server
+from serving.processes import processor_time, resident_bytes
+from serving.report import Judged, Spread, summarize
+from serving.requests import make_calls
+from serving.throughput import ProcessorTime, Throughput, Turn
+from tests.benchmarks.scripts import invoke
 
 
 def test_spread():
@@ -164,8 +160,6 @@ def test_each_fault_is_found_by_the_command(server, fault, monkeypatch):
     server.answer = answer
     server.root = "/nowhere/at/all"
     arguments = [
-        "bench",
-        "serve",
         server.url,
         "--distinct",
         "2",
@@ -176,7 +170,7 @@ def test_each_fault_is_found_by_the_command(server, fault, monkeypatch):
         "--burst",
         "4",
     ]
-    result = CliRunner().invoke(app, [*arguments, "--json", "--quiet"])
+    result = invoke(serve.main, *arguments, "--json", "--quiet")
     assert result.exit_code == 1, result.output
     found = json.loads(result.stdout)
     counts = {name: found["streams"][name] + found["burst"][name] for name in ("lost", "mixed", "different")}
@@ -191,8 +185,8 @@ def test_the_command_tells_people(server, described, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", "secret")
     server.key = "secret"
     server.root = str(described)
-    arguments = ["bench", "serve", server.url + "/v1", "--distinct", "2", "--streams", "2", "--burst", "4"]
-    result = CliRunner().invoke(app, [*arguments, "--minutes", "0.00001"])
+    arguments = [server.url + "/v1", "--distinct", "2", "--streams", "2", "--burst", "4"]
+    result = invoke(serve.main, *arguments, "--minutes", "0.00001")
     assert result.exit_code == 0, result.output
     for words in (
         "2 at a time",
@@ -220,7 +214,7 @@ def test_the_command_tells_people(server, described, monkeypatch):
     ],
 )
 def test_only_a_server_of_ones_own_is_loaded(url, message):
-    result = CliRunner().invoke(app, ["bench", "serve", url])
+    result = invoke(serve.main, url)
     assert result.exit_code == 1
     assert message in " ".join(result.output.split())
     assert "Traceback" not in result.output
@@ -228,23 +222,23 @@ def test_only_a_server_of_ones_own_is_loaded(url, message):
 
 @pytest.mark.parametrize("other", [["http://127.0.0.1:9"], ["--model", "somebody/else"]])
 def test_layers_are_those_of_the_model_of_random_weights(other):
-    result = CliRunner().invoke(app, ["bench", "serve", *other, "--layers", "30"])
+    result = invoke(serve.main, *other, "--layers", "30")
     assert result.exit_code == 1
     assert "--layers is of the model with random weights" in " ".join(result.output.split())
 
 
 def test_a_server_that_refuses_is_quoted(server):
     server.answer = lambda body, before: (400, "this model speaks in riddles")
-    result = CliRunner().invoke(app, ["bench", "serve", server.url, "--quiet"])
+    result = invoke(serve.main, server.url, "--quiet")
     assert result.exit_code == 1
     assert "does not speak: status 400: this model speaks in riddles" in result.output
 
 
 def test_without_httpx_the_mend_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
-    result = CliRunner().invoke(app, ["bench", "serve"])
+    result = invoke(serve.main)
     assert result.exit_code == 1
-    assert "pip install 'neucodec-tts[bench]'" in result.output
+    assert "pip install 'neucodec-tts[benchmarks]'" in result.output
 
 
 @pytest.mark.parametrize(

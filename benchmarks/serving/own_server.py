@@ -17,20 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neucodec_tts.errors import EngineError
+from random_models import BABBLE_LAYERS, save_babbling_model
 
 logger = logging.getLogger(__name__)
 
 _START_SECONDS = 900
 _END_SECONDS = 60
-BABBLE_FRAMES = 100
-"""Length of what the model of random weights says, 2 s."""
-BABBLE_LAYERS = 5
-DEMO_VOICE = "demo"
-"""The voice that the model of random weights brings: that of the demo recording."""
-_DEMO_TEXT = (
-    "All representatives of the household are currently assisting other telemarketers. Please hold and your call will "
-    "be answered in the order it was received."
-)
 
 
 @dataclass(frozen=True)
@@ -46,58 +38,6 @@ class OwnServer:
     url: str
     model: str
     pid: int
-
-
-def save_babbling_model(folder: Path, *, layers: int = BABBLE_LAYERS) -> None:
-    """Write a small language model of random weights, which babbles 2 s through the built-in codec, with a voice.
-
-    Args:
-        folder: to write it to.
-        layers: of 1.0 million weights each; beside them are 1.2 million.
-    """
-    from importlib.resources import as_file, files
-
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    from neucodec_tts.codec.neucodec import NeuCodec
-    from neucodec_tts.prompts import SpeechConfig
-    from neucodec_tts.tokens import SpeechVocabulary
-    from neucodec_tts.tokens.benchmark import synthetic_tokenizer
-    from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
-    from neucodec_tts.voices.library import MODEL_VOICES
-
-    codec = NeuCodec.from_pretrained("tiny")
-    tokenizer = synthetic_tokenizer(512)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen2ForCausalLM(
-            Qwen2Config(
-                vocab_size=len(tokenizer),
-                hidden_size=256,
-                intermediate_size=1024,
-                num_hidden_layers=layers,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=2048,
-                tie_word_embeddings=True,
-            )
-        )
-        vocabulary = SpeechVocabulary.extend(
-            tokenizer, model, codebook_size=codec.codebook_size, init="random", format="neutts"
-        )
-    model.save_pretrained(folder)
-    vocabulary.save_tokenizer(tokenizer, folder, "vocab")
-    SpeechConfig(
-        "neutts-text",  # which needs no espeak-ng
-        codec="tiny",
-        codec_id=codec.codec_id,
-        codebook_size=codec.codebook_size,
-        sampling={"min_frames": BABBLE_FRAMES, "max_frames": BABBLE_FRAMES, "repetition_frames": 0},
-    ).save(folder)
-    with as_file(files("neucodec_tts") / "assets" / "demo.flac") as recording:
-        voice = SpeakerPrompt.from_audio(codec, recording, text=_DEMO_TEXT)
-    VoiceLibrary(folder / MODEL_VOICES).save(DEMO_VOICE, voice)
 
 
 @contextmanager

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from neucodec_tts.errors import EngineError
-from neucodec_tts.evaluate.serving.client import SpeechClient, StallMeter, parse_metrics
-from neucodec_tts.evaluate.serving.comparison import compare
-from neucodec_tts.evaluate.serving.playback import Playback
-from neucodec_tts.evaluate.serving.report import Judged, summarize
-from tests.evaluate.speech_server import FRAME, RATE
+from serving.client import SpeechClient, StallMeter, parse_metrics
+from serving.comparison import compare
+from serving.playback import Playback
+from serving.report import Judged, summarize
+from tests.benchmarks.speech_server import FRAME, RATE
 
 CALL = {"input": "Hello.", "seed": 3}
 
@@ -250,7 +250,6 @@ a_bucket{le="1",x="{"} 3
 a_sum{x="1"} 2.5
 a_sum{x="2} 9"} 1e3
 a_count 4 1700000000
-broken
 b NaN
 """
     found = parse_metrics(text)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import plugin as script
 from neucodec_tts.errors import EngineError
-from neucodec_tts.evaluate.serving.plain_text import PlainTextCost, measure_plain_text
+from plugin import PlainTextCost, measure_plain_text
 
 WRITER = """
 import json, sys, time
@@ -89,9 +91,15 @@ def test_the_plugin_can_be_hidden_and_nothing_else_is():
 import importlib.metadata as metadata
 def found(group): return len(metadata.entry_points(group=group))
 before = found("vllm.logits_processors"), found("console_scripts")
-from neucodec_tts_vllm.plain_text import hide_plugin
+from plain_text_writer import hide_plugin
 hide_plugin()
 print(before[0], found("vllm.logits_processors"), before[1] - found("console_scripts"))
 """
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(script.__file__).parent,
+    )
     assert done.stdout.split() == ["1", "0", "0"]

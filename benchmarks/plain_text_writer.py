@@ -1,7 +1,7 @@
 """One of two vLLMs that write plain text in turns, with the plugin and as if it were not installed.
 
-``neucodec-tts bench plugin`` starts it: ``python -m neucodec_tts_vllm.plain_text MODEL [--without-plugin]``. It reads
-what to do from standard input, a JSON object a line, and answers each with another.
+``plugin.py`` starts it: ``python plain_text_writer.py MODEL [--without-plugin]``. It reads what to do from standard
+input, a JSON object a line, and answers each with another.
 """
 
 from __future__ import annotations
