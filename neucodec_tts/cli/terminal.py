@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
+from neucodec_tts.cli.environment import quiet_dependencies
 from neucodec_tts.cli.options import DebugOption, JsonOption, QuietOption
 from neucodec_tts.errors import NeuCodecError
 
@@ -84,7 +85,10 @@ class Terminal:
 
 @contextmanager
 def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
-    """Run the body of a command: errors of ours become one line and exit code 1, Ctrl-C exit code 130."""
+    """Run the body of a command: errors of ours become one line and exit code 1, Ctrl-C exit code 130.
+
+    Warnings of other packages are shown with `debug` only.
+    """
     terminal = Terminal(as_json, quiet)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -94,7 +98,8 @@ def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
         logger.addHandler(handler)
         logger.setLevel(handler.level)
     try:
-        yield terminal
+        with nullcontext() if debug else quiet_dependencies():
+            yield terminal
     except NeuCodecError as problem:
         if debug:
             raise
