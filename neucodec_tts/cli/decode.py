@@ -72,4 +72,4 @@ def decode(
         count=lambda codes, waveform: codes.numel(),
     )
     outcome = work_off(terminal, task, jobs, output)
-    report(terminal, task, outcome, output, codec.codec_id)
+    report(terminal, task, outcome, output, codec)

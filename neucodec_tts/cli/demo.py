@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -12,9 +13,9 @@ import typer
 
 from neucodec_tts.cli.options import DeviceOption
 from neucodec_tts.cli.roundtrip import run_roundtrip
-from neucodec_tts.cli.sinks import loudspeaker_sink
+from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, real_time
-from neucodec_tts.errors import AudioError, EngineError, NeuCodecError
+from neucodec_tts.errors import NeuCodecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,13 +80,14 @@ def demo(
     terminal.result(
         {
             "text": text,
+            "device": tts.codec.device,
             "voices": {voice: each.summary() for voice, each in spoken.items()},
             "picture": picture,
             "roundtrip": codec_result,
         }
     )
-    if play is not False:
-        _play(terminal, spoken, required=bool(play))
+    if play or (play is None and sys.stdout.isatty()):
+        play_speech(terminal, [each.speech for each in spoken.values()], required=bool(play))
     for line in (
         "",
         f"Listen to {', '.join(str(each.path) for each in spoken.values())}"
@@ -136,7 +138,8 @@ def _speak(
     with watch, terminal.progress(f"speaking as {name}"):
         speech = tts.speak(text, voice, seed=SEED)
     speech.save(path)
-    terminal.say(f"  {name:<6}{path}: {speech.duration:.2f} s ({real_time(watch.seconds, speech.duration)})")
+    speed = real_time(watch.seconds, speech.duration, tts.codec.device)
+    terminal.say(f"  {name:<6}{path}: {speech.duration:.2f} s ({speed})")
     return Spoken(path, speech, watch.seconds)
 
 
@@ -190,14 +193,3 @@ def _roundtrip(terminal: Terminal, tts: TextToSpeech, output: Path) -> dict[str,
     return run_roundtrip(
         terminal, tts.codec, original, output / "reconstruction.wav", codes_file=output / "codes.safetensors"
     )
-
-
-def _play(terminal: Terminal, spoken: dict[str, Spoken], required: bool) -> None:
-    try:
-        sound = loudspeaker_sink()
-        for each in spoken.values():
-            sound([each.speech.samples], each.speech.sample_rate, terminal)
-    except (AudioError, EngineError) as problem:
-        if required:
-            raise
-        terminal.note(f"not played: {problem}")

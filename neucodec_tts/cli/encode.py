@@ -78,4 +78,4 @@ def encode(
         count=lambda waveform, codes: codes.numel(),
     )
     outcome = work_off(terminal, task, jobs, output)
-    report(terminal, task, outcome, output, codec.codec_id)
+    report(terminal, task, outcome, output, codec)

@@ -181,13 +181,17 @@ def _codebook(codec: str) -> tuple[int, tuple[int, ...] | None, str | None]:
 
 
 def _load(model: str, dtype: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from neucodec_tts.built_in import speech_model
+    from neucodec_tts.speech.loading import load_tokenizer
+
     logging.disable_progress_bar()  # this command has its own
+    # It asks first whether the hub can be reached; transformers alone would try for a minute.
+    tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        network = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        network = AutoModelForCausalLM.from_pretrained(speech_model(model), dtype=dtype)
     except (OSError, ValueError, KeyError) as problem:
         raise CheckpointError(
             f"{model} cannot be loaded as a causal language model: {problem}; give a folder or a hub id of one, "

@@ -222,10 +222,11 @@ def prepare(
         revision=revision,
     )
     if engine == "local":
-        prepared = _prepare(terminal, corpus, out, codec_name, device, settings, for_model, workers)
+        prepared, found = _prepare(terminal, corpus, out, codec_name, device, settings, for_model, workers)
     else:
         from neucodec_tts.dataset.engines import prepare_engine
 
+        found = device
         prepare_elsewhere = prepare_engine(engine)
         # What an engine itself says, as Ray does of dead workers, is no result.
         with redirect_stdout(sys.stderr), showing_progress(terminal) as on_progress:
@@ -241,7 +242,7 @@ def prepare(
                 concurrency=concurrency,
                 on_progress=on_progress,
             )
-    report_prepared(terminal, corpus, prepared)
+    report_prepared(terminal, corpus, prepared, found)
     if prepared.manifest.rows == 0:
         terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
         raise typer.Exit(1)
@@ -256,7 +257,7 @@ def _prepare(
     settings: PrepareSettings,
     tokens: TokenSettings | None,
     workers: int | None,
-) -> Prepared:
+) -> tuple[Prepared, object]:
     from neucodec_tts.dataset import prepare as prepare_dataset
 
     # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
@@ -264,9 +265,10 @@ def _prepare(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     codec = load_codec(terminal, codec_name, device)
     with showing_progress(terminal) as on_progress:
-        return prepare_dataset(
+        prepared = prepare_dataset(
             corpus, out, codec, settings, tokens=tokens, workers=workers, on_progress=on_progress
         )
+    return prepared, codec.device
 
 
 def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:

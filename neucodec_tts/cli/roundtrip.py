@@ -76,7 +76,7 @@ def run_roundtrip(
         reconstruction = codec.decode(codes)
     write_audio(target, reconstruction, codec.output_sample_rate)
     terminal.say(
-        f"{source} to {codes.numel()} codes to {target}: {seconds:.2f} s, codec {codec.codec_id}"
+        f"{source} to {codes.numel()} codes to {target}: {seconds:.2f} s, codec {codec.codec_id}, on {codec.device}"
         + (f", codes in {codes_file}" if codes_file else "")
     )
     with terminal.progress("scoring"):
@@ -145,6 +145,7 @@ def run_roundtrip(
         "codes_file": codes_file,
         "plot": plot,
         "codec_id": codec.codec_id,
+        "device": codec.device,
         "seconds": seconds,
         "codes": codes.numel(),
         **asdict(scores),

@@ -89,6 +89,7 @@ def voice(
         raise PromptError(
             f"there is a voice {output!r} in {library.folder} already; take another name, or --overwrite"
         )
+    where = ""
     if reference.suffix.lower() in _CODES:
         made = SpeakerPrompt.load(reference, text=text, language=language)
     else:
@@ -101,6 +102,7 @@ def voice(
             trim=trim,
             cut_to=CUT_TO_SECONDS if cut else None,
         )
+        where = f" (encoded on {codec.device})"
     if to_file:
         target = Path(output)
         made.save(target)
@@ -121,5 +123,5 @@ def voice(
     )
     named = "the voice" if to_file else f"the voice {output!r}"
     terminal.say(
-        f"made {named} from {reference}: {made.duration:.1f} s of speech, {len(made)} codes, in {target}"
+        f"made {named} from {reference}: {made.duration:.1f} s of speech, {len(made)} codes, in {target}{where}"
     )
