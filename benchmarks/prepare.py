@@ -21,10 +21,11 @@ import typer
 from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.dataset.manifest import DatasetManifest
-from neucodec_tts.dataset.pipeline import Progress, run_units
 from neucodec_tts.dataset.preparation import preparing
-from neucodec_tts.dataset.readers import Reader
+from neucodec_tts.dataset.progress import Progress
+from neucodec_tts.dataset.reader_pool import ReaderPool
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
+from neucodec_tts.dataset.units import run_units
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def measure_prepare(
     alone_processor: list[float] = []
     whole_processor: list[float] = []
     padding = waits = 0.0
-    with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as name, Reader(workers) as reader:
+    with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as name, ReaderPool(workers) as reader:
         folder = Path(name)
         write_corpus(folder / "corpus", lengths, speech, rate)
         write_corpus(folder / "warm", lengths[:1], speech, rate)
@@ -183,13 +184,13 @@ def measure_prepare(
 
 
 def _prepare(
-    source: Path, out: Path, codec: NeuCodec, settings: PrepareSettings, reader: Reader
+    source: Path, out: Path, codec: NeuCodec, settings: PrepareSettings, reader: ReaderPool
 ) -> tuple[DatasetManifest, Progress]:
     """What `prepare` does, with reader processes that are there already, as they are in a long run."""
     with preparing(source, out, CodecInfo.of(codec), settings) as preparation:
-        for _ in run_units(preparation.job, preparation.pending, codec, reader, preparation.progress):
+        for _ in run_units(preparation.recipe, preparation.pending, codec, reader, preparation.progress):
             pass
-        return preparation.finish(), preparation.progress
+        return preparation.finish().manifest, preparation.progress
 
 
 def peak_memory(

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from neucodec_tts.errors import AudioError, NeuCodecError
-from neucodec_tts.files import atomic_path, check_writable
+from neucodec_tts.files import atomic_folder, atomic_path, check_writable
 from tests.privileges import ordinary_user
 
 
@@ -114,3 +114,81 @@ def test_whether_a_file_could_be_written(tmp_path):
         with pytest.raises(AudioError, match=message):
             check_writable(wrong, AudioError)
     assert names(tmp_path) == ["a.wav"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    target = tmp_path / "deep" / "model"
+    with atomic_folder(target) as temporary:
+        assert temporary.parent == target.parent
+        (temporary / "weights").write_text("new")
+        assert not target.exists()
+    assert names(target) == ["weights"]
+    with atomic_folder(target) as temporary:
+        (temporary / "other").write_text("newer")
+        assert names(target) == ["weights"]
+    assert names(target) == ["other"]
+    assert names(target.parent) == ["model"]
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
+def test_an_interrupted_folder_leaves_what_was_there(tmp_path, interruption):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+
+    def write_half() -> None:
+        with atomic_folder(target) as temporary:
+            (temporary / "weights").write_text("half")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_half()
+    assert (target / "weights").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "weights").write_text("old")
+    replace = os.replace
+
+    def fail(source: os.PathLike[str], to: os.PathLike[str]) -> None:
+        if os.fspath(source).endswith(".part"):
+            raise OSError(5, "Input/output error")
+        replace(source, to)
+
+    monkeypatch.setattr("neucodec_tts.files.os.replace", fail)
+    with (
+        pytest.raises(NeuCodecError, match=r"cannot write .*model: Input/output error"),
+        atomic_folder(target),
+    ):
+        pass
+    assert (target / "weights").read_text() == "old"
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "model").touch()
+    with pytest.raises(NeuCodecError, match="it is a file"), atomic_folder(tmp_path / "model"):
+        raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("use", [atomic_path, atomic_folder])
+def test_a_full_disk_is_named(tmp_path, use):
+    def write() -> None:
+        with use(tmp_path / "a", AudioError):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(AudioError, match=r"no space to write .*; make room"):
+        write()
+    assert names(tmp_path) == []
+
+
+def test_a_temporary_file_elsewhere(tmp_path):
+    (tmp_path / "work").mkdir()
+    with atomic_path(tmp_path / "a.txt", within=tmp_path / "work", sync=True) as temporary:
+        assert temporary.parent == tmp_path / "work"
+        temporary.write_text("x")
+    assert (tmp_path / "a.txt").read_text() == "x"
+    assert names(tmp_path / "work") == []

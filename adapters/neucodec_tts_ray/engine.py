@@ -1,4 +1,4 @@
-"""The engine "ray": it gives the units of a data set to encoders on all machines of a Ray cluster."""
+"""The engine "ray": it gives the units of a data set to actors on all machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# Read when Ray is imported or started: nothing is sent to anybody, and Ray's C++ part writes what it thinks of its own
-# actors into its log files instead of between our lines.
+# Read when Ray is imported or started: nothing is sent to anybody, and Ray's C++ part writes about its actors into its
+# log files instead of between our lines.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 # Of processes of a Ray that is started here. Its own choice, 15, would let everything else go before the encoders.
@@ -28,16 +28,16 @@ from ray.exceptions import RayError, RayTaskError
 from neucodec_tts import errors
 from neucodec_tts.dataset import (
     CodecInfo,
-    Job,
     Prepared,
     PrepareSettings,
     Progress,
+    Recipe,
     Source,
     TokenSettings,
     preparing,
 )
 from neucodec_tts.errors import DatasetError
-from neucodec_tts_ray.encoder import COUNTS, WAITS, Encoder
+from neucodec_tts_ray.actor import UnitActor
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ GPU_WORKERS = 8
 
 @dataclass(frozen=True)
 class Layout:
-    """How the cluster is used.
+    """The use of the cluster.
 
     Attributes:
         encoders: how many.
@@ -82,7 +82,7 @@ class Layout:
             device: see `PrepareEngine`; so `workers`, `num_gpus` and `concurrency`.
 
         Raises:
-            DatasetError: the cluster has not what is asked for.
+            DatasetError: the cluster is too small for what is asked for.
         """
         gpus, cpus = resources.get("GPU", 0.0), int(resources.get("CPU", 1.0))
         for name, value in (("num_gpus", num_gpus), ("concurrency", concurrency), ("workers", workers)):
@@ -151,14 +151,12 @@ def prepare(
             if pending:
                 layout = replace(layout, encoders=min(layout.encoders, len(pending)))
                 logger.info("%s", layout)
-                for report in _reports(preparation.job, pending, codec, layout):
+                for report in _reports(preparation.recipe, pending, codec, layout):
                     if "error" in report:
                         raise getattr(errors, report["kind"])(report["error"])
-                    _add(progress, report, layout.encoders)
+                    progress.add(report["counts"], layout.encoders)
                     on_progress(progress)
-            manifest = preparation.finish()
-        before = preparation.job.units - len(pending)
-        return Prepared(out, manifest, progress, before, preparation.was_complete)
+            return preparation.finish()
 
 
 @contextmanager
@@ -189,8 +187,8 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _reports(job: Job, units: list[int], codec: str, layout: Layout) -> Iterator[dict[str, Any]]:
-    """What the encoders say of each unit, in the order in which they finish.
+def _reports(recipe: Recipe, units: list[int], codec: str, layout: Layout) -> Iterator[dict[str, Any]]:
+    """Yield the actors' report of each unit, in the order in which they finish.
 
     Raises:
         DatasetError: Ray gives up.
@@ -202,10 +200,10 @@ def _reports(job: Job, units: list[int], codec: str, layout: Layout) -> Iterator
         reports = ray.data.from_items(
             [{"unit": unit} for unit in units], override_num_blocks=len(units)
         ).map_batches(
-            Encoder,
+            UnitActor,
             batch_size=1,
             fn_constructor_kwargs={
-                "job": job,
+                "recipe": recipe,
                 "codec": codec,
                 "device": layout.device,
                 "workers": layout.workers,
@@ -234,7 +232,7 @@ def _reports(job: Job, units: list[int], codec: str, layout: Layout) -> Iterator
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray Data's account of its own execution out of the user's sight."""
+    """Keep Ray Data's account of its own execution from the user."""
     loggers = [logging.getLogger(name) for name in ("ray.data", "ray")]
     levels = [each.level for each in loggers]
     for each in loggers:
@@ -244,12 +242,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)
-
-
-def _add(total: Progress, report: dict[str, Any], encoders: int) -> None:
-    """Add what one unit took."""
-    for name in COUNTS:
-        setattr(total, name, getattr(total, name) + report["progress"][name])
-    for name in WAITS:
-        setattr(total, name, getattr(total, name) + report["progress"][name] / encoders)
-    total.rejects.update(report["rejects"])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.errors import DeviceError, EngineError
 from neucodec_tts.speech.engine import (
     FinishReason,
@@ -60,10 +61,7 @@ class TransformersEngine:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        revision: str | None = None,
-        cache_dir: str | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
+        hub: HubOptions | None = None,
         **options: Any,
     ) -> TransformersEngine:
         """Load a model from a folder or the hub.
@@ -73,10 +71,7 @@ class TransformersEngine:
             tokens: the codes and stops of its tokenizer.
             device: ``"cuda"`` where there is a GPU, else ``"cpu"``, by default.
             dtype: ``"bfloat16"`` on a GPU and ``"float32"`` on a CPU by default.
-            revision: branch, tag or commit of a hub repository.
-            cache_dir: where downloads are kept.
-            token: hub token.
-            local_files_only: never use the network.
+            hub: how a repository of the hub is reached.
             options: ``max_batch``, and what `AutoModelForCausalLM.from_pretrained` takes besides, such as
                 ``attn_implementation``.
 
@@ -86,16 +81,7 @@ class TransformersEngine:
             VocabularyError: it lacks tokens.
         """
         max_batch = options.pop("max_batch", 8)
-        loaded = load_model(
-            model,
-            device=device,
-            dtype=dtype,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-            options=options,
-        )
+        loaded = load_model(model, device=device, dtype=dtype, hub=hub or HubOptions(), options=options)
         return cls(loaded, tokens, max_batch=max_batch)
 
     @property

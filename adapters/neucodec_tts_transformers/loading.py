@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import AutoModelForCausalLM
 
-from neucodec_tts.codec.checkpoints import load as checkpoint
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ def load_model(
     *,
     device: str | None,
     dtype: str | None,
-    revision: str | None,
-    cache_dir: str | None,
-    token: str | bool | None,
-    local_files_only: bool,
+    hub: HubOptions,
     options: dict[str, Any],
 ) -> PreTrainedModel:
     """Load `AutoModelForCausalLM` to a device.
@@ -34,19 +31,14 @@ def load_model(
     target = torch.device(device) if device else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wanted = dtype or ("float32" if target.type == "cpu" else "bfloat16")
     # Asked first, because it fails at once where there is no network; transformers would try for 24 s.
-    location = checkpoint.locate(
-        model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-    )
+    location = locate(model, hub)
     if location.find("config.json") is None:
         raise CheckpointError(f"{model} holds no config.json; it is not a model that transformers can load")
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             str(location.folder or location.name),
             dtype=wanted,
-            revision=revision or "main",
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
+            **hub.keywords(),
             **options,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, VocabularyError
 from neucodec_tts.speech.engine import (
     FinishReason,
@@ -71,10 +72,7 @@ class VLLMEngine:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        revision: str | None = None,
-        cache_dir: str | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
+        hub: HubOptions | None = None,
         **options: Any,
     ) -> VLLMEngine:
         """Start vLLM on a model.
@@ -84,10 +82,7 @@ class VLLMEngine:
             tokens: the codes and stops of its tokenizer.
             device: must be the kind that this vLLM was built for; which GPU is ``CUDA_VISIBLE_DEVICES``' to say.
             dtype: the checkpoint's own on a GPU and ``"float32"`` on a CPU by default.
-            revision: branch, tag or commit of a hub repository.
-            cache_dir: where downloads are kept.
-            token: hub token.
-            local_files_only: never use the network.
+            hub: how a repository of the hub is reached.
             options: any argument of ``vllm.LLM``, such as ``gpu_memory_utilization``, ``max_model_len``,
                 ``tensor_parallel_size`` or ``enforce_eager``, which is True on a CPU by default.
 
@@ -97,20 +92,16 @@ class VLLMEngine:
             EngineError: vLLM is not installed or does not start.
             VocabularyError: the model lacks tokens.
         """
-        from neucodec_tts.codec.checkpoints.load import locate
-
-        location = locate(
-            model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
+        location = locate(model, hub)
         if location.find("config.json") is None:
             raise CheckpointError(f"{model} holds no language model (config.json)")
         platform = _platform()
         _check_device(device, platform)
         arguments: dict[str, Any] = {
             "model": str(location.folder or location.name),
-            "revision": revision,
-            "download_dir": cache_dir,
-            "hf_token": token,
+            "revision": location.hub.revision,
+            "download_dir": location.hub.cache_dir,
+            "hf_token": location.hub.token,
             "dtype": dtype or ("float32" if platform == "cpu" else "auto"),
             "skip_tokenizer_init": True,  # prompts come as ids
             "enable_prefix_caching": True,  # the voice is the same in thousands of prompts

@@ -99,16 +99,15 @@ class CompletionMaker:
         from neucodec_tts.speech.engine import Sampling
         from neucodec_tts.speech.loading import load_tokenizer
         from neucodec_tts.voices import VoiceLibrary
-        from neucodec_tts.voices.finding import find_voice
 
         config: SpeechConfig = SpeechConfig.from_pretrained(model)
-        tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)
+        tokenizer = load_tokenizer(model)
         vocabulary = config.vocabulary(tokenizer)
         self._format = config.make_format(tokenizer, vocabulary)
         self._limits = (config.context_length, config.utterance_frames)
         self._sampling = Sampling(**dict(config.sampling))  # type: ignore[arg-type]
         self._voice = (
-            None if voice is None else find_voice(voice, VoiceLibrary(), VoiceLibrary.of_model(model))
+            None if voice is None else VoiceLibrary().find(voice, model_voices=VoiceLibrary.of_model(model))
         )
         span = vocabulary.id_range
         if span is None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -41,7 +40,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.files import atomic_path
+from neucodec_tts.files import atomic_folder, atomic_path
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.prompts.speech_config import known_model
 
@@ -151,21 +150,16 @@ def save_trained(model: Any, base: Path, config: SpeechConfig, options: argparse
     if options.lora:
         model = model.merge_and_unload()
     folder: Path = options.out / "model"
-    part = options.out / f".model.{secrets.token_hex(4)}.part"
-    try:
-        model.config.use_cache = True  # the Trainer turned it off
+    model.config.use_cache = True  # the Trainer turned it off
+    codec = options.codec or config.codec
+    if config.codec.startswith(".") and not options.codec:  # relative to the model's folder
+        codec = os.path.relpath(base / config.codec, folder)
+    with atomic_folder(folder) as part:
         model.save_pretrained(part)
         for name in TOKENIZER_FILES:
             if (base / name).is_file():
                 shutil.copy(base / name, part)
-        codec = options.codec or config.codec
-        if config.codec.startswith(".") and not options.codec:  # relative to the model's folder
-            codec = os.path.relpath(base / config.codec, folder)
         replace(config, codec=codec, context_length=min(config.context_length, options.max_length)).save(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -30,8 +30,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from neucodec_tts.prompts import SpeechConfig
-from neucodec_tts.tokens.lookup import token_lookup
-from neucodec_tts.tokens.scheme import SCHEMES
+from neucodec_tts.tokens.scheme import SCHEMES, token_lookup
 from neucodec_tts.training import PackedExamples, SpeechCollator, fit_examples, pack
 
 

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--corpus", type=Path, default=Path("data/tiny-voice"), help="folder of speak_corpus.py"
     )
     parser.add_argument("--voices", nargs="*", default=["slt", "rms", "awb"])
+    parser.add_argument("--default-voice", default="rms", help="who speaks where no voice is asked for")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--temperature", type=float, help="of the sampling, instead of the model's own")
     parser.add_argument("--top-k", type=int, help="of the sampling, instead of the model's own")
@@ -60,9 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shutil.copy(args.model / name, args.out)
     changed = {"temperature": args.temperature, "top_k": args.top_k}
     sampling = {**config.sampling, **{name: value for name, value in changed.items() if value is not None}}
-    replace(config, codec=args.codec_name or args.codec, codec_id=codec.codec_id, sampling=sampling).save(
-        args.out
-    )
+    if args.default_voice not in args.voices:
+        parser.error(f"--default-voice {args.default_voice} is none of {', '.join(args.voices)}")
+    replace(
+        config,
+        codec=args.codec_name or args.codec,
+        codec_id=codec.codec_id,
+        sampling=sampling,
+        default_voice=args.default_voice,
+    ).save(args.out)
     library = VoiceLibrary(args.out / MODEL_VOICES)
     for voice in args.voices:
         recording, text = longest(args.corpus / "references", voice)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 # Longer inputs are converted piece by piece: the whole-signal convolution needs several copies of it.
 _PIECE_SAMPLES = 2**25
 # torchaudio builds a filter of (new, old + 2 * width) taps after dividing both rates by their greatest common
-# divisor: 44,100 -> 16,000 takes 76,000 of them, 44,101 -> 16,000 takes 700 million (5.6 GB).
+# divisor: 44,100 -> 16,000 takes 76,000 of them, 44,101 -> 16,000 takes 700 million (5.6 GB). soxr would need little
+# memory, but its filter is another one: 39 dB from torchaudio's for speech at 44,101 Hz, and 0.4 % of the codes change.
 _MAX_FILTER_TAPS = 2**23
 _ZERO_CROSSINGS = 6  # torchaudio's default, "lowpass_filter_width"
 _ROLLOFF = 0.99  # torchaudio's default

@@ -13,7 +13,7 @@ from neucodec_tts.cli.options import DeviceOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 
-class Part(str, Enum):
+class Part(Enum):
     """The work that is timed."""
 
     encode = "encode"

@@ -48,8 +48,7 @@ def demo(
     device: DeviceOption = None,
 ) -> None:
     """Say a text in three voices, and send a recording of human speech through the codec, all without a network."""
-    from neucodec_tts.prompts.formats import speakable
-    from neucodec_tts.prompts.phonemes import check_text
+    from neucodec_tts.text import check_text, speakable
 
     text = speakable(check_text(text))
     if play:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +11,7 @@ import typer
 
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command
 from neucodec_tts.errors import CheckpointError
+from neucodec_tts.files import atomic_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -133,7 +129,7 @@ def extend_vocab(
         # whoever trains or speaks needs espeak-ng, though.
         if not config.needs_phones or importlib.util.find_spec("phonemizer"):
             config.make_format(tokenizer, vocabulary)
-        with _new_folder(output) as folder:
+        with atomic_folder(output, CheckpointError) as folder:
             network.save_pretrained(folder)
             vocabulary.save_tokenizer(tokenizer, folder, layout.value)
             config.save(folder)
@@ -189,7 +185,7 @@ def _load(model: str, dtype: str) -> tuple[PreTrainedTokenizerBase, PreTrainedMo
 
     logging.disable_progress_bar()  # this command has its own
     # It asks first whether the hub can be reached; transformers alone would try for a minute.
-    tokenizer = load_tokenizer(model, revision=None, cache_dir=None, token=None, local_files_only=False)
+    tokenizer = load_tokenizer(model)
     try:
         network = AutoModelForCausalLM.from_pretrained(speech_model(model), dtype=dtype)
     except (OSError, ValueError, KeyError) as problem:
@@ -198,21 +194,3 @@ def _load(model: str, dtype: str) -> tuple[PreTrainedTokenizerBase, PreTrainedMo
             "as in Qwen/Qwen2.5-0.5B"
         ) from problem
     return tokenizer, network
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` that takes its place when the block ends well."""
-    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    except OSError as problem:
-        raise CheckpointError(f"cannot write to {folder.parent}: {problem.strerror}") from problem
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -27,7 +27,7 @@ class Kind(str, Enum):
     ljspeech = "ljspeech"
     librispeech = "librispeech"
     kaldi = "kaldi"
-    manifest = "manifest"
+    table = "table"
     parquet = "parquet"
     webdataset = "webdataset"
     huggingface = "huggingface"
@@ -54,7 +54,7 @@ def _column(what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
         f"--{what}-column",
         metavar="NAME",
-        help=f"Of the manifest, with the {what}.",
+        help=f"Of the table, with the {what}.",
         rich_help_panel="Corpus",
     )
     return option
@@ -67,7 +67,7 @@ def prepare(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="The corpus: a folder (plain, LJSpeech, LibriSpeech, Kaldi), a manifest (.jsonl, .csv, .tsv, "
+            help="The corpus: a folder (plain, LJSpeech, LibriSpeech, Kaldi), a table (.jsonl, .csv, .tsv, "
             ".parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub.",
             show_default=False,
         ),
@@ -167,7 +167,7 @@ def prepare(
     ] = None,
     audio_root: Annotated[
         Path | None,
-        typer.Option("--audio-root", metavar="DIR", help="What paths in the manifest are relative to."),
+        typer.Option("--audio-root", metavar="DIR", help="What paths in the table are relative to."),
     ] = None,
     audio_column: Annotated[str | None, _column("audio")] = None,
     text_column: Annotated[str | None, _column("text")] = None,

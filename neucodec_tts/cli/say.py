@@ -132,8 +132,7 @@ def say(
     if watermark and not to_file:
         raise typer.BadParameter("only whole recordings can be watermarked (-o), not streams")
     from neucodec_tts.audio import check_output
-    from neucodec_tts.prompts.formats import speakable
-    from neucodec_tts.prompts.phonemes import check_text
+    from neucodec_tts.text import check_text, speakable
     from neucodec_tts.voices.speaker import SpeakerPrompt
 
     # What can be wrong without any model is found before one is loaded.
@@ -231,7 +230,6 @@ class Recording:
 
 def _voice(voice: str, transcript: str | None, library: Path | None, model: str) -> SpeakerPrompt | Recording:
     """A voice of the library, of the model or of a file, or the recording that one will be made of."""
-    from neucodec_tts.voices.finding import find_voice
     from neucodec_tts.voices.library import VoiceLibrary
     from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
@@ -244,7 +242,7 @@ def _voice(voice: str, transcript: str | None, library: Path | None, model: str)
             raise PromptError(
                 f"the voice {voice!r} of the library has its transcript already; leave out --voice-text"
             )
-        return find_voice(voice, VoiceLibrary(library), VoiceLibrary.of_model(model))
+        return VoiceLibrary(library).find(voice, model_voices=VoiceLibrary.of_model(model))
     if not path.is_file():
         raise PromptError(f"the voice {voice}: there is no such file (now in {Path.cwd()})")
     if transcript is None:

@@ -13,6 +13,7 @@ from transformers import NeuCodecConfig
 
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.checkpoints import load as checkpoint
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_convolutions, find_device, find_dtype
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
@@ -77,7 +78,7 @@ class NeuCodec(CodecInterface):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         revision: str | None = None,
-        cache_dir: str | Path | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
         semantic_model: str | None = None,
@@ -106,9 +107,7 @@ class NeuCodec(CodecInterface):
             DeviceError: there is no such device.
         """
         target = find_device(device)
-        location = checkpoint.locate(
-            model, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
+        location = locate(model, HubOptions(revision, cache_dir, token, local_files_only))
         config, weights = checkpoint.load(location, semantic_model)
         codec_class = cls._class_for(config, location.name)
         try:

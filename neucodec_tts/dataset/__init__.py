@@ -1,6 +1,6 @@
 """From a corpus of recordings to a data set of codes that a speech language model is trained on.
 
-`prepare` makes one, `tokenize` adds training tokens to one, `describe` counts what is in one. On disk it is a folder:
+`prepare` makes one, `tokenize` adds training tokens to it, `describe` counts its contents. On disk it is a folder:
 
 ``data/train-00000-of-00012.parquet`` ...
     The shards, one for each ``shard_items`` utterances of the corpus, in its order. Columns:
@@ -19,11 +19,11 @@
     and ``tokens``, the name of the tokens' settings or null. Equal rows are equal bytes (under one version of
     pyarrow).
 ``rejects.parquet``
-    What was left out: ``id``, ``where`` (its place in the corpus), ``reason`` (one of a few), ``detail``.
+    The items that were left out: ``id``, ``where`` (its place in the corpus), ``reason`` (one of a few), ``detail``.
 ``sources.arrow``
-    What the corpus consisted of, one record batch a shard: by it a corpus that has changed is noticed.
+    The listing of the corpus, one record batch a shard: by it a corpus that has changed is noticed.
 ``manifest.json``
-    What the data set is (`manifest.DatasetManifest`): whether it is complete, the codec, the settings, counts,
+    The description of the data set (`manifest.DatasetManifest`): ``complete``, the codec, the settings, counts,
     reasons, and of each shard its SHA-256, rows, frames, seconds and ``content``, a checksum of its rows that
     depends neither on their order nor on the division into shards. Nothing in it depends on when, where or by how
     many it was made.
@@ -36,16 +36,25 @@ While it is being made there is also ``.neucodec-tts/`` with the lock, half-writ
 finished shard. A shard is finished when its record is there, which is written, like everything, under a temporary
 name and renamed.
 
-How it is made: `preparing` lists the corpus, divides it into units of work of which each becomes a shard, and holds the
-lock. `pipeline.run_units` does units: `readers.Reader` reads in processes of its own, the codec encodes, a thread
-writes. Whoever
-does a unit, on this machine or another, writes the same bytes. `Preparation.finish` puts the records together::
+The files here, in the order of a run:
+
+1. `preparation`: `prepare` does a run. `preparing` begins one: it locks the `folder` (`folder_lock`), completes the
+   `settings`, lists the corpus, and compares with what the data set was begun with.
+2. `sources` are the kinds of corpora, and `items` is what one consists of. `listing` writes the items to disk, divided
+   into units of work.
+3. `units`: `run_units` does units. `reader_pool` reads ahead in processes of its own; `item_audio` and `filters` decide
+   what is kept; the codec encodes; a thread adds `tokens` and writes `shards`. `progress` counts.
+4. `Preparation.finish` puts the records of the units together into the `manifest`.
+5. Afterwards: `retokenize` adds or replaces tokens, `statistics` counts. `engines` finds engines that do the units of 3
+   elsewhere.
+
+Whoever does a unit, on this machine or another, writes the same bytes::
 
     with preparing(source, out, CodecInfo.of(codec), settings) as preparation:
-        with Reader(workers) as reader:
-            for finished in run_units(preparation.job, preparation.pending, codec, reader):
+        with ReaderPool(workers) as readers:
+            for finished in run_units(preparation.recipe, preparation.pending, codec, readers):
                 ...
-        manifest = preparation.finish()
+        prepared = preparation.finish()
 """
 
 from __future__ import annotations
@@ -58,15 +67,12 @@ if TYPE_CHECKING:
     from neucodec_tts.dataset.items import Reject as Reject
     from neucodec_tts.dataset.items import Source as Source
     from neucodec_tts.dataset.manifest import DatasetManifest as DatasetManifest
-    from neucodec_tts.dataset.pipeline import FinishedUnit as FinishedUnit
-    from neucodec_tts.dataset.pipeline import Job as Job
-    from neucodec_tts.dataset.pipeline import Progress as Progress
-    from neucodec_tts.dataset.pipeline import run_units as run_units
     from neucodec_tts.dataset.preparation import Preparation as Preparation
     from neucodec_tts.dataset.preparation import Prepared as Prepared
     from neucodec_tts.dataset.preparation import prepare as prepare
     from neucodec_tts.dataset.preparation import preparing as preparing
-    from neucodec_tts.dataset.readers import Reader as Reader
+    from neucodec_tts.dataset.progress import Progress as Progress
+    from neucodec_tts.dataset.reader_pool import ReaderPool as ReaderPool
     from neucodec_tts.dataset.retokenize import Tokenized as Tokenized
     from neucodec_tts.dataset.retokenize import tokenize as tokenize
     from neucodec_tts.dataset.settings import CodecInfo as CodecInfo
@@ -76,6 +82,9 @@ if TYPE_CHECKING:
     from neucodec_tts.dataset.statistics import Statistics as Statistics
     from neucodec_tts.dataset.statistics import describe as describe
     from neucodec_tts.dataset.tokens import TokenSettings as TokenSettings
+    from neucodec_tts.dataset.units import FinishedUnit as FinishedUnit
+    from neucodec_tts.dataset.units import Recipe as Recipe
+    from neucodec_tts.dataset.units import run_units as run_units
 
 _EXPORTS = {
     "prepare": "preparation",
@@ -89,11 +98,11 @@ _EXPORTS = {
     "describe": "statistics",
     "Statistics": "statistics",
     "TokenSettings": "tokens",
-    "Progress": "pipeline",
-    "Job": "pipeline",
-    "FinishedUnit": "pipeline",
-    "run_units": "pipeline",
-    "Reader": "readers",
+    "Progress": "progress",
+    "Recipe": "units",
+    "FinishedUnit": "units",
+    "run_units": "units",
+    "ReaderPool": "reader_pool",
     "Source": "items",
     "Item": "items",
     "Reject": "items",

@@ -1,4 +1,4 @@
-"""Who prepares a data set: this machine, or an engine that a package brings by an entry point."""
+"""Engines that prepare a data set elsewhere; packages bring them by an entry point."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
     from neucodec_tts.dataset.items import Source
-    from neucodec_tts.dataset.pipeline import Progress
     from neucodec_tts.dataset.preparation import Prepared
+    from neucodec_tts.dataset.progress import Progress
     from neucodec_tts.dataset.settings import PrepareSettings
     from neucodec_tts.dataset.tokens import TokenSettings
 
 GROUP = "neucodec_tts.prepare_engines"
 LOCAL = "local"
-"""The name of `preparation.prepare`."""
+"""The name of `preparation.prepare`, which takes a loaded codec and needs no entry point."""
 
 
 class PrepareEngine(Protocol):
-    """What an entry point in the group `GROUP` refers to: `preparation.prepare`, done by others.
+    """An entry point in the group `GROUP` refers to one: `preparation.prepare`, done by others.
 
     It must leave what `preparation.prepare` leaves, and keep its promises; with `preparation.preparing` and
-    `pipeline.run_units` it does.
+    `units.run_units` it does.
     """
 
     def __call__(

@@ -1,11 +1,11 @@
-"""Which utterances are left out for their text, and why."""
+"""Rules by which utterances are left out for their text."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, Literal, get_args
 
-from neucodec_tts.prompts.phonemes import has_speech
+from neucodec_tts.text import has_speech
 
 TextRule = Literal["any", "speakable", "neutts"]
 TEXT_RULES: tuple[str, ...] = get_args(TextRule)
@@ -27,7 +27,7 @@ def clean_text(text: str | None) -> str | None:
 
 
 def text_reason(text: str | None, rule: str) -> str | None:
-    """Why a rule leaves out an utterance with this (cleaned) text, or None if it does not."""
+    """Return the reason why a rule leaves out an utterance with this cleaned text; None if it does not."""
     if rule == "any":
         return None
     if text is None:

@@ -1,4 +1,4 @@
-"""What a corpus consists of: items, and what becomes of them."""
+"""Items: what a corpus consists of, and what of it is left out."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ class Item:
     id: str
     """Unique in the corpus; any characters. No file is ever named after it."""
     where: str
-    """Where its audio is, for people and for `Source.read`: a path relative to the corpus, a member of a tar ..."""
+    """The place of its audio, for people and for `Source.read`: a path relative to the corpus, a member of a tar ..."""
     text: str | None = None
-    """What is said; None if the corpus does not say."""
+    """The words; None if the corpus does not say."""
     speaker: str | None = None
     start: float = 0.0
-    """Where it begins in its file, in seconds."""
+    """Its beginning in its file, in seconds."""
     end: float | None = None
-    """Where it ends, in seconds; None is the end of the file."""
+    """Its end, in seconds; None is the end of the file."""
     locator: str = ""
-    """What else `Source.read` must know to find the audio."""
+    """Whatever else `Source.read` must know to find the audio."""
     size: int = -1
-    """Bytes of the file that holds it; -1 if there is none. With `modified` it tells whether the file changed."""
+    """Bytes of the file that holds it; -1 if there is none. With `modified` it tells that the file changed."""
     modified: int = -1
-    """When that file was last modified, in ns since the epoch."""
+    """Time of that file's last change, in ns since the epoch."""
     problem: str | None = None
-    """Why it cannot be used, if that is known without looking at the audio."""
+    """The reason why it cannot be used, if that is known without looking at the audio."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,7 @@ class Reject:
     reason: str
     """One of a few, so that they can be counted: "too short", "unreadable" ..."""
     detail: str
-    """What exactly is wrong with this one."""
-
-
-class TooLong(Exception):
-    """Raised by `Source.read` for audio that is longer than asked for, before it is decoded."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+    """The reason in full, for this one."""
 
 
 @runtime_checkable
@@ -60,7 +52,8 @@ class Source(Protocol):
 
     A source is small, immutable and can be pickled: reader processes and machines elsewhere get a copy. It must
     list the same items in the same order each time, as long as the corpus has not changed. It lists them lazily, so
-    that a corpus of any size fits into memory, and looks at no audio while it does.
+    that a corpus of any size fits into memory, and looks at no audio while it does. Its class may be defined anywhere,
+    in a script or a notebook too.
     """
 
     @property
@@ -70,7 +63,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user called it: a path or a hub id."""
+        """The user's name for it: a path or a hub id."""
         ...
 
     @property
@@ -94,11 +87,11 @@ class Source(Protocol):
             longest: in seconds; longer audio is not wanted.
 
         Returns:
-            Samples, floats (samples,) nominally in [-1, 1] or what else `audio.as_waveform` takes, and their rate
-            in Hz.
+            Samples, floats (samples,) nominally in [-1, 1] or anything else that `audio.as_waveform` takes, and their
+            rate in Hz.
 
         Raises:
+            AudioTooLongError: it is longer than `longest`.
             AudioError: it cannot be read.
-            TooLong: it is longer than `longest`.
         """
         ...

@@ -1,4 +1,4 @@
-"""``manifest.json``: what a data set is, and what each of its files must be."""
+"""``manifest.json``: the description of a data set, with a checksum of each of its files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from neucodec_tts.dataset.store import DatasetFolder
+from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.errors import DatasetError
 
 FORMAT, VERSION = "neucodec-tts-dataset", 1
@@ -15,7 +15,7 @@ FORMAT, VERSION = "neucodec-tts-dataset", 1
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """What is known of one shard."""
+    """The description of one shard."""
 
     file: str
     """Path inside the data set."""
@@ -32,13 +32,13 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """What a data set is. It is written when the data set is begun, and again when it is complete."""
+    """The description of a data set. It is written when the data set is begun, and again when it is complete."""
 
     complete: bool
     codec: Mapping[str, Any]
     settings: Mapping[str, Any]
     source: Mapping[str, Any]
-    """kind, options, items, units, and the digest of the plan."""
+    """kind, options, items, units, and the digest of the listing."""
     tokens: Mapping[str, Any] | None = None
     rows: int = 0
     frames: int = 0
@@ -52,12 +52,12 @@ class DatasetManifest:
 
     @property
     def tokens_pending(self) -> bool:
-        """Whether adding tokens was interrupted: some shards have them and others do not."""
+        """True if adding tokens was interrupted: some shards have them and others do not."""
         return self.tokens is not None and any(shard.untokenized is None for shard in self.shards)
 
     @property
     def hours(self) -> float:
-        """Of speech."""
+        """Hours of speech."""
         return self.seconds / 3600
 
     def write(self, folder: DatasetFolder) -> None:

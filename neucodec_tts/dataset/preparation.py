@@ -1,9 +1,7 @@
-"""Preparing a data set: what is to be done, doing it here, and putting the results together."""
+"""Preparing a data set: `prepare` does it here; with `preparing` and `units.run_units` others do."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import shutil
 from collections import Counter
@@ -13,36 +11,35 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neucodec_tts.dataset.items import Reject, Source
+from neucodec_tts.dataset.folder import DatasetFolder
+from neucodec_tts.dataset.items import Source
+from neucodec_tts.dataset.listing import explain_difference, write_listing
 from neucodec_tts.dataset.manifest import DatasetManifest, ShardEntry, read_manifest
-from neucodec_tts.dataset.pipeline import FinishedUnit, Job, Progress, run_units
-from neucodec_tts.dataset.plan import explain_difference, write_plan
-from neucodec_tts.dataset.readers import Reader
+from neucodec_tts.dataset.progress import Progress
+from neucodec_tts.dataset.reader_pool import ReaderPool
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings, differences
 from neucodec_tts.dataset.shards import RejectsWriter, hexadecimal
 from neucodec_tts.dataset.sources import open_source
-from neucodec_tts.dataset.store import DatasetFolder
 from neucodec_tts.dataset.tokens import TokenSettings
+from neucodec_tts.dataset.units import FinishedUnit, Recipe, read_record, run_units
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of a run."""
+    """The result of a run."""
 
     folder: Path
     manifest: DatasetManifest
     progress: Progress
-    """Of this run alone; of an earlier one on the same data set nothing is known."""
+    """Of this run alone."""
     shards_before: int
     """Shards that were finished already."""
     was_complete: bool
-    """Whether there was nothing to do."""
+    """True if there was nothing to do."""
 
 
 def prepare(
@@ -61,9 +58,9 @@ def prepare(
     finished and ends with the same bytes. On a complete data set it does nothing.
 
     Args:
-        source: a corpus, or what `sources.open_source` makes one of.
+        source: a corpus, or the path or hub id of one, as for `sources.open_source`.
         out: the data set's folder: new, empty, or begun by the same call.
-        codec: what encodes.
+        codec: encodes.
         settings: which utterances are kept, and how they are divided.
         tokens: the language model to make training examples for; None makes none.
         workers: reader processes; None takes one a core but one, 0 reads in this process.
@@ -71,67 +68,61 @@ def prepare(
 
     Raises:
         DatasetError: the corpus is not what it should be, `out` holds something else or was begun from another
-            corpus or with
-            other settings, another run is at it, the disk is full, or a reader process died.
-        NeuCodecError: whatever loading the language model's tokenizer or encoding raises.
+            corpus or with other settings, another run is at it, the disk is full, or a reader process died.
+        NeuCodecError: loading the language model's tokenizer or encoding fails.
     """
     info = CodecInfo.of(codec)
-    with Reader(workers) as reader, preparing(source, out, info, settings, tokens=tokens) as preparation:
-        job, progress = preparation.job, preparation.progress
-        before = job.units - len(preparation.pending)
-        if preparation.pending:
-            for _ in run_units(job, preparation.pending, codec, reader, progress, on_progress):
-                pass
-        manifest = preparation.finish()
-    return Prepared(Path(out), manifest, progress, before, preparation.was_complete)
+    with ReaderPool(workers) as readers, preparing(source, out, info, settings, tokens=tokens) as preparation:
+        recipe, progress = preparation.recipe, preparation.progress
+        for _ in run_units(recipe, preparation.pending, codec, readers, progress, on_progress):
+            pass
+        return preparation.finish()
 
 
 class Preparation:
-    """A data set being made, by whatever does its units of work. Made by `preparing`.
+    """A data set that is being made. Made by `preparing`.
 
     Attributes:
-        job: what there is to do; give it, and numbers of units, to `pipeline.run_units`, on any machine that sees the
-            data set's folder and the corpus under the same paths.
+        recipe: give it, and numbers of units, to `units.run_units`, on any machine that sees the data set's folder and
+            the corpus under the same paths.
         pending: numbers of the units that are not finished.
-        progress: counts what earlier runs have done already.
-        was_complete: whether there is nothing to do.
+        progress: counts the items of earlier runs already.
     """
 
-    def __init__(self, job: Job, items: int, manifest: DatasetManifest) -> None:
-        self.job = job
+    def __init__(self, recipe: Recipe, items: int, manifest: DatasetManifest) -> None:
+        self.recipe = recipe
         self._begun = manifest
-        self.was_complete = manifest.complete
-        self.pending = [] if manifest.complete else [u for u in range(job.units) if not self._is_finished(u)]
-        size = job.settings.shard_items
+        self.pending = (
+            [] if manifest.complete else [u for u in range(recipe.units) if self._record(u) is None]
+        )
+        size = recipe.settings.shard_items
         left = sum(min(size, items - unit * size) for unit in self.pending)
+        self._units_before = recipe.units - len(self.pending)
         self.progress = Progress(items_total=items, items_done=items - left, items_before=items - left)
 
-    def finish(self) -> DatasetManifest:
+    def finish(self) -> Prepared:
         """Put the results of all units together; the data set is complete then.
 
         Raises:
             DatasetError: a unit is not finished, or a file cannot be written.
         """
-        folder, job = self.job.folder, self.job
-        if self._begun.complete:
-            shutil.rmtree(folder.work / "finished", ignore_errors=True)
-            return self._begun
+        manifest = self._begun if self._begun.complete else self._put_together()
+        folder = self.recipe.folder
+        shutil.rmtree(folder.work / "finished", ignore_errors=True)
+        return Prepared(folder.path, manifest, self.progress, self._units_before, self._begun.complete)
+
+    def _put_together(self) -> DatasetManifest:
+        folder, units = self.recipe.folder, self.recipe.units
         shards: list[ShardEntry] = []
         rejects: Counter[str] = Counter()
-        with folder.replacing(folder.rejects) as part:
-            writer = RejectsWriter(part)
-            try:
-                for unit in range(job.units):
-                    finished = self._record(unit)
-                    if finished is None:
-                        raise DatasetError(
-                            f"shard {unit} of {job.units} is not finished; run the same command again"
-                        )
-                    writer.write(finished.rejects)
-                    rejects.update(reject.reason for reject in finished.rejects)
-                    shards.append(finished.shard)
-            finally:
-                writer.close()
+        with folder.replacing(folder.rejects) as part, RejectsWriter(part) as writer:
+            for unit in range(units):
+                finished = self._record(unit)
+                if finished is None:
+                    raise DatasetError(f"shard {unit} of {units} is not finished; run the same command again")
+                writer.write(finished.rejects)
+                rejects.update(reject.reason for reject in finished.rejects)
+                shards.append(finished.shard)
         manifest = replace(
             self._begun,
             complete=True,
@@ -144,32 +135,10 @@ class Preparation:
             shards=tuple(shards),
         )
         manifest.write(folder)
-        shutil.rmtree(folder.work / "finished", ignore_errors=True)
         return manifest
 
-    def _is_finished(self, unit: int) -> bool:
-        finished = self._record(unit)
-        if finished is None:
-            return False
-        shard = self.job.folder.path / finished.shard.file
-        try:
-            return shard.stat().st_size == finished.shard.bytes
-        except OSError:
-            return False
-
     def _record(self, unit: int) -> FinishedUnit | None:
-        try:
-            values = json.loads(self.job.folder.record(unit).read_text(encoding="utf-8"))
-            return FinishedUnit(
-                values["unit"],
-                ShardEntry(**values["shard"]),
-                tuple(Reject(**reject) for reject in values["rejects"]),
-            )
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            logger.warning("the record of shard %d is damaged (%s); the shard is made again", unit, problem)
-            return None
+        return read_record(self.recipe.folder, unit)
 
 
 @contextmanager
@@ -181,10 +150,10 @@ def preparing(
     *,
     tokens: TokenSettings | None = None,
 ) -> Iterator[Preparation]:
-    """Begin a data set, or go on with one: list the corpus, and find out what is to be done.
+    """Begin a data set, or go on with one: list the corpus, and find the units that are pending.
 
-    The data set is locked while the block runs. In it, give `Preparation.job` and its pending units to whatever
-    does them, and call `Preparation.finish` in the end.
+    The data set is locked while the block runs. In it, give `Preparation.recipe` and the pending units to whoever does
+    them, and call `Preparation.finish` in the end.
 
     Args:
         source: see `prepare`; so `out`, `settings` and `tokens`.
@@ -202,9 +171,9 @@ def preparing(
         stored = read_manifest(folder) if folder.manifest.exists() else None
         begun = None if stored is None else PrepareSettings(**stored.settings)
         settings = settings.resolved(codec, begun, tokens is not None)
-        fresh = folder.work / "parts" / "sources.arrow"
-        fresh.parent.mkdir(parents=True, exist_ok=True)
-        plan = write_plan(opened, fresh, settings.shard_items)
+        fresh = folder.parts / "sources.arrow"
+        folder.parts.mkdir(parents=True, exist_ok=True)
+        listing = write_listing(opened, fresh, settings.shard_items)
         manifest = DatasetManifest(
             complete=False,
             codec=codec.to_dict(),
@@ -212,9 +181,9 @@ def preparing(
             source={
                 "kind": opened.kind,
                 **opened.options,
-                "items": plan.items,
-                "units": plan.units,
-                "digest": plan.digest,
+                "items": listing.items,
+                "units": listing.units,
+                "digest": listing.digest,
             },
             tokens=None if tokens is None else tokens.to_dict(),
         )
@@ -232,7 +201,8 @@ def preparing(
                 os.replace(fresh, part)
             manifest.write(folder)
         fresh.unlink(missing_ok=True)
-        yield Preparation(Job(folder, opened, settings, codec, plan.units, tokens), plan.items, manifest)
+        recipe = Recipe(folder, opened, settings, codec, listing.units, tokens)
+        yield Preparation(recipe, listing.items, manifest)
 
 
 def _refuse_difference(

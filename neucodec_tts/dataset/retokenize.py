@@ -1,4 +1,4 @@
-"""Giving a finished data set its training tokens, or those of another model, without touching audio."""
+"""Training tokens for a finished data set, or those of another model, without touching audio."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.dataset.manifest import DatasetManifest, ShardEntry, read_manifest
 from neucodec_tts.dataset.shards import read_about, read_shard, shard_bytes
-from neucodec_tts.dataset.store import DatasetFolder
 from neucodec_tts.dataset.tokens import TokenSettings, add_tokens
 from neucodec_tts.errors import DatasetError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """What came of it."""
+    """The result of `tokenize`."""
 
     folder: Path
     manifest: DatasetManifest
@@ -50,7 +50,7 @@ def tokenize(
 
     Raises:
         DatasetError: there is no data set, it is not complete, has no text at all, or cannot be written.
-        NeuCodecError: what loading the language model's tokenizer raises.
+        NeuCodecError: loading the language model's tokenizer fails.
     """
     store = DatasetFolder(Path(folder))
     read_manifest(store)  # before the folder is locked, which would make it if it is not there
@@ -65,9 +65,7 @@ def tokenize(
             shards=tuple(_unless(shard, manifest, tokens) for shard in manifest.shards),
         )
         if begun != manifest:
-            begun.write(
-                store
-            )  # from now on it says that its shards may have other tokens than those written down
+            begun.write(store)  # from now on its shards may have other tokens than those written down
         entries: list[ShardEntry] = []
         before = 0
         prompt_format: PromptFormat | None = None
@@ -87,7 +85,7 @@ def tokenize(
 
 
 def _unless(shard: ShardEntry, manifest: DatasetManifest, tokens: TokenSettings) -> ShardEntry:
-    """A shard's entry, without the count of rows that have no tokens if it is of other tokens than these."""
+    """Return a shard's entry, without the count of rows that have no tokens if that is of other tokens."""
     same = manifest.tokens is not None and TokenSettings.from_dict(manifest.tokens).digest == tokens.digest
     return shard if same else replace(shard, untokenized=None)
 
@@ -106,7 +104,7 @@ def _rewrite(
 
 
 def _entry(store: DatasetFolder, shard: ShardEntry) -> ShardEntry:
-    """The entry of a shard that a run which was killed has rewritten."""
+    """Return the entry of a shard that a run which was killed has rewritten."""
     path = store.path / shard.file
     untokenized = sum(row.input_ids is None for row in read_shard(path)[0])
     return replace(shard, bytes=path.stat().st_size, sha256=store.sha256(path), untokenized=untokenized)

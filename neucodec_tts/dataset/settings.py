@@ -1,11 +1,11 @@
-"""What a data set is made with: all that its contents depend on, besides the corpus."""
+"""The settings of a data set and its codec: all that its contents depend on, besides the corpus."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.dataset.filters import TEXT_RULES
@@ -22,13 +22,13 @@ MAX_SHARDS = 99_999
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What of a corpus is kept, and how it is divided.
+    """Which utterances of a corpus are kept, and how they are divided.
 
     Attributes:
         min_seconds: shorter utterances are left out.
         max_seconds: longer ones are left out; None keeps them. 30 s are what a context of 2,048 tokens holds.
-        text_rule: which are left out for their text, one of `filters.TEXT_RULES`; None is "speakable" if there are
-            to be training tokens, which the others would lack, and else "any".
+        text_rule: the rule by which utterances are left out for their text, one of `filters.TEXT_RULES`; None is
+            "speakable" if there are to be training tokens, which the others would lack, and else "any".
         shard_items: utterances of the corpus a shard. A run that is killed loses the shards it was at.
         batch_seconds: seconds of audio, padding included, encoded at a time; None is 60 on a CPU and 480 on a GPU.
 
@@ -75,12 +75,12 @@ class PrepareSettings:
     def resolved(
         self, codec: CodecInfo, stored: PrepareSettings | None = None, tokens: bool = False
     ) -> PrepareSettings:
-        """With everything filled in.
+        """Return them with everything filled in.
 
         Args:
-            codec: whose device `batch_seconds` depends on.
-            stored: what the data set was begun with, whose `batch_seconds` then count.
-            tokens: whether there are to be training tokens.
+            codec: `batch_seconds` depends on its device.
+            stored: the settings that the data set was begun with; their `batch_seconds` count.
+            tokens: there are to be training tokens.
         """
         batch = self.batch_seconds or (stored.batch_seconds if stored is not None else None)
         return replace(
@@ -97,7 +97,7 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class CodecInfo:
-    """What a data set says of the codec that made its codes."""
+    """A codec, as a data set describes the one that made its codes."""
 
     codec_id: str
     codebook_size: int
@@ -108,8 +108,8 @@ class CodecInfo:
     encoder: str
     """Fingerprint of the encoder's weights: two codecs of one codebook (NeuCodec and its distilled twin) differ
     here."""
-    on_cpu: bool = True
-    """Not part of what the data set says."""
+    on_cpu: bool = field(default=True, compare=False)
+    """The place where it encodes; not part of the description."""
 
     @classmethod
     def of(cls, codec: NeuCodec) -> CodecInfo:
@@ -144,7 +144,7 @@ class CodecInfo:
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """In words, where two sets of settings differ."""
+    """Return in words where two sets of settings differ."""
     names = sorted({*stored, *wanted})
     return [
         f"{name} was {_shown(stored.get(name))} and is now {_shown(wanted.get(name))}"

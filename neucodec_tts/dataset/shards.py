@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KEY = "neucodec-tts"
-"""Of what a shard says of itself, as JSON in the metadata of its schema."""
+"""The key of a shard's metadata, which is JSON, in those of its schema."""
 _ROW_GROUP = 1000
 # Codes hardly compress, but Parquet stores 16-bit numbers in 32 bits: with the bytes of equal rank put together, zstd
 # takes the empty half away (2.01 bytes a code; plain 2.5, dictionary 2.4). Nothing here depends on the time or the
@@ -54,11 +54,11 @@ class Row:
 
 
 def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
-    """Columns of a shard.
+    """Return the columns of a shard.
 
     Args:
-        tokens: whether it has token ids.
-        about: what it says of itself; JSON values.
+        tokens: it has token ids.
+        about: its metadata; JSON values.
     """
     pa = arrow()
     columns = {
@@ -74,7 +74,7 @@ def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
 
 
 def shard_bytes(rows: Sequence[Row], tokens: bool, about: dict[str, Any]) -> bytes:
-    """A whole Parquet file."""
+    """Return a whole Parquet file."""
     pa = arrow()
     columns = schema(tokens, about)
     table = pa.table(
@@ -88,7 +88,7 @@ def shard_bytes(rows: Sequence[Row], tokens: bool, about: dict[str, Any]) -> byt
 
 
 def read_shard(path: Path) -> tuple[list[Row], dict[str, Any]]:
-    """The rows of a shard, and what it says of itself.
+    """Read the rows of a shard, and its metadata.
 
     Raises:
         DatasetError: it is missing, damaged, or no shard of ours.
@@ -113,7 +113,7 @@ def read_shard(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a shard says of itself, from its end alone.
+    """Read the metadata of a shard, from its end alone.
 
     Raises:
         DatasetError: it is missing, damaged, or no shard of ours.
@@ -125,7 +125,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def content_sum(rows: Iterable[Row]) -> int:
-    """A checksum of rows that depends neither on their order nor on how they are divided: add those of shards up.
+    """Return a checksum of rows that depends neither on their order nor on their division: add those of shards up.
 
     The sum, modulo 2**256, of the SHA-256 of each row: of the JSON of its id, text, speaker and duration, and its
     codes as little-endian uint16. Token ids are not part of it.
@@ -139,12 +139,12 @@ def content_sum(rows: Iterable[Row]) -> int:
 
 
 def hexadecimal(content: int) -> str:
-    """A content checksum as it is written down."""
+    """Return a content checksum as it is written down."""
     return f"{content % 2**256:064x}"
 
 
 class RejectsWriter:
-    """Writes ``rejects.parquet``, some items at a time."""
+    """Writes ``rejects.parquet``, some items at a time. Use it in a ``with`` statement."""
 
     def __init__(self, path: Path) -> None:
         pa = arrow()
@@ -160,8 +160,10 @@ class RejectsWriter:
             columns = {name: [getattr(reject, name) for reject in rejects] for name in self._schema.names}
             self._writer.write_table(pa.table(columns, schema=self._schema))
 
-    def close(self) -> None:
-        """Finish the file."""
+    def __enter__(self) -> RejectsWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What is in a data set: hours, speakers, lengths, use of the codes."""
+"""Statistics of a data set: hours, speakers, lengths, use of the codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.dataset.manifest import DatasetManifest, read_manifest
 from neucodec_tts.dataset.packages import arrow, needed, parquet
-from neucodec_tts.dataset.store import DatasetFolder
 from neucodec_tts.errors import DatasetError
 
 BIN_SECONDS = 1.0
@@ -21,7 +21,7 @@ BIN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is in a data set."""
+    """Statistics of a data set."""
 
     manifest: DatasetManifest
     speakers: Mapping[str, float]
@@ -61,7 +61,7 @@ class Statistics:
 def describe(
     folder: str | os.PathLike[str], on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Statistics:
-    """Count what is in a data set; a shard in memory at a time.
+    """Count the contents of a data set, with one shard in memory at a time.
 
     Args:
         folder: the data set.

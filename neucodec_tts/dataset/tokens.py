@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from neucodec_tts.built_in import speech_model
 from neucodec_tts.dataset.shards import Row
 from neucodec_tts.errors import CheckpointError, DatasetError, PromptError
 from neucodec_tts.prompts.speech_config import FORMATS
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from neucodec_tts.prompts.speech_config import SpeechConfig
 
 CHAT_DATE = "26 Jul 2024"
-"""Today, as far as the chat templates of Llama are concerned, which write the date into every prompt: that of Llama
-3.2's template itself. With the true one, a run that goes past midnight would have rows of two kinds."""
+"""The date that Llama's chat templates write into every prompt: the one in Llama 3.2's template itself. With today's, a
+run that goes past midnight would have rows of two kinds."""
 
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """For which language model, and in which form.
+    """The language model that examples are made for, and their form.
 
     Attributes:
-        model: hub id or folder; its tokenizer is what is needed of it.
-        prompt_format: one of `speech_config.FORMATS`; None takes what the model's ``speech_config.json`` says.
-        language: of the phones, as espeak calls it; None takes what the model says, or en-us.
+        model: hub id, folder, or ``"tiny"``; only its tokenizer is needed.
+        prompt_format: one of `speech_config.FORMATS`; None takes that of the model's ``speech_config.json``.
+        language: of the phones, as espeak calls it; None takes that of the model, or en-us.
         tokenizer: fingerprint of the tokenizer and the prompts' form; filled in by `resolved`.
     """
 
@@ -40,10 +41,10 @@ class TokenSettings:
     tokenizer: str = ""
 
     def resolved(self, codebook_size: int | None = None) -> TokenSettings:
-        """With everything filled in from the model.
+        """Return them with everything filled in from the model.
 
         Args:
-            codebook_size: of the codec, which must go with the model's tokens.
+            codebook_size: of the codec; the model must have tokens for it.
 
         Raises:
             NeuCodecError: the model cannot be had, says nothing of its format, lacks the tokens, or phones cannot
@@ -97,7 +98,7 @@ class TokenSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TokenSettings:
-        """From what a manifest has."""
+        """Make them from the values in a manifest."""
         return cls(**values)
 
     def _config(self) -> SpeechConfig:
@@ -155,7 +156,7 @@ def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(speech_model(model))
     except (OSError, ValueError, KeyError) as problem:
         first = str(problem).strip().partition("\n")[0]
         raise CheckpointError(f"the tokenizer of {model} cannot be loaded: {first}") from problem

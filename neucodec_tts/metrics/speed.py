@@ -119,17 +119,15 @@ def measure_speed(
     peer = _transformers_model(codec)
     samples = round(seconds * codec.sample_rate)
     waveforms = [generator.normal(0.0, 0.1, samples).astype(np.float32) for _ in range(batch)]
-    ours, theirs = {
-        "encode": (
-            lambda: torch.stack(codec.encode(list(waveforms), codec.sample_rate)),
-            lambda: _encode_with_transformers(peer, waveforms, codec.sample_rate),
-        ),
-        "decode": (
-            lambda: torch.stack(codec.decode(list(sequences))),
-            lambda: _decode_with_transformers(peer, sequences),
-        ),
-    }[work]
-    runs = [ours, theirs] if peer is not None else [ours]
+    runs: list[Callable[[], torch.Tensor]]
+    if work == "encode":
+        runs = [lambda: torch.stack(codec.encode([*waveforms], codec.sample_rate))]
+        if peer is not None:
+            runs.append(lambda: _encode_with_transformers(peer, waveforms, codec.sample_rate))
+    else:
+        runs = [lambda: torch.stack(codec.decode([*sequences]))]
+        if peer is not None:
+            runs.append(lambda: _decode_with_transformers(peer, sequences))
     outputs = [run() for run in runs]
     advance(1)
     times: list[list[float]] = [[], []]

@@ -1,4 +1,4 @@
-"""A prompt format written down in ``speech_config.json`` instead of in Python."""
+"""A prompt format that ``speech_config.json`` describes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts.formats import (
     Codes,
+    FramedFormat,
     ToPhones,
     TrainingExample,
     Voice,
     control_ids,
     example,
-    speakable,
     speech_ids,
     voice_ids,
     voice_text,
 )
-from neucodec_tts.prompts.injection import PlainTextEncoder
-from neucodec_tts.prompts.phonemes import check_text
+from neucodec_tts.text import check_text, clean, speakable, spelt
+from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,10 +41,10 @@ class PromptTemplate:
             tokens. ``{text}`` is the transcript of the voice, `join` and the text; ``{codes}`` is the codes of
             the voice. Other braces are ordinary text.
         stop: names of the tokens of which any ends the speech; the first is learnt in training.
-        phones: whether ``{text}`` is phones and not the text itself.
-        join: what stands between the transcript of the voice and the text.
-        begin: whether to add what the tokenizer adds before each text, such as a beginning-of-text token.
-        voice: what stands before the prompt where a voice is given, with its transcript for ``{text}`` and its codes
+        phones: True gives the model phones for ``{text}``, False the text itself.
+        join: stands between the transcript of the voice and the text.
+        begin: True adds the ids that the tokenizer puts before each text, such as a beginning-of-text token.
+        voice: stands before the prompt where a voice is given, with its transcript for ``{text}`` and its codes
             for ``{codes}``, once each; ``{text}`` and ``{codes}`` of the prompt are then those of the speech to come
             alone. So the voice, computed once, serves for every text (prefix caching), and what a model sees is one
             utterance after the other, as in
@@ -91,7 +91,7 @@ class PromptTemplate:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PromptTemplate:
-        """Make one from what a JSON file holds.
+        """Make one from the entries of a JSON file.
 
         Raises:
             PromptError: an entry is unknown, missing or wrong.
@@ -108,12 +108,12 @@ class PromptTemplate:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what goes into a JSON file."""
+        """Return the entries of a JSON file."""
         values = {**asdict(self), "stop": list(self.stop)}
         return {name: value for name, value in values.items() if value is not None}
 
 
-class CustomFormat:
+class CustomFormat(FramedFormat):
     """The format of a `PromptTemplate`.
 
     In training everything from the codes on is learnt; what stands right before them, such as a start token, is
@@ -122,7 +122,7 @@ class CustomFormat:
     Args:
         tokenizer: with the tokens that the template names.
         vocabulary: its codes.
-        template: what the prompt looks like.
+        template: of the prompt.
         to_phones: turns text into phones, for a template that asks for them.
         text_tokens: names of tokens that text may contain.
 
@@ -141,11 +141,9 @@ class CustomFormat:
     ) -> None:
         if template.phones and to_phones is None:
             raise PromptError("the template asks for phones; give to_phones=Phonemizer(language)")
+        super().__init__(tokenizer, vocabulary, template.join, text_tokens)
         self._stop = tuple(control_ids(tokenizer, *template.stop))
-        self._vocabulary = vocabulary
         self._to_phones = to_phones if template.phones else None
-        self._join = template.join
-        self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
         unread = _unread_names(template.prompt + (template.voice or ""), tokenizer)
         if unread:
             control_ids(tokenizer, *unread)  # raises
@@ -157,9 +155,7 @@ class CustomFormat:
         self._begin: list[int] = tokenizer.encode("") if template.begin else []
         before, after = template.prompt.removesuffix("{codes}").split("{text}")
         self._before, self._after = encoded(before), encoded(after)
-        self._voice: list[list[int]] | None = None
-        if template.voice is not None:
-            self._voice = [encoded(part) for part in re.split(r"\{text\}|\{codes\}", template.voice)]
+        self._voice = [encoded(part) for part in re.split(r"\{text\}|\{codes\}", template.voice or "")]
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -167,31 +163,32 @@ class CustomFormat:
         return self._stop
 
     def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
-        """See `PromptFormat.prompt_ids`."""
-        read = self._read(text)
-        if voice is None:
-            return [*self._begin, *self._before, *self._encode(read), *self._after]
-        said, codes = self._read(voice_text(voice)), voice_ids(voice, self._vocabulary)
-        if self._voice is None:
-            both = self._encode(said + self._join + read)
-            return [*self._begin, *self._before, *both, *self._after, *codes]
+        """Return the token ids after which the model speaks `text`; `PromptFormat` gives arguments and errors."""
+        if voice is None or len(self._voice) == 1:
+            return super().prompt_ids(text, voice)
+        read, said, codes = (
+            self._read(text),
+            self._read(voice_text(voice)),
+            voice_ids(voice, self._vocabulary),
+        )
         before, between, after = self._voice
         first = [*self._begin, *before, *self._encode(said), *between, *codes, *after]
         return [*first, *self._before, *self._encode(read), *self._after]
 
     def training_example(self, text: str, codes: Codes) -> TrainingExample:
-        """See `PromptFormat.training_example`."""
+        """Return the example from which a model learns to speak `text` as `codes`."""
         return example(self.prompt_ids(text), [*speech_ids(codes, self._vocabulary), self._stop[0]])
 
     def _read(self, text: str) -> str:
         if self._to_phones is None:
-            return speakable(check_text(text))
+            return speakable(clean(spelt(check_text(text))))
         return speakable(self._to_phones(check_text(text)), of=text)
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        return [*self._begin, *self._before], self._after
 
 
 def _unread_names(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Names like ``<|this|>`` in a template that the tokenizer does not have: surely misspelt."""
-    from neucodec_tts.tokens.lookup import token_lookup
-
+    """Return names like ``<|this|>`` in a template that the tokenizer does not have: surely misspelt."""
     lookup = token_lookup(tokenizer)
     return [name for name in re.findall(r"<\|[^|<>]+\|>", text) if lookup(name) is None]

@@ -1,8 +1,9 @@
-"""Prompt formats: how a text and a voice become the token ids that a speech language model goes on from."""
+"""Prompt formats: text and a voice become the token ids that a speech language model goes on from."""
 
 from __future__ import annotations
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from neucodec_tts.errors import PromptError, VocabularyError
-from neucodec_tts.prompts.injection import PlainTextEncoder
-from neucodec_tts.prompts.phonemes import check_text, has_speech
-from neucodec_tts.tokens.lookup import token_lookup
+from neucodec_tts.prompts.injection import TextEncoder
+from neucodec_tts.text import check_text, clean, speakable, spelt
+from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ ToPhones = Callable[[str], str]
 
 
 class Voice(Protocol):
-    """What a format needs to know of a voice; `SpeakerPrompt` is one."""
+    """The part of a voice that a format reads; `SpeakerPrompt` has it."""
 
     @property
     def codes(self) -> np.ndarray[Any, Any]:
@@ -37,7 +38,7 @@ class Voice(Protocol):
 
     @property
     def text(self) -> str:
-        """What is said in it."""
+        """Words that are said in it."""
         ...
 
 
@@ -57,7 +58,7 @@ class TrainingExample:
 
 @runtime_checkable
 class PromptFormat(Protocol):
-    """How one family of models wants its prompts.
+    """Builds the prompts of one family of models.
 
     A format must not load models or run them, and it must give equal ids for equal input. Whatever stands in
     the text must arrive as text: no control token and no code may come from there.
@@ -82,7 +83,7 @@ class PromptFormat(Protocol):
         ...
 
     def training_example(self, text: str, codes: Codes) -> TrainingExample:
-        """Return what a model learns `text` with, spoken as `codes`.
+        """Return the example from which a model learns to speak `text` as `codes`.
 
         Raises:
             PromptError: there is nothing to say in `text`, or there are no codes.
@@ -91,7 +92,56 @@ class PromptFormat(Protocol):
         ...
 
 
-class NeuTTSFormat:
+class FramedFormat(ABC):
+    """A `PromptFormat` of this shape: ids before the text, the text, ids after it, then the codes.
+
+    Args:
+        tokenizer: of the model.
+        vocabulary: its codes.
+        join: stands between the transcript of the voice and the text.
+        text_tokens: names of tokens that text may contain.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocabulary: SpeechVocabulary,
+        join: str,
+        text_tokens: Sequence[str],
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._join = join
+        self._encode = TextEncoder(tokenizer, vocabulary, text_tokens)
+
+    @property
+    @abstractmethod
+    def stop_ids(self) -> tuple[int, ...]:
+        """Token ids of which any ends the speech."""
+
+    @abstractmethod
+    def training_example(self, text: str, codes: Codes) -> TrainingExample:
+        """Return the example from which a model learns to speak `text` as `codes`."""
+
+    @abstractmethod
+    def _read(self, text: str) -> str:
+        """Return the text as the model reads it."""
+
+    @abstractmethod
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """Return the ids before and after the text."""
+
+    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
+        """Return the token ids after which the model speaks `text`; `PromptFormat` gives arguments and errors."""
+        read, codes = self._read(text), []
+        if voice is not None:
+            read = f"{self._read(voice_text(voice))}{self._join}{read}"
+            codes = voice_ids(voice, self._vocabulary)
+        before, after = self._frame()
+        return [*before, *self._encode(read), *after, *codes]
+
+
+class NeuTTSFormat(FramedFormat):
     """The format of NeuTTS Air and Nano, and with ``to_phones=None`` that of NeuTTS-2E.
 
     The ids are those of ``NeuTTS._apply_chat_template`` in neutts 1.4.1 and, for training, of its
@@ -119,6 +169,7 @@ class NeuTTSFormat:
         to_phones: ToPhones | None,
         text_tokens: Sequence[str] = (),
     ) -> None:
+        super().__init__(tokenizer, vocabulary, " ", text_tokens)
         text, start, end, speech, begin, stop = control_ids(
             tokenizer,
             "<|TEXT_REPLACE|>",
@@ -128,9 +179,7 @@ class NeuTTSFormat:
             "<|SPEECH_GENERATION_START|>",
             "<|SPEECH_GENERATION_END|>",
         )
-        self._vocabulary = vocabulary
         self._to_phones = to_phones
-        self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
         frame: list[int] = tokenizer.encode(self._TEXT_CHAT if to_phones is None else self._PHONES_CHAT)
         text_at, speech_at = frame.index(text), frame.index(speech)
         self._before = [*frame[:text_at], start]
@@ -142,26 +191,22 @@ class NeuTTSFormat:
         """Token ids of which any ends the speech."""
         return (self._stop,)
 
-    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
-        """See `PromptFormat.prompt_ids`."""
-        spoken = self._read(text)
-        if voice is None:
-            return self._before + self._encode(spoken) + self._after
-        spoken = f"{self._read(voice_text(voice))} {spoken}"
-        return self._before + self._encode(spoken) + self._after + voice_ids(voice, self._vocabulary)
-
     def training_example(self, text: str, codes: Codes) -> TrainingExample:
-        """See `PromptFormat.training_example`."""
+        """Return the example from which a model learns to speak `text` as `codes`."""
         prompt = self.prompt_ids(text)
         return example(prompt[:-1], [prompt[-1], *speech_ids(codes, self._vocabulary), self._stop])
 
     def _read(self, text: str) -> str:
         if self._to_phones is not None:
             return speakable(self._to_phones(check_text(text)), of=text)
-        return speakable(unicodedata.normalize("NFKC", check_text(text).translate(self._STRAIGHT_QUOTES)))
+        straight = spelt(check_text(text)).translate(self._STRAIGHT_QUOTES)
+        return speakable(unicodedata.normalize("NFKC", straight))
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        return self._before, self._after
 
 
-class LlasaFormat:
+class LlasaFormat(FramedFormat):
     """The format of Llasa: the tokenizer's chat template around the text itself.
 
     The ids are those of the recipe on Llasa's model cards and, for training, of ``train_tts.py`` and
@@ -173,9 +218,9 @@ class LlasaFormat:
     Args:
         tokenizer: with Llasa's control tokens and a chat template.
         vocabulary: its codes.
-        join: what to put between the transcript of the voice and the text.
+        join: stands between the transcript of the voice and the text.
         text_tokens: names of tokens that text may contain.
-        date: what the chat template takes for today's date, as in "26 Jul 2024"; None is today.
+        date: of the chat template, as in "26 Jul 2024"; None is today.
 
     Raises:
         VocabularyError: the tokenizer lacks a control token, or a chat template.
@@ -191,6 +236,7 @@ class LlasaFormat:
         text_tokens: Sequence[str] = (),
         date: str | None = None,
     ) -> None:
+        super().__init__(tokenizer, vocabulary, join, text_tokens)
         self._start, self._end, self._begin, self._stop = control_ids(
             tokenizer,
             "<|TEXT_UNDERSTANDING_START|>",
@@ -203,41 +249,34 @@ class LlasaFormat:
                 "the format 'llasa' is built with the tokenizer's chat template, and this tokenizer has none; begin "
                 "from an instruction-tuned model (Llama-3.2-1B-Instruct), or use the format 'neutts'"
             )
-        self._tokenizer = tokenizer
-        self._vocabulary = vocabulary
-        self._join = join
-        self._encode = PlainTextEncoder(tokenizer, vocabulary, text_tokens)
         self._template_options: dict[str, Any] = {} if date is None else {"date_string": date}
-        self._frames: dict[str, list[int]] = {}  # by the rendered chat, which changes with the date
+        self._chats: dict[str, list[int]] = {}  # by the rendered chat, which changes with the date
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """Token ids of which any ends the speech."""
         return (self._stop,)
 
-    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
-        """See `PromptFormat.prompt_ids`."""
-        text = speakable(check_text(text))
-        codes: list[int] = []
-        if voice is not None:
-            text = voice_text(voice) + self._join + text
-            codes = voice_ids(voice, self._vocabulary)
-        frame = self._frame(ended=False)
-        at = frame.index(self._end)
-        return frame[:at] + self._encode(text) + frame[at:] + codes
-
     def training_example(self, text: str, codes: Codes) -> TrainingExample:
-        """See `PromptFormat.training_example`."""
-        frame = self._frame(ended=True)
-        at, speech_at = frame.index(self._end), frame.index(self._begin)
-        before = frame[:at] + self._encode(speakable(check_text(text))) + frame[at:speech_at]
+        """Return the example from which a model learns to speak `text` as `codes`."""
+        chat = self._chat(ended=True)
+        at, speech_at = chat.index(self._end), chat.index(self._begin)
+        before = chat[:at] + self._encode(self._read(text)) + chat[at:speech_at]
         speech = [self._begin, *speech_ids(codes, self._vocabulary), self._stop]
         # The template's end of turn follows the stop. Generation never gets there, and train_tts.py does not
         # learn it either: it is the padding token there.
-        return example(before, speech, frame[speech_at + 1 :])
+        return example(before, speech, chat[speech_at + 1 :])
 
-    def _frame(self, ended: bool) -> list[int]:
-        """Ids of the chat without text and speech, up to the place of the speech or to the very end."""
+    def _read(self, text: str) -> str:
+        return speakable(clean(spelt(check_text(text))))
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        chat = self._chat(ended=False)
+        at = chat.index(self._end)
+        return chat[:at], chat[at:]
+
+    def _chat(self, ended: bool) -> list[int]:
+        """Return the ids of the chat without text and speech, up to the place of the speech or to the very end."""
         chat = [
             {
                 "role": "user",
@@ -250,9 +289,9 @@ class LlasaFormat:
                 chat, tokenize=False, continue_final_message=not ended, **self._template_options
             )
         )
-        if rendered not in self._frames:
-            if len(self._frames) > 16:
-                self._frames.clear()
+        if rendered not in self._chats:
+            if len(self._chats) > 16:
+                self._chats.clear()
             ids: list[int] = self._tokenizer.encode(rendered, add_special_tokens=False)
             for control in (self._start, self._end, self._begin):
                 if ids.count(control) != 1:
@@ -260,12 +299,12 @@ class LlasaFormat:
                         "the tokenizer's chat template changes or repeats the message, so no prompt can be built with "
                         "it; use the format 'neutts' or 'custom'"
                     )
-            self._frames[rendered] = ids
-        return self._frames[rendered]
+            self._chats[rendered] = ids
+        return self._chats[rendered]
 
 
 def example(before: list[int], speech: list[int], after: Sequence[int] = ()) -> TrainingExample:
-    """Put an example together: only `speech` is learnt."""
+    """Return an example in which only `speech` is learnt."""
     return TrainingExample(
         [*before, *speech, *after], [*[IGNORED] * len(before), *speech, *[IGNORED] * len(after)]
     )
@@ -286,24 +325,6 @@ def control_ids(tokenizer: PreTrainedTokenizerBase, *names: str) -> list[int]:
             "one of this prompt format; `neucodec-tts extend-vocab` makes one"
         )
     return [id for id in ids if id is not None]
-
-
-def speakable(text: str, of: str | None = None) -> str:
-    """Return `text` if there is something to pronounce in it.
-
-    Args:
-        text: the text, or its phones.
-        of: the text that the phones are of, for the message.
-
-    Raises:
-        PromptError: there is no letter and no digit in it.
-    """
-    if has_speech(text):
-        return text
-    shown = text if of is None else of
-    if not shown.strip():
-        raise PromptError("the text is empty; give at least a word to speak")
-    raise PromptError(f"there is nothing to pronounce in {shown[:40]!r}: it has no letters or digits")
 
 
 def voice_text(voice: Voice) -> str:

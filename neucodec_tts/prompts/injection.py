@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from neucodec_tts.errors import PromptError, VocabularyError
-from neucodec_tts.tokens.lookup import token_lookup
+from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from neucodec_tts.tokens import SpeechVocabulary
 
 
-class PlainTextEncoder:
+class TextEncoder:
     """Encodes text from users.
 
     Text without names of control tokens gives exactly the ids of ``tokenizer.encode(text,

@@ -12,14 +12,16 @@ import os
 import platform
 import re
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from neucodec_tts.errors import PromptError
+from neucodec_tts.text import check_text, clean
+from neucodec_tts.text.pronunciation import PRONOUNCED, phones_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +31,35 @@ NEUTTS_ESPEAK_VERSION = "1.52.0.1"
 """The build of espeak-ng inside neutts 1.4.1. Its phones differ from 1.52.0's in about half of English sentences."""
 
 _INSTALL = 'install them with: pip install "neucodec-tts[phonemes]"'
-# phonemizer's way of putting punctuation back takes the square of the number of marks: 72 s for 20,000 commas.
-# It works on what lies between marks, so a long text can be cut at any mark.
-_LONG_TEXT = 1000
-_CUT = re.compile(r"(?<=[.!?;:,])\s+")
+# phonemizer's marks. Its own way of putting them back takes the first mark of a kind that it finds, also one within a
+# number: "It is 5.3 km." becomes "five. three km". It takes the square of their number of seconds, too.
+_MARKS = re.compile(
+    rf"{PRONOUNCED.pattern}"
+    r"""|(?:\s*(?:[;:!?¡¿—…"«»“”(){}\[\]]|(?<![0-9])[,.]|[,.](?![0-9]))+\s*)+"""
+)
+# Marks within these are part of a word: espeak reads them, or knows that they are silent.
+_WHOLE = re.compile(
+    r"""
+    (?:https?|ftp)://\S*[\w/] | \bwww\.\S*[\w/]              # addresses
+    | [\w.+-]+@[\w-]+(?:\.[\w-]+)+
+    | \b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|info|io|ai|app|dev|eu|uk|us|ca|de|at|ch|fr|es|it|nl|html?|txt|pdf
+        |md|py|js|json|csv|zip|mp3|wav)(?:/\S*[\w/])?(?!\w)
+    | (?<=\d):(?=\d)                                         # 10:30
+    | (?<![\w.])(?:z\.B|d\.h|i\.d\.R|e\.g|i\.e|p\.ex)\.(?=\s*\S)
+    | (?<![\w.'’-])[^\W\d_](?:\.[^\W\d_])+(?!\w)(?:\.(?=\s*[,;:\d]|\s+[^\W\d_A-ZÀ-ÖØ-Þ]))?  # U.S.A., p.m.
+    """,
+    re.VERBOSE,
+)
+_HIDDEN = {ord(mark): 0xE100 + place for place, mark in enumerate(';:,.!?¡¿—…"«»“”(){}[]')}
+_SHOWN = {hidden: mark for mark, hidden in _HIDDEN.items()}
+# It warns of every text in which espeak joins two words, which is no fault.
+_PHONEMIZER_LOGGER = logging.Logger("phonemizer", logging.ERROR)
 _warned: set[str] = set()  # versions that the user has been told of
 
 
 @dataclass(frozen=True)
 class EspeakLibrary:
-    """Where espeak-ng was found.
+    """An espeak-ng that was found.
 
     Attributes:
         source: ``"environment"``, ``"neutts"``, ``"espeakng-loader"`` or ``"system"``.
@@ -110,9 +131,10 @@ class Phonemizer:
         try:
             self._backend: Any = backend(
                 language=self.language,
-                preserve_punctuation=True,
+                punctuation_marks=re.compile("(?!)"),  # none: `_phonemize` takes care of them
                 with_stress=True,
                 words_mismatch="ignore",
+                logger=_PHONEMIZER_LOGGER,
                 language_switch="remove-flags",
             )
         except RuntimeError as problem:
@@ -154,7 +176,7 @@ class Phonemizer:
         with self._lock:
             phones = self._cache.get(text)
             if phones is None:
-                phones = " ".join(part for part in map(self._phonemize, _pieces(text)) if part)
+                phones = self._phonemize(clean(text))
                 self._cache[text] = phones
                 if len(self._cache) > self._cache_size:
                     self._cache.popitem(last=False)
@@ -173,11 +195,26 @@ class Phonemizer:
         return [known[text] if text in known else known.setdefault(text, self(text)) for text in texts]
 
     def _phonemize(self, text: str) -> str:
-        # espeak reads a C string, so it would stop at a zero byte.
-        lines = self._backend.phonemize([text.replace("\0", " ")])
-        phones = " ".join(" ".join(lines).split())
+        text = _WHOLE.sub(lambda found: found[0].translate(_HIDDEN), text)
+        between: list[str] = []  # marks and given phones, one more than `words`
+        words: list[str] = []
+        end = 0
+        for mark in _MARKS.finditer(text):
+            words.append(text[end : mark.start()].translate(_SHOWN))
+            between.append(phones_of(mark) if mark[1] is not None else mark[0])
+            end = mark.end()
+        words.append(text[end:].translate(_SHOWN))
+        spoken = iter(self._backend.phonemize([part for part in words if part.strip()]))
+        read = [part if not part.strip() else self._spaced(next(spoken), part[0], part[-1]) for part in words]
+        phones = " ".join("".join(a + b for a, b in zip_longest(read, between, fillvalue="")).split())
         # As FrenchPhonemizer of neutts 1.4.1.
         return phones.replace("-", "") if self.language == "fr-fr" else phones
+
+    @staticmethod
+    def _spaced(phones: str, first: str, last: str) -> str:
+        """Return phones with white space at the ends where the text has it; espeak leaves one space at the end."""
+        phones = phones.removesuffix(" ") if not last.isspace() else phones
+        return f" {phones}" if first.isspace() else phones
 
 
 def languages() -> Mapping[str, str]:
@@ -209,8 +246,21 @@ def check_language(language: str) -> str:
     raise PromptError(f"espeak-ng knows no language {language!r}; {hint}")
 
 
+def nearest_language(language: str) -> str:
+    """Return espeak's name for a language of BCP 47, as in ``"fr-fr"`` for ``"fr"`` or ``"fr-CA"``.
+
+    Raises:
+        PromptError: espeak has none that begins like it.
+    """
+    known = languages()
+    spelled = language.strip().lower().replace("_", "-")
+    stem = spelled.split("-")[0]
+    candidates = [code for code in _near_languages(stem, known) if code.split("-")[0] == stem]
+    return spelled if spelled in known or not candidates else candidates[0]
+
+
 def _near_languages(wanted: str, known: Mapping[str, str], most: int = 6) -> list[str]:
-    """Languages whose code begins alike, or whose code or name is spelled alike."""
+    """Return languages whose code begins alike, or whose code or name is spelled alike."""
     stem = wanted.split("-")[0]
     near = [code for code in known if stem and code.split("-")[0] == stem]
     if len(stem) > 3:
@@ -245,37 +295,3 @@ def _espeak_backend() -> Any:
     if not EspeakBackend.is_available():
         raise PromptError(f"phonemizer finds no espeak-ng; {_INSTALL}")
     return EspeakBackend
-
-
-def _pieces(text: str) -> list[str]:
-    """Cut a long text at punctuation; a short one stays whole."""
-    if len(text) <= _LONG_TEXT:
-        return [text]
-    pieces, start = [], 0
-    for cut in _CUT.finditer(text):
-        if cut.end() - start >= _LONG_TEXT // 2:
-            pieces.append(text[start : cut.end()])
-            start = cut.end()
-    return [*pieces, text[start:]]
-
-
-def check_text(text: object) -> str:
-    """Return `text` if it is a string that can be encoded.
-
-    Raises:
-        PromptError: it is something else, or holds half a character.
-    """
-    if not isinstance(text, str):
-        raise PromptError(f"the text must be a string, not {type(text).__name__}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as problem:
-        raise PromptError(
-            f"the text holds half a character (a lone surrogate) at position {problem.start}; read it as UTF-8"
-        ) from problem
-    return text
-
-
-def has_speech(text: str) -> bool:
-    """Whether there is a letter or a digit of any script in `text`: something to pronounce."""
-    return any(unicodedata.category(character)[0] in "LN" for character in text)

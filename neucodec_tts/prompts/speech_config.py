@@ -1,4 +1,4 @@
-"""``speech_config.json``: what a speech language model's folder says of itself."""
+"""``speech_config.json``: the description of a speech language model in its folder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.built_in import speech_model
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
 from neucodec_tts.prompts.formats import LlasaFormat, NeuTTSFormat, PromptFormat
-from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer
+from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer, nearest_language
+from neucodec_tts.text import TextReader
 from neucodec_tts.tokens.scheme import SCHEMES, check_pattern
 
 if TYPE_CHECKING:
@@ -29,12 +31,12 @@ FILENAME = "speech_config.json"
 FORMATS = ("neutts", "neutts-text", "llasa", "custom")
 """Prompt formats: NeuTTS with phones, NeuTTS with text (NeuTTS-2E), Llasa, and a template of one's own."""
 SAMPLING = ("temperature", "top_k", "top_p", "min_frames", "max_frames", "repetition_frames")
-"""What may stand in `SpeechConfig.sampling`."""
+"""Entries of `SpeechConfig.sampling`."""
 
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """What one must know to speak with a language model.
+    """The description of a language model that speaks.
 
     Attributes:
         prompt_format: one of `FORMATS`.
@@ -48,9 +50,11 @@ class SpeechConfig:
             that would be shorter go with a neighbour, longer ones are cut at clauses. None means 1.2 and 20 s.
         sampling: the model's own defaults: any of `SAMPLING`.
         template: of the format ``"custom"``.
-        text_join: what stands between the transcript of the voice and the text in the format ``"llasa"``.
+        text_join: stands between the transcript of the voice and the text in the format ``"llasa"``.
         text_tokens: names of tokens that text may contain; every other name of a token is read as plain text.
         espeak_version: of the espeak-ng that made the phones the model was trained with, if it is known.
+        default_voice: name of the voice among the model's own (folder ``voices``) that speaks where none is asked for;
+            None leaves the voice to the model.
 
     Raises:
         PromptError: a value is wrong, or an entry does not go with the format.
@@ -69,6 +73,7 @@ class SpeechConfig:
     text_join: str = ""
     text_tokens: tuple[str, ...] = ()
     espeak_version: str | None = None
+    default_voice: str | None = None
 
     def __post_init__(self) -> None:
         if self.prompt_format not in FORMATS:
@@ -102,7 +107,7 @@ class SpeechConfig:
 
     @property
     def needs_phones(self) -> bool:
-        """Whether the prompt holds phones and not the text itself."""
+        """True where the prompt holds phones, False where it holds the text itself."""
         return self.prompt_format == "neutts" or (self.template is not None and self.template.phones)
 
     @classmethod
@@ -111,7 +116,7 @@ class SpeechConfig:
         model: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        cache_dir: str | Path | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> SpeechConfig:
@@ -121,7 +126,7 @@ class SpeechConfig:
             model: ``"tiny"``, a folder, or a hub id. A folder's own file comes first; models in `KNOWN_MODELS` need
                 none and nothing is asked of the network for them; any other hub repository must hold one.
             revision: branch, tag or commit of a hub repository.
-            cache_dir: where downloads are kept.
+            cache_dir: folder of downloads.
             token: hub token.
             local_files_only: never use the network.
 
@@ -134,12 +139,7 @@ class SpeechConfig:
             known = known_model(name)
             if known is not None:
                 return known
-        from neucodec_tts.codec.checkpoints.load import locate  # torch, so not before it is needed
-
-        location = locate(
-            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-        )
-        path = location.find(FILENAME)
+        path = locate(name, HubOptions(revision, cache_dir, token, local_files_only)).find(FILENAME)
         if path is None:
             near = difflib.get_close_matches(name.lower(), [known.lower() for known in KNOWN_MODELS], n=2)
             raise CheckpointError(
@@ -171,7 +171,7 @@ class SpeechConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SpeechConfig:
-        """Make one from what a JSON file holds.
+        """Make one from the entries of a JSON file.
 
         Raises:
             PromptError: an entry is unknown, missing or wrong.
@@ -194,7 +194,7 @@ class SpeechConfig:
             raise PromptError(f"an entry has a value of the wrong kind: {problem}") from problem
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what goes into a JSON file: all that differs from the defaults, and what a reader looks for."""
+        """Return the entries of a JSON file: all that differ from the defaults, and those that a reader looks for."""
         values = {**asdict(self), "text_tokens": list(self.text_tokens), "sampling": dict(self.sampling)}
         values["template"] = self.template.to_dict() if self.template else None
         always = ("prompt_format", "codec", "token_pattern", "codebook_size", "context_length")
@@ -249,9 +249,22 @@ class SpeechConfig:
             return CustomFormat(tokenizer, vocabulary, self.template, phonemizer, self.text_tokens)
         return NeuTTSFormat(tokenizer, vocabulary, phonemizer, self.text_tokens)
 
+    def make_reader(self) -> TextReader:
+        """Build the reader of texts for the model."""
+        return TextReader(self.language, _phones_in if self.needs_phones else None)
+
+
+def _phones_in(text: str, language: str) -> str:
+    """Return the phones of a text in another language than the model's.
+
+    Raises:
+        PromptError: espeak-ng has no such language.
+    """
+    return Phonemizer(nearest_language(language))(text)
+
 
 def _frames(values: Any) -> tuple[int, int]:
-    """Shortest and longest, checked."""
+    """Return shortest and longest, checked."""
     whole = isinstance(values, (list, tuple)) and len(values) == 2 and all(type(x) is int for x in values)
     if not whole or not 0 <= values[0] < values[1]:
         raise PromptError(

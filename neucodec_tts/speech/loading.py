@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from neucodec_tts.built_in import speech_model
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig
@@ -29,10 +31,7 @@ def load(
     engine: str,
     device: str | None,
     dtype: str | None,
-    revision: str | None,
-    cache_dir: str | None,
-    token: str | bool | None,
-    local_files_only: bool,
+    hub: HubOptions,
     voices: str | os.PathLike[str] | VoiceLibrary | None,
     engine_options: dict[str, Any],
 ) -> dict[str, Any]:
@@ -41,17 +40,19 @@ def load(
     Returns:
         The arguments of its constructor.
     """
-    hub: dict[str, Any] = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = speech_model(model)
     # Cheap things first: what is misspelt is found before gigabytes are read.
     loader = engine_loader(engine)
-    config = SpeechConfig.from_pretrained(model, revision=revision, **hub)
-    tokenizer = load_tokenizer(model, revision=revision, **hub)
+    config = SpeechConfig.from_pretrained(model, **hub.keywords())
+    tokenizer = load_tokenizer(model, hub)
     vocabulary = config.vocabulary(tokenizer)
     prompt_format = config.make_format(tokenizer, vocabulary)
     if not isinstance(codec, NeuCodec):
-        codec = NeuCodec.from_pretrained(codec or codec_of(config, model), device=device, **hub)
+        of_codec = replace(hub, revision=None)  # the revision is the language model's
+        codec = NeuCodec.from_pretrained(
+            codec or codec_of(config, model), device=device, **of_codec.keywords()
+        )
     if config.codec_id is not None and codec.codec_id != config.codec_id:
         raise VocabularyError(
             f"{model} speaks the codes of the codec {config.codec_id!r}, and {codec.codec_id!r} was loaded; give "
@@ -59,9 +60,7 @@ def load(
         )
     tokens = SpeechTokens(vocabulary, tuple(prompt_format.stop_ids))
     return {
-        "engine": loader.load(
-            model, tokens, device=device, dtype=dtype, revision=revision, **hub, **engine_options
-        ),
+        "engine": loader.load(model, tokens, device=device, dtype=dtype, hub=hub, **engine_options),
         "codec": codec,
         "prompt_format": prompt_format,
         "vocabulary": vocabulary,
@@ -81,14 +80,7 @@ def codec_of(config: SpeechConfig, model: str) -> str:
     return config.codec
 
 
-def load_tokenizer(
-    model: str,
-    *,
-    revision: str | None,
-    cache_dir: str | None,
-    token: str | bool | None,
-    local_files_only: bool,
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: str, hub: HubOptions | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model.
 
     Raises:
@@ -96,17 +88,14 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    from neucodec_tts.codec.checkpoints.load import locate
-
     model = speech_model(model)
-    hub: dict[str, Any] = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
     # Asked first, because it fails at once where there is no network; transformers would try for 24 s.
-    location = locate(model, revision=revision, **hub)
+    location = locate(model, hub)
     if location.find("tokenizer_config.json") is None and location.find("tokenizer.json") is None:
         raise CheckpointError(f"{model} holds no tokenizer (tokenizer.json); save it beside the model")
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(location.folder or location.name), revision=revision or "main", **hub
+            str(location.folder or location.name), **location.hub.keywords()
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise CheckpointError(f"the tokenizer of {model} cannot be loaded: {error}") from error

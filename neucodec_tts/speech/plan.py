@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from neucodec_tts.prompts.formats import speakable
-from neucodec_tts.prompts.phonemes import check_text, has_speech
 from neucodec_tts.speech.engine import Sampling
 from neucodec_tts.speech.segments import SHORT_FRAMES, SpeakingRate, halves, segments
 from neucodec_tts.speech.sentences import Span
+from neucodec_tts.text import check_text, has_speech, speakable
 
 if TYPE_CHECKING:
     from neucodec_tts.prompts import PromptFormat, Voice

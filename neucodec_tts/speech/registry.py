@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, cast
 
+from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.engine import SpeechEngine, SpeechTokens
 
@@ -21,10 +22,7 @@ class EngineLoader(Protocol):
         *,
         device: str | None = None,
         dtype: str | None = None,
-        revision: str | None = None,
-        cache_dir: str | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
+        hub: HubOptions | None = None,
         **options: Any,
     ) -> SpeechEngine:
         """Load a model.
@@ -34,10 +32,7 @@ class EngineLoader(Protocol):
             tokens: the codes and stops of its tokenizer.
             device: None lets the engine choose.
             dtype: floating-point format of the weights; None lets the engine choose.
-            revision: branch, tag or commit of a hub repository.
-            cache_dir: where downloads are kept.
-            token: hub token.
-            local_files_only: never use the network.
+            hub: how a repository of the hub is reached.
             options: the engine's own.
 
         Raises:

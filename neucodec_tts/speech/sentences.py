@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from neucodec_tts.prompts.phonemes import has_speech
+from neucodec_tts.text import has_speech
 
 Ending = Literal["paragraph", "sentence", "clause", "none"]
 """What stands at the end of a stretch of text, which says how long a speaker would pause."""

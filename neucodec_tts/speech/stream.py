@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neucodec_tts.codec.streaming import StreamingDecoder
 from neucodec_tts.errors import EngineError
-from neucodec_tts.speech.ahead import RunAhead
+from neucodec_tts.run_ahead import RunAhead
 from neucodec_tts.speech.assembly import Assembly
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.assembly import Assembly
@@ -21,13 +22,13 @@ from neucodec_tts.speech.joins import Pauses
 from neucodec_tts.speech.plan import Plan, Utterance
 from neucodec_tts.speech.results import Segment, SpeechResult
 from neucodec_tts.speech.stream import SpeechStream, check_codes, describe_bad_end, stream_chunks
-from neucodec_tts.voices.finding import resolve_voice
+from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import PromptFormat
     from neucodec_tts.tokens import SpeechVocabulary
-    from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+    from neucodec_tts.voices import SpeakerPrompt
 
     #: A voice, the name of one in the library, or a file.
     VoiceLike = SpeakerPrompt | str | os.PathLike[str]
@@ -144,10 +145,7 @@ class TextToSpeech:
                 engine=engine,
                 device=device,
                 dtype=dtype,
-                revision=revision,
-                cache_dir=None if cache_dir is None else os.fspath(cache_dir),
-                token=token,
-                local_files_only=local_files_only,
+                hub=HubOptions(revision, cache_dir, token, local_files_only),
                 voices=voices,
                 engine_options=engine_options,
             )
@@ -254,7 +252,7 @@ class TextToSpeech:
         Raises:
             PromptError: it is unknown, unreadable, or was made with another codec.
         """
-        return resolve_voice(voice, self.voices, self.codec, self.model_voices)
+        return (self.voices or VoiceLibrary()).find(voice, model_voices=self.model_voices, codec=self.codec)
 
     def plan(
         self,

@@ -1,4 +1,4 @@
-"""What the embeddings of new tokens start from."""
+"""First values of the embeddings of new tokens."""
 
 from __future__ import annotations
 

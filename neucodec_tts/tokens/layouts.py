@@ -9,33 +9,34 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from neucodec_tts.errors import VocabularyError
 from neucodec_tts.files import atomic_path
-from neucodec_tts.tokens.scheme import tags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from neucodec_tts.tokens.vocabulary import SpeechVocabulary
-
 Layout = Literal["added", "vocab"]
 
 
-def save_tokenizer(
-    vocabulary: SpeechVocabulary,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: str | os.PathLike[str],
-    layout: Layout,
+def write_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike[str], codes: dict[str, int], layout: Layout
 ) -> None:
-    """Do the work of `SpeechVocabulary.save_tokenizer`, which see."""
+    """Save a tokenizer with its codes in one of the layouts that `SpeechVocabulary.save_tokenizer` describes.
+
+    Args:
+        tokenizer: holds the codes, in either layout.
+        folder: made if need be.
+        codes: id of each code by its token's name.
+        layout: ``"added"`` or ``"vocab"``.
+
+    Raises:
+        VocabularyError: the layout is unknown or does not suit this kind of tokenizer, or the files cannot be written.
+    """
     if layout not in ("added", "vocab"):
         raise VocabularyError(f"unknown layout {layout!r}; use 'added' or 'vocab'")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise VocabularyError(f"{type(tokenizer).__name__} is not a fast tokenizer and has no tokenizer.json")
     content = json.loads(backend.to_str())
-    change = _put_codes_in_vocab if layout == "vocab" else _put_codes_among_added
-    names = tags(vocabulary.pattern, range(vocabulary.codebook_size))
-    change(content, dict(zip(names, vocabulary.ids.tolist(), strict=True)))
-
+    (_put_codes_in_vocab if layout == "vocab" else _put_codes_among_added)(content, codes)
     Path(folder).mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)  # the other files, and a tokenizer.json that is then replaced
     with atomic_path(Path(folder) / "tokenizer.json", VocabularyError) as path:

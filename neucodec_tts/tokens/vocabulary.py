@@ -1,26 +1,25 @@
-"""SpeechVocabulary: which token id of a language model stands for which code of the codec."""
+"""SpeechVocabulary: codes of the codec to token ids of a language model, and back."""
 
 from __future__ import annotations
 
 import os
+import sys
+from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from neucodec_tts.errors import CodesError, VocabularyError
-from neucodec_tts.tokens.integers import all_below, as_numbers, count, like, position
-from neucodec_tts.tokens.lookup import token_lookup
-from neucodec_tts.tokens.scheme import SCHEMES, check_pattern, describe_codes, tags
+from neucodec_tts.errors import CodesError, NeuCodecError, VocabularyError
+from neucodec_tts.tokens.extend import add_rows, add_tokens, check_init
+from neucodec_tts.tokens.layouts import Layout, write_tokenizer
+from neucodec_tts.tokens.scheme import check_pattern, find_codes, scheme_by_name, tags
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Integers = TypeVar("Integers", "torch.Tensor", "np.ndarray[Any, Any]", Sequence[int])
-"""Integers as one of: a tensor on any device, an array, a list or a tuple."""
-
-_LARGEST_CODEBOOK = 2**20  # how far codes are looked for when the codebook's size is not given
+_Kind = Literal["tensor", "cpu tensor", "array", "list"]
 
 
 class SpeechVocabulary:
@@ -92,38 +91,7 @@ class SpeechVocabulary:
             VocabularyError: there are no code tokens, codes of two patterns, a gap in the codes, or another
                 number of codes than `codebook_size`.
         """
-        lookup = token_lookup(tokenizer)
-        if pattern is not None:
-            check_pattern(pattern)
-            patterns = [pattern]
-        else:
-            patterns = [scheme.pattern for scheme in SCHEMES.values()]
-        found = {candidate: _present_codes(lookup, candidate, codebook_size) for candidate in patterns}
-        found = {candidate: ids for candidate, ids in found.items() if ids}
-        if not found:
-            raise VocabularyError(
-                f"the tokenizer has no code tokens ({' or '.join(patterns)}); add them with "
-                "`neucodec-tts extend-vocab` or SpeechVocabulary.extend, or give the pattern of its own names"
-            )
-        if len(found) > 1:
-            raise VocabularyError(
-                f"the tokenizer has code tokens of {len(found)} kinds ({', '.join(found)}); "
-                "choose one with pattern="
-            )
-        pattern, ids = found.popitem()
-        size = max(ids) + 1 if codebook_size is None else codebook_size
-        missing = [code for code in range(size) if code not in ids]
-        if missing:
-            raise VocabularyError(
-                f"the tokenizer has only {len(ids):,} of {size:,} code tokens; missing: "
-                f"{describe_codes(missing, pattern)}. It is half-extended: begin again from the original tokenizer"
-            )
-        if size in ids:
-            raise VocabularyError(
-                f"the tokenizer has more codes than the {size:,} asked for ({pattern.format(size)} exists): "
-                "the language model and the codec have different codebooks"
-            )
-        return cls(np.fromiter((ids[code] for code in range(size)), np.int64, size), pattern)
+        return cls(*find_codes(tokenizer, pattern, codebook_size))
 
     @classmethod
     def extend(
@@ -167,24 +135,29 @@ class SpeechVocabulary:
             VocabularyError: the tokenizer is half-extended, with codes or control tokens missing (the message
                 says which), has another number of codes, or is not a fast one; `levels` do not fit.
         """
-        from neucodec_tts.tokens.extend import extend
-
-        return extend(
-            tokenizer,
-            model,
-            codebook_size=codebook_size,
-            init=init,
-            format=format,
-            levels=levels,
-            pad_to_multiple_of=pad_to_multiple_of,
-            seed=seed,
-        )
+        scheme = scheme_by_name(format)
+        checked = check_init(init, codebook_size, levels)  # before anything is changed
+        known_rows = add_tokens(tokenizer, scheme, codebook_size)
+        vocabulary = cls.from_tokenizer(tokenizer, scheme.pattern, codebook_size)
+        if model is not None:
+            add_rows(
+                model,
+                tokenizer,
+                scheme,
+                vocabulary.ids,
+                known_rows,
+                init=init,
+                levels=checked,
+                pad_to_multiple_of=pad_to_multiple_of,
+                seed=seed,
+            )
+        return vocabulary
 
     def save_tokenizer(
         self,
         tokenizer: PreTrainedTokenizerBase,
         folder: str | os.PathLike[str],
-        layout: Literal["added", "vocab"] = "added",
+        layout: Layout = "added",
     ) -> None:
         """Save the tokenizer that holds these codes, in one of two layouts with the same ids.
 
@@ -207,15 +180,14 @@ class SpeechVocabulary:
             VocabularyError: the layout is unknown or does not suit this kind of tokenizer, or the files cannot
                 be written.
         """
-        from neucodec_tts.tokens.layouts import save_tokenizer
-
-        save_tokenizer(self, tokenizer, folder, layout)
+        names = tags(self.pattern, range(self.codebook_size))
+        write_tokenizer(tokenizer, folder, dict(zip(names, self.ids.tolist(), strict=True)), layout)
 
     # -- what it holds ------------------------------------------------------------------------------------
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether code + constant = id."""
+        """True where the id of every code is the code plus one constant."""
         return self._contiguous
 
     @property
@@ -281,19 +253,19 @@ class SpeechVocabulary:
         Raises:
             CodesError: something is not an integer, or not a code of this codebook.
         """
-        kind, values = as_numbers(codes, "codes", CodesError)
-        if check and count(values) and not all_below(values, self.codebook_size):
+        kind, values = _as_numbers(codes, "codes", CodesError)
+        if check and 0 not in values.shape and not _all_below(values, self.codebook_size):
             low, high = int(values.min()), int(values.max())
             bad = low if low < 0 else high
             raise CodesError(
-                f"code {bad} at {position(values, bad)} is not one of the {self.codebook_size:,} codes "
+                f"code {bad} at {_position(values, bad)} is not one of the {self.codebook_size:,} codes "
                 f"(0 to {self.codebook_size - 1}) of this vocabulary; was it made by another codec?"
             )
         if self._contiguous:
-            return like(kind, values + self._first)
+            return _like(kind, values + self._first)
         if kind == "tensor":
             return self._table_on(values, "ids")[values]
-        return like(kind, self._table[values])
+        return _like(kind, self._table[values])
 
     @overload
     def to_codes(self, ids: torch.Tensor, *, check: bool = ...) -> torch.Tensor: ...
@@ -317,15 +289,15 @@ class SpeechVocabulary:
             VocabularyError: something is not an integer, or an id is not that of a code. `is_code` and
                 `codes_among` deal with mixed ids.
         """
-        kind, values = as_numbers(ids, "token ids", VocabularyError)
+        kind, values = _as_numbers(ids, "token ids", VocabularyError)
         codes = self._inverse(values)
-        if check and count(values) and not all_below(codes, self.codebook_size):
+        if check and 0 not in values.shape and not _all_below(codes, self.codebook_size):
             bad = int(values[(codes < 0) | (codes >= self.codebook_size)].reshape(-1)[0])
             raise VocabularyError(
-                f"token id {bad} at {position(values, bad)} is not a code; drop what is not a code with "
+                f"token id {bad} at {_position(values, bad)} is not a code; drop what is not a code with "
                 "codes_among(), or find it with is_code()"
             )
-        return like(kind, codes)
+        return _like(kind, codes)
 
     @overload
     def is_code(self, ids: torch.Tensor) -> torch.Tensor: ...
@@ -340,9 +312,9 @@ class SpeechVocabulary:
         Raises:
             VocabularyError: something is not an integer.
         """
-        kind, values = as_numbers(ids, "token ids", VocabularyError)
+        kind, values = _as_numbers(ids, "token ids", VocabularyError)
         codes = self._inverse(values)
-        return like(kind, (codes >= 0) & (codes < self.codebook_size))
+        return _like(kind, (codes >= 0) & (codes < self.codebook_size))
 
     @overload
     def codes_among(self, ids: torch.Tensor) -> torch.Tensor: ...
@@ -357,9 +329,9 @@ class SpeechVocabulary:
         Raises:
             VocabularyError: something is not an integer.
         """
-        kind, values = as_numbers(ids, "token ids", VocabularyError)
+        kind, values = _as_numbers(ids, "token ids", VocabularyError)
         codes = self._inverse(values)
-        return like(kind, codes[(codes >= 0) & (codes < self.codebook_size)])
+        return _like(kind, codes[(codes >= 0) & (codes < self.codebook_size)])
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -413,13 +385,63 @@ class SpeechVocabulary:
         return f"SpeechVocabulary({self.pattern!r}, {self.codebook_size} codes, {where})"
 
 
-def _present_codes(lookup: Any, pattern: str, codebook_size: int | None) -> dict[int, int]:
-    """Find the codes of `pattern` that exist: code -> id. Looks a little beyond what is expected, too."""
-    before, after = pattern.split("{}")
-    if codebook_size is None:
-        powers = [2**k for k in range(_LARGEST_CODEBOOK.bit_length())]
-        largest = max((power for power in powers if lookup(f"{before}{power}{after}") is not None), default=0)
-        codebook_size = 2 * largest if largest else 1
-    # One more than expected, so that a larger codebook is noticed.
-    named = ((code, lookup(f"{before}{code}{after}")) for code in range(codebook_size + 1))
-    return {code: id for code, id in named if id is not None}
+def _as_numbers(values: Any, name: str, error: type[NeuCodecError]) -> tuple[_Kind, Any]:
+    """Turn a user's integers into an int64 tensor or array, and name the kind of thing they were in.
+
+    A tensor or array of int64 is returned itself and must not be written to.
+
+    Args:
+        values: integers: a tensor, an array, or a flat list or tuple.
+        name: of the integers, in messages.
+        error: class of the error to raise.
+
+    Raises:
+        error: they are something else.
+    """
+    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    if torch is not None and isinstance(values, torch.Tensor):
+        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+            raise error(
+                f"{name} must be integers, but the tensor holds {values.dtype}; round it with .long()"
+            )
+        if values.device.type == "cpu":  # numpy needs a third of the time for the same few operations
+            return "cpu tensor", values.detach().numpy().astype(np.int64, copy=False)
+        return "tensor", values.to(torch.int64)
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind not in "iu":
+            raise error(f"{name} must be integers, but the array holds {values.dtype}")
+        return "array", values.astype(np.int64, copy=False)
+    if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
+        try:
+            # Half the time of np.asarray, and it takes nothing but integers in a flat sequence.
+            return "list", np.frombuffer(array("q", values), np.int64)
+        except (TypeError, OverflowError) as problem:
+            raise error(
+                f"{name} in a list must be integers, one after the other ({problem}); "
+                "give nested ones as a tensor or an array"
+            ) from problem
+    raise error(f"{name} must be a tensor, an array or a list of integers, not {type(values).__name__}")
+
+
+def _like(kind: _Kind, values: Any) -> Any:
+    """Turn a result into the kind of thing the user gave."""
+    if kind == "list":
+        return values.tolist()
+    if kind == "cpu tensor":
+        return sys.modules["torch"].as_tensor(np.asarray(values))
+    return values
+
+
+def _all_below(values: Any, size: int) -> bool:
+    """Return True if all of the int64 numbers, at least one, are from 0 to ``size - 1``."""
+    if isinstance(values, (np.ndarray, np.generic)):
+        # One pass instead of two: a negative number is a very large one without its sign.
+        return int(values.view(np.uint64).max()) < size
+    return int(values.min()) >= 0 and int(values.max()) < size
+
+
+def _position(values: Any, bad: int) -> str:
+    """Describe the place of the first `bad` in `values`."""
+    found = values if isinstance(values, (np.ndarray, np.generic)) else values.cpu().numpy()
+    place = tuple(int(axis) for axis in np.argwhere(found == bad)[0])
+    return f"position {place[0]}" if len(place) == 1 else f"index {place}"

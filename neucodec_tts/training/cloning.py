@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def cloning_example(prompt_format: PromptFormat, voice: Voice, text: str, codes: Codes) -> TrainingExample:
-    """Return what a model learns with to speak `text` as `codes` after the recording of `voice`.
+    """Return the example by which a model learns to speak `text` as `codes` after the recording of `voice`.
 
     It is the prompt with which it will be asked to, then the speech and its end. The speech of the recording is
     learnt as well: it is as good as any.
@@ -19,8 +19,8 @@ def cloning_example(prompt_format: PromptFormat, voice: Voice, text: str, codes:
     Args:
         prompt_format: of the model.
         voice: another utterance of the same speaker, with its text.
-        text: what is said.
-        codes: how, integers (frames,).
+        text: the words.
+        codes: their speech, integers (frames,).
 
     Raises:
         PromptError: there is nothing to say in a text, or there are no codes.

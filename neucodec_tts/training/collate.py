@@ -91,7 +91,7 @@ class SpeechCollator:
             ids, labels = example["input_ids"], example["labels"]
         except KeyError as missing:
             raise DatasetError(
-                f"an example has no {missing}; add tokens to the data set with `neucodec-tts prepare --tokens`"
+                f"an example has no {missing}; add tokens to the data set with `neucodec-tts prepare --model`"
             ) from missing
         tokens = torch.as_tensor(ids, dtype=torch.long)
         learnt = torch.as_tensor(labels, dtype=torch.long)

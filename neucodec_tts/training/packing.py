@@ -1,4 +1,4 @@
-"""Which examples fit a context, and which of them share a row."""
+"""Fitting examples into a context, and several of them into a row."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from neucodec_tts.errors import DatasetError
 Example = Mapping[str, Any]
 """``input_ids`` and ``labels``, both integers (tokens,), not shifted; other entries are ignored."""
 
-TooLong = Literal["drop", "truncate", "refuse"]
-"""What becomes of an example that is longer than the context."""
+WhenTooLong = Literal["drop", "truncate", "refuse"]
+"""The treatment of examples that are longer than the context."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Which examples fit, and what was done to the others.
+    """The examples that fit, and what was done to the others.
 
     Attributes:
         kept: indices of the examples to train with, ascending.
@@ -49,7 +49,7 @@ class Fitted:
         )
 
 
-def fit_examples(lengths: Iterable[int], max_length: int, too_long: TooLong = "drop") -> Fitted:
+def fit_examples(lengths: Iterable[int], max_length: int, too_long: WhenTooLong = "drop") -> Fitted:
     """Find the examples that a context can hold.
 
     Args:
@@ -145,7 +145,7 @@ class PackedExamples(Sequence[list[Example]]):
     """Examples in rows, as a data set for `SpeechCollator` and any loader that takes a sequence.
 
     Args:
-        examples: what the rows consist of; read only when a row is asked for.
+        examples: the rows consist of these; each is read only when its row is asked for.
         rows: indices of the examples of each row, as `pack` makes them.
     """
 

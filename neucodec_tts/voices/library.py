@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import platformdirs
 
 from neucodec_tts.built_in import speech_model
 from neucodec_tts.errors import PromptError
@@ -15,7 +18,7 @@ from neucodec_tts.voices.speaker import SpeakerPrompt
 
 SUFFIX = ".safetensors"
 MODEL_VOICES = "voices"
-"""Where a model's folder keeps voices of its own."""
+"""Name of the folder in a model's folder that holds voices of its own."""
 # Safe as a file name on every system, in a URL and on a command line.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])")  # Windows' devices
@@ -25,20 +28,14 @@ _VOICE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".npy")
 def default_folder() -> Path:
     """Return the folder of this user's voices.
 
-    It is what the environment variable ``NEUCODEC_TTS_VOICES`` names, or ``neucodec-tts/voices`` where programs keep
-    their data: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux, ``~/Library/Application Support`` on macOS,
+    The environment variable ``NEUCODEC_TTS_VOICES`` names it. Otherwise it is ``neucodec-tts/voices`` in the folder
+    of the user's data: ``$XDG_DATA_HOME`` or ``~/.local/share`` on Linux, ``~/Library/Application Support`` on macOS,
     ``%APPDATA%`` on Windows.
     """
     named = os.environ.get("NEUCODEC_TTS_VOICES")
     if named:
         return Path(named).expanduser()
-    if sys.platform == "darwin":
-        data = Path.home() / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        data = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return data / "neucodec-tts" / "voices"
+    return platformdirs.user_data_path("neucodec-tts", appauthor=False, roaming=True) / "voices"
 
 
 def check_name(name: str) -> str:
@@ -53,6 +50,19 @@ def check_name(name: str) -> str:
             "with a letter or a digit"
         )
     return name
+
+
+class Codec(Protocol):
+    """The part of a codec that checks a voice; `NeuCodec` has it."""
+
+    @property
+    def codec_id(self) -> str:
+        """Name of the codebook."""
+        ...
+
+    def check_codes(self, codes: np.ndarray, name: str) -> object:
+        """Raise `CodesError` if `codes`, integers (frames,), are not of this codebook."""
+        ...
 
 
 class VoiceLibrary:
@@ -100,21 +110,56 @@ class VoiceLibrary:
             raise PromptError(f"there is no voice {name!r} in {self.folder}; {self._hint(name)}")
         return SpeakerPrompt.load(self.path(name))
 
-    def find(self, name_or_path: str | os.PathLike[str]) -> SpeakerPrompt:
-        """Read what a user calls a voice: a file of any kind that `SpeakerPrompt.load` reads, or a name.
+    def find(
+        self,
+        voice: SpeakerPrompt | str | os.PathLike[str],
+        *,
+        model_voices: VoiceLibrary | None = None,
+        codec: Codec | None = None,
+    ) -> SpeakerPrompt:
+        """Return the voice that a user means.
+
+        Args:
+            voice: a voice, its file of any kind that `SpeakerPrompt.load` reads, or its name.
+            model_voices: voices of a model, for names that this library does not have.
+            codec: decodes what the voice will say; None takes a voice of any codec.
 
         Raises:
-            PromptError: it is neither.
+            PromptError: there is no such voice, its file is damaged, or another codec made it.
+            CodesError: the voice's codes are not of the codec's codebook.
         """
-        text = os.fspath(name_or_path)
+        found = self._read(voice, model_voices) if isinstance(voice, (str, os.PathLike)) else voice
+        if codec is None:
+            return found
+        if found.codec_id is not None and found.codec_id != codec.codec_id:
+            named = f"the voice {voice!r}" if isinstance(voice, (str, os.PathLike)) else "the voice"
+            raise PromptError(
+                f"{named} was made with the codec {found.codec_id!r}, and the model here speaks through "
+                f"{codec.codec_id!r}; make it again from its recording with this codec (neucodec-tts voice)"
+            )
+        codec.check_codes(found.codes, "the voice")
+        return found
+
+    def _read(self, voice: str | os.PathLike[str], model_voices: VoiceLibrary | None) -> SpeakerPrompt:
+        text = os.fspath(voice)
         if (
-            isinstance(name_or_path, os.PathLike)
+            isinstance(voice, os.PathLike)
             or Path(text).suffix.lower() in _VOICE_SUFFIXES
             or os.sep in text
             or "/" in text
         ):
             return SpeakerPrompt.load(text)
-        return self.load(text)
+        if model_voices is None or text in self:
+            return self.load(text)
+        if text in model_voices:
+            return model_voices.load(text)
+        try:
+            return self.load(text)
+        except PromptError as problem:
+            brought = ", ".join(model_voices.names())
+            if not brought:
+                raise
+            raise PromptError(f"{problem}; the model itself brings {brought}") from problem
 
     def save(self, name: str, voice: SpeakerPrompt, *, overwrite: bool = False) -> Path:
         """Store a voice, and return its file.

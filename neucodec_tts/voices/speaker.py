@@ -16,7 +16,7 @@ import numpy as np
 
 from neucodec_tts.errors import AudioError, CodesError, PromptError
 from neucodec_tts.files import atomic_path
-from neucodec_tts.prompts.phonemes import check_text, has_speech
+from neucodec_tts.text import check_text, has_speech
 from neucodec_tts.voices.recording import Advice, examine, judge_transcript
 
 if TYPE_CHECKING:
@@ -258,18 +258,6 @@ class SpeakerPrompt:
             save_file({"codes": np.ascontiguousarray(self.codes)}, temporary, metadata=metadata)
 
     # -- using one ----------------------------------------------------------------------------------------
-
-    def check_codec(self, codec_id: str) -> None:
-        """Check that the codes were made by this codec, as far as that is known.
-
-        Raises:
-            CodesError: another made them.
-        """
-        if self.codec_id is not None and self.codec_id != codec_id:
-            raise CodesError(
-                f"the voice was made with the codec {self.codec_id}, and this is {codec_id}: its codes mean something "
-                "else here; make the voice again from its recording"
-            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SpeakerPrompt):

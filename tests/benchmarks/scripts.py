@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 
 def invoke(main: Callable[..., None], *arguments: object) -> Result:

@@ -23,9 +23,7 @@ def test_the_same_constraint_as_the_servers_own(speaking_model):
     constraint = SpeechConstraint.from_extra_args(body["vllm_xargs"])
     assert constraint is not None
     config = SpeechConfig.from_pretrained(str(speaking_model))
-    tokenizer = load_tokenizer(
-        str(speaking_model), revision=None, cache_dir=None, token=None, local_files_only=True
-    )
+    tokenizer = load_tokenizer(str(speaking_model))
     vocabulary = config.vocabulary(tokenizer)
     assert (constraint.tokens.first, constraint.tokens.end) == vocabulary.id_range
     assert constraint.tokens.stop_ids == tuple(config.make_format(tokenizer, vocabulary).stop_ids)

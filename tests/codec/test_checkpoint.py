@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import socket
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from neucodec_tts import CheckpointError, DeviceError, NeuCodec
 from neucodec_tts.built_in import CODECS, SPEECH_MODELS
+from neucodec_tts.codec.checkpoints.hub import _reachable
 
 
 @pytest.fixture
@@ -199,3 +201,12 @@ def test_every_built_in_checkpoint_is_there():
     folders = [*CODECS.values(), *SPEECH_MODELS.values()]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 20_000_000
+
+
+def test_a_proxy_that_does_not_answer_is_no_network(monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not _reachable("https://hub.invalid")

@@ -245,6 +245,16 @@ def test_two_runs_at_once(tmp_path, codec, corpus):
     assert prepare(corpus, tmp_path / "out", codec, SMALL, workers=0).manifest.rows == 10
 
 
+def test_a_run_that_is_refused_leaves_the_other_alone(tmp_path, codec, corpus):
+    with preparing(corpus, tmp_path / "out", CodecInfo.of(codec), SMALL) as preparation:
+        half = preparation.recipe.folder.parts / "half a shard"
+        half.touch()
+        with pytest.raises(DatasetError, match="is being written by another run"):
+            prepare(corpus, tmp_path / "out", codec, SMALL, workers=0)
+        assert half.exists()
+    assert not half.exists()
+
+
 def test_the_lock_of_a_dead_process_blocks_nobody(tmp_path, codec, corpus):
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
@@ -289,7 +299,9 @@ def test_a_reader_process_that_dies(tmp_path, codec, write_clip):
         write_clip(tmp_path / "corpus" / f"{number:02d}.wav", number)
     (tmp_path / "poison").touch()
     source, settings = DeadlyFolder(tmp_path / "corpus"), replace(SMALL, shard_items=2)
-    with pytest.raises(DatasetError, match=r"a reader process died \(SIGKILL\).*run the same command again"):
+    with pytest.raises(
+        DatasetError, match=r"a reader process died \(SIGKILL\) at 04\.wav.*run the same command again"
+    ):
         prepare(source, tmp_path / "out", codec, settings, workers=1)
     (tmp_path / "poison").unlink()
     assert prepare(source, tmp_path / "out", codec, settings, workers=1).manifest.rows == 8

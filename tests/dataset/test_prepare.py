@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from neucodec_tts.dataset import CodecInfo, Reader, prepare, preparing, run_units
+from neucodec_tts.dataset import CodecInfo, ReaderPool, prepare, preparing, run_units
+from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.dataset.manifest import read_manifest
 from neucodec_tts.dataset.shards import content_sum, hexadecimal, read_shard
-from neucodec_tts.dataset.store import DatasetFolder
 from neucodec_tts.errors import DatasetError
 from tests.dataset.conftest import SMALL, files_of
 
@@ -124,9 +124,9 @@ def test_units_can_be_done_by_others_in_any_order(prepared, codec, tmp_path):
         with pytest.raises(DatasetError, match="shard 0 of 3 is not finished"):
             preparation.finish()
         for unit in (2, 0, 1):
-            job = pickle.loads(pickle.dumps(preparation.job))
-            with Reader(0) as reader:
-                (finished,) = run_units(job, [unit], codec, reader)
+            recipe = pickle.loads(pickle.dumps(preparation.recipe))
+            with ReaderPool(0) as readers:
+                (finished,) = run_units(recipe, [unit], codec, readers)
             assert finished.unit == unit
         preparation.finish()
     assert files_of(tmp_path / "out") == files_of(root / "out")

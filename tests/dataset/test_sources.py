@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from neucodec_tts.audio import AudioTooLongError
 from neucodec_tts.dataset import Columns, Item, Source, open_source, prepare
-from neucodec_tts.dataset.items import TooLong
 from neucodec_tts.errors import AudioError, DatasetError
 from tests.dataset.conftest import SMALL
 
@@ -47,7 +49,7 @@ def check(source: Source, speech_files: Path, ids: list[str], texts: bool = True
         expected, expected_rate = soundfile.read(speech_files / f"{name}.flac", dtype="float32")
         assert rate == expected_rate
         assert np.array_equal(np.ravel(samples), expected)
-        with pytest.raises(TooLong):
+        with pytest.raises(AudioTooLongError):
             source.read(item, 0.1)
     return items
 
@@ -143,7 +145,7 @@ def test_manifests(tmp_path, speech_files, kind):
         written = [delimiter.join(f"{quote}{cell}{quote}" for cell in line) for line in lines]
         path.write_text("\n".join(written), encoding="utf-8")
     source = open_source(path)
-    assert source.kind == "manifest"
+    assert source.kind == "table"
     items = check(source, speech_files, ["clips/a", "clips/b", "clips/c"])
     assert {item.speaker for item in items} == {"s"}
     assert items[0].size == (speech_files / "a.flac").stat().st_size
@@ -173,7 +175,7 @@ def test_audio_folders_of_datasets(tmp_path, speech_files):
     lines = ["file_name,transcription", *(f'{n}.flac,"{text}"' for n, text in TEXTS.items())]
     (tmp_path / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
     source = open_source(tmp_path)
-    assert source.kind == "manifest"
+    assert source.kind == "table"
     check(source, speech_files, ["a", "b", "c"])
 
 
@@ -252,6 +254,26 @@ def test_webdataset(tmp_path, speech_files):
         list(source.items())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for open files")
+def test_no_file_is_opened_twice(tmp_path, speech_files, monkeypatch):
+    """Windows refuses to open a temporary file again that is still open."""
+    opened = soundfile.SoundFile.__init__
+
+    def refuse(self, file, *arguments, **named):
+        descriptors = Path("/proc/self/fd")
+        links = [os.readlink(link) for link in descriptors.iterdir() if link.is_symlink()]
+        if isinstance(file, str) and os.path.realpath(file) in links:
+            raise PermissionError(13, "it is used by another process", file)
+        opened(self, file, *arguments, **named)
+
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        tar.add(speech_files / "a.flac", "a.flac")
+    source = open_source(tmp_path / "m.tar")
+    (item,) = source.items()
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", refuse)
+    assert source.read(item, None)[0].size > 0
+
+
 def test_lhotse(tmp_path, speech_files):
     from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
@@ -281,14 +303,14 @@ def test_reader_processes_read_other_sources_too(tmp_path, speech_files, codec, 
                 tar.add(speech_files / f"{name}.flac", f"{name}.flac")
     result = prepare(source, tmp_path / "out", codec, SMALL, workers=1)
     assert result.manifest.rows == 3
-    assert result.manifest.source["kind"] == ("manifest" if kind == "jsonl" else "webdataset")
+    assert result.manifest.source["kind"] == ("table" if kind == "jsonl" else "webdataset")
 
 
 def test_what_is_no_corpus(tmp_path, codec):
     with pytest.raises(DatasetError, match="no such file or folder"):
         open_source(tmp_path / "none")
     (tmp_path / "notes.docx").touch()
-    with pytest.raises(DatasetError, match="not a kind of manifest that is known"):
+    with pytest.raises(DatasetError, match="not a kind of table that is known"):
         open_source(tmp_path / "notes.docx")
     with pytest.raises(DatasetError, match="unknown kind of corpus 'mp3'"):
         open_source(tmp_path, "mp3")

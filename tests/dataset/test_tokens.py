@@ -84,6 +84,15 @@ def test_rows_are_training_examples(mixed, tmp_path, codec, neutts):
     assert describe(tmp_path / "out").tokens == sum(len(row.input_ids or []) for row in rows)
 
 
+def test_the_built_in_model(mixed, tmp_path, codec):
+    """It is found by its name, as by everything else, and the data set does not say where it lies."""
+    done = prepare(mixed, tmp_path / "out", codec, SMALL, tokens=TokenSettings("tiny"), workers=0)
+    assert done.manifest.tokens is not None
+    assert done.manifest.tokens["model"] == "tiny"
+    rows = read_shard(tmp_path / "out" / done.manifest.shards[0].file)[0]
+    assert all(len(row.input_ids or []) > row.codes.size for row in rows)
+
+
 def test_added_later_they_are_the_same(mixed, tmp_path, codec, neutts, llasa):
     tokens = TokenSettings(neutts)
     prepare(mixed, tmp_path / "at once", codec, SPEAKABLE, tokens=tokens, workers=0)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import random
 import sys
 import threading
 import types
+import unicodedata
 
 import pytest
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts import phonemes
-from neucodec_tts.prompts.phonemes import Phonemizer, check_language, find_espeak, has_speech, languages
+from neucodec_tts.prompts.phonemes import Phonemizer, check_language, find_espeak, languages
+from neucodec_tts.text import clean, has_speech
 
 pytest.importorskip("phonemizer", reason='needs pip install "neucodec-tts[phonemes]"')
 
@@ -77,17 +80,124 @@ def test_a_batch_is_each_alone(english: Phonemizer):
     assert alone[1] == "..."
 
 
-def test_long_texts_in_pieces(english: Phonemizer):
-    """Cutting at punctuation changes nothing but the time."""
-    text = " ".join(
-        f'Number {n}, which is {n * 7}; isn\'t it? (Yes: "it is"), Dr. Smith said... and so on!'
-        for n in range(40)
+@pytest.mark.parametrize(
+    ("text", "same_words"),
+    [
+        ("It is 5.3 km.", "It is five point three km."),
+        ("That makes 1,250.50 in all!", "That makes one thousand two hundred fifty point five zero in all!"),
+        ("Is it 3.14?", "Is it three point one four?"),
+        ("We met at 10:30.", "We met at ten thirty."),
+        ("It is on example.com.", "It is on example dot com."),
+        ("Write to me@example.org, please.", "Write to me at example dot org, please."),
+        ("See www.example.com/a.", "See w w w dot example dot com slash a."),
+    ],
+)
+def test_marks_within_words_are_read_and_sentences_keep_theirs(
+    english: Phonemizer, text: str, same_words: str
+):
+    def plain(phones: str) -> str:
+        return phones.translate(str.maketrans({"ɾ": "t", "ˈ": "", "ˌ": "", " ": ""}))
+
+    assert english(text)[-1] == text[-1]
+    assert plain(english(text)) == plain(english(same_words))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Version 2.10.3 is out.", "In the U.S.A. they do.", "At 5 p.m. we left.", "Many, e.g. Anna, agree."],
+)
+def test_no_mark_within_versions_and_abbreviations(english: Phonemizer, text: str):
+    marks = [character for character in english(text) if character in ".,:"]
+    assert marks == ([",", ",", "."] if "," in text else ["."])
+
+
+def test_german_times_and_decimals():
+    german = Phonemizer("de")
+    assert german("Es ist 10:30.") == german("Es ist 10 Uhr 30.").replace("tsˈeːn ˈuːɾ", "tsˈeːn uːɾ")
+    assert german("Es sind 5,3.") == german("Es sind fünf komma drei.").replace("kˈɔmɑː", "kɔmɑː")
+
+
+@pytest.mark.parametrize(
+    ("language", "composed"),
+    [
+        ("fr-fr", "Ça, c'est français."),
+        ("de", "Übergröße"),
+        ("es", "¿Mañana?"),
+        ("vi", "Việt Nam"),
+    ],
+)
+def test_decomposed_text_reads_like_composed(language: str, composed: str):
+    phonemizer = Phonemizer(language)
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert decomposed != composed
+    assert phonemizer(decomposed) == phonemizer(composed)
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("１２３ ｏｎｅ", "123 one"),
+        ("a ﬁne ﬂat oﬃce", "a fine flat office"),
+        ("so\u00adft and zero\u200bwidth", "soft and zerowidth"),
+        ("one\u00a0two\u202fthree\u3000four", "one two three four"),
+        ("Louis Ⅳ", "Louis IV"),
+        ("10\u202f000 and 1’000", "10000 and 1000"),
+        ("don`t, donʼt", "don't, don't"),
+        ("a non\u2011breaking hyphen", "a non-breaking hyphen"),
+        ("\ufeffHello", "Hello"),
+    ],
+)
+def test_characters_that_look_alike_are_read_alike(english: Phonemizer, written: str, plain: str):
+    assert clean(written) == plain
+    assert clean(plain) == plain
+    assert english(written) == english(plain)
+
+
+def test_marks_are_kept_as_neutts_keeps_them(english: Phonemizer):
+    """Where no mark stands within a word, phonemizer's own way gives the same."""
+    from phonemizer.backend import EspeakBackend
+
+    theirs = EspeakBackend(
+        "en-us", preserve_punctuation=True, with_stress=True, language_switch="remove-flags"
     )
-    assert len(text) > 2 * phonemes._LONG_TEXT
-    assert len(phonemes._pieces(text)) > 3
-    whole = " ".join(english._backend.phonemize([text])[0].split())
-    assert english(text) == whole
-    assert "".join(phonemes._pieces(text)) == text
+    source = random.Random(1)
+    words = [
+        "the",
+        "quick",
+        "brown",
+        "fox",
+        "doesn't",
+        "jump",
+        "naïve",
+        "Yes",
+        "I",
+        "of",
+        "25",
+        "1999",
+        "e-mail",
+    ]
+    marks = [
+        " ",
+        ", ",
+        ". ",
+        "; ",
+        ": ",
+        "! ",
+        "? ",
+        " — ",
+        "… ",
+        ' "',
+        '" ',
+        " (",
+        ") ",
+        "¿",
+        "\n",
+        "?! ",
+        "...",
+    ]
+    for _ in range(200):
+        text = "".join(source.choice(words) + source.choice(marks) for _ in range(source.randint(1, 8)))
+        assert english(text) == " ".join(" ".join(theirs.phonemize([text])).split()), text
 
 
 def test_a_hundred_thousand_characters(english: Phonemizer):

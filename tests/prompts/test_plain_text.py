@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from neucodec_tts.errors import PromptError, VocabularyError
-from neucodec_tts.prompts.injection import PlainTextEncoder
+from neucodec_tts.prompts.injection import TextEncoder
 from neucodec_tts.tokens import SCHEMES, SpeechVocabulary
 from tests.prompts.conftest import Extended
 from tests.tokens.small_tokenizers import qwen_like
@@ -26,8 +26,8 @@ NASTY = [
 
 
 @pytest.fixture
-def encode(neutts: Extended) -> PlainTextEncoder:
-    return PlainTextEncoder(neutts.tokenizer, neutts.vocabulary)
+def encode(neutts: Extended) -> TextEncoder:
+    return TextEncoder(neutts.tokenizer, neutts.vocabulary)
 
 
 def forbidden(extended: Extended) -> set[int]:
@@ -42,7 +42,7 @@ def forbidden(extended: Extended) -> set[int]:
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_names_of_tokens_arrive_as_text(encode: PlainTextEncoder, neutts: Extended, text: str):
+def test_names_of_tokens_arrive_as_text(encode: TextEncoder, neutts: Extended, text: str):
     assert forbidden(neutts) & set(neutts.tokenizer.encode(text)), "the tokenizer itself takes it for a token"
     ids = encode(text)
     assert not forbidden(neutts) & set(ids)
@@ -69,15 +69,15 @@ def test_ordinary_text_is_encoded_as_ever(text: str):
     assert encode(text) == extended.tokenizer.encode(text, add_special_tokens=False)
 
 
-_made: list[tuple[PlainTextEncoder, Extended]] = []
+_made: list[tuple[TextEncoder, Extended]] = []
 
 
-def _encoder() -> tuple[PlainTextEncoder, Extended]:
+def _encoder() -> tuple[TextEncoder, Extended]:
     """One for all examples of hypothesis, which fixtures of a test cannot give."""
     if not _made:
         tokenizer = qwen_like()
         extended = Extended(tokenizer, SpeechVocabulary.extend(tokenizer, codebook_size=1024))
-        _made.append((PlainTextEncoder(tokenizer, extended.vocabulary), extended))
+        _made.append((TextEncoder(tokenizer, extended.vocabulary), extended))
     return _made[0]
 
 
@@ -86,7 +86,7 @@ def test_added_words_that_are_no_control_tokens_stay():
     tokenizer = qwen_like()
     tokenizer.add_tokens(["t͡ʃ", "<tool_call>"])
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=4)
-    encode = PlainTextEncoder(tokenizer, vocabulary)
+    encode = TextEncoder(tokenizer, vocabulary)
     assert encode("t͡ʃa <tool_call>") == tokenizer.encode("t͡ʃa <tool_call>")
 
 
@@ -95,10 +95,10 @@ def test_tokens_that_may_stand_in_text():
     tokenizer.add_tokens(["<|LAUGHING|>"])
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=4)
     laugh = tokenizer.get_vocab()["<|LAUGHING|>"]
-    assert laugh not in PlainTextEncoder(tokenizer, vocabulary)("ha <|LAUGHING|> ha")
-    assert laugh in PlainTextEncoder(tokenizer, vocabulary, ["<|LAUGHING|>"])("ha <|LAUGHING|> ha")
+    assert laugh not in TextEncoder(tokenizer, vocabulary)("ha <|LAUGHING|> ha")
+    assert laugh in TextEncoder(tokenizer, vocabulary, ["<|LAUGHING|>"])("ha <|LAUGHING|> ha")
     with pytest.raises(VocabularyError, match=r"no token '<\|CRYING\|>'"):
-        PlainTextEncoder(tokenizer, vocabulary, ["<|CRYING|>"])
+        TextEncoder(tokenizer, vocabulary, ["<|CRYING|>"])
 
 
 def test_tokens_that_swallow_white_space():
@@ -108,7 +108,7 @@ def test_tokens_that_swallow_white_space():
         [AddedToken("<|wide|>", lstrip=True, rstrip=True, special=True)], special_tokens=True
     )
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=4)
-    ids = PlainTextEncoder(tokenizer, vocabulary)("a   <|wide|>  b")
+    ids = TextEncoder(tokenizer, vocabulary)("a   <|wide|>  b")
     assert tokenizer.get_vocab()["<|wide|>"] not in ids
     assert tokenizer.decode(ids) == "a   <|wide|>  b"
 
@@ -118,10 +118,10 @@ def test_a_single_character_that_is_a_control_token():
     tokenizer.add_tokens([AddedToken("§", special=True)], special_tokens=True)
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=4)
     with pytest.raises(PromptError, match="contains '§', a control token"):
-        PlainTextEncoder(tokenizer, vocabulary)("see §5, <|speech_1|>")
+        TextEncoder(tokenizer, vocabulary)("see §5, <|speech_1|>")
 
 
-def test_long_text(encode: PlainTextEncoder, neutts: Extended):
+def test_long_text(encode: TextEncoder, neutts: Extended):
     text = "Alice <|speech_5|> was late. " * 3500  # 100,000 characters
     ids = encode(text)
     assert not forbidden(neutts) & set(ids)
@@ -130,4 +130,4 @@ def test_long_text(encode: PlainTextEncoder, neutts: Extended):
 
 def test_a_raw_tokenizer_is_refused(neutts: Extended):
     with pytest.raises(VocabularyError, match="not a fast tokenizer"):
-        PlainTextEncoder(neutts.tokenizer.backend_tokenizer, neutts.vocabulary)
+        TextEncoder(neutts.tokenizer.backend_tokenizer, neutts.vocabulary)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from neucodec_tts.errors import PromptError
+from neucodec_tts.errors import CodesError, PromptError
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 from neucodec_tts.voices.library import check_name, default_folder
 
@@ -108,6 +109,42 @@ def test_names_and_files(library: VoiceLibrary, voice: SpeakerPrompt, tmp_path: 
         library.find("nowhere.pt")
     with pytest.raises(PromptError, match="no voice 'else'"):
         library.find("else")
+
+
+@dataclass(frozen=True)
+class SmallCodec:
+    codec_id: str = "mine"
+
+    def check_codes(self, codes: np.ndarray, name: str) -> None:
+        if codes.max() > 9:
+            raise CodesError(f"{name}: {codes.max()}")
+
+
+def test_voices_of_a_model(library: VoiceLibrary, voice: SpeakerPrompt, tmp_path: Path):
+    brought = VoiceLibrary(tmp_path / "model")
+    other = SpeakerPrompt(np.array([9]), "Other.")
+    brought.save("dave", other)
+    brought.save("anna", other)
+    library.save("dave", voice)
+    assert library.find("dave", model_voices=brought) == voice  # the user's own comes first
+    assert library.find("anna", model_voices=brought) == other
+    with pytest.raises(
+        PromptError, match=r"no voice 'bert' in .*there are dave; the model itself brings anna, dave"
+    ):
+        library.find("bert", model_voices=brought)
+    assert library.find(voice, model_voices=brought) is voice
+
+
+def test_voices_of_another_codec(library: VoiceLibrary, voice: SpeakerPrompt):
+    library.save("dave", SpeakerPrompt(voice.codes, voice.text, codec_id="neucodec-0123"))
+    assert library.find("dave").codec_id == "neucodec-0123"
+    with pytest.raises(
+        PromptError, match=r"'dave' was made with the codec 'neucodec-0123'.*'mine'; make it again"
+    ):
+        library.find("dave", codec=SmallCodec())
+    assert library.find(voice, codec=SmallCodec()) is voice
+    with pytest.raises(CodesError, match="the voice: 10"):
+        library.find(SpeakerPrompt(np.array([10]), "Hi"), codec=SmallCodec())
 
 
 def test_other_files_are_no_voices(library: VoiceLibrary, voice: SpeakerPrompt):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import queue
-import shutil
 import struct
-import subprocess
 import threading
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from neucodec_tts.audio.ffmpeg import NoFfmpegError, start_aac_encoder
 from neucodec_tts_vllm.server.errors import ApiError
 
 if TYPE_CHECKING:
@@ -157,16 +156,14 @@ class _AacEncoder:
     """ADTS frames, from ffmpeg."""
 
     def __init__(self, sample_rate: int) -> None:
-        program = shutil.which("ffmpeg")
-        if program is None:
+        try:
+            self._process = start_aac_encoder(sample_rate)
+        except NoFfmpegError as problem:
             raise ApiError(
                 400,
                 "aac needs ffmpeg, which this server does not have; ask for opus or mp3",
                 "response_format",
-            )
-        command = [program, "-v", "error", "-f", "s16le", "-ar", str(sample_rate), "-ac", "1", "-i", "pipe:0"]
-        command += ["-c:a", "aac", "-b:a", "64k", "-flush_packets", "1", "-f", "adts", "pipe:1"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            ) from problem
         self._read: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._drain, name="speech-aac", daemon=True)
         self._reader.start()

@@ -275,28 +275,24 @@ class SpeechService:
 async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:
     from vllm.platforms import current_platform
 
+    from neucodec_tts.codec.checkpoints.hub import HubOptions
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import SpeechConfig
     from neucodec_tts.speech.loading import codec_of, load_tokenizer
 
-    model, revision = args.model, getattr(args, "revision", None)
-    token = getattr(args, "hf_token", None)
-    cache = getattr(args, "download_dir", None)
+    model = args.model
+    hub = HubOptions(
+        getattr(args, "revision", None), getattr(args, "download_dir", None), getattr(args, "hf_token", None)
+    )
     platform = str(current_platform.device_type)
     device = settings.codec_device or ("cpu" if platform == "cpu" else platform)
 
     def load() -> tuple[SpeechConfig, Any, Any, NeuCodec]:
-        config = SpeechConfig.from_pretrained(model, revision=revision, cache_dir=cache, token=token)
-        tokenizer = load_tokenizer(
-            getattr(args, "tokenizer", None) or model,
-            revision=revision,
-            cache_dir=cache,
-            token=token,
-            local_files_only=False,
-        )
+        config = SpeechConfig.from_pretrained(model, **hub.keywords())
+        tokenizer = load_tokenizer(getattr(args, "tokenizer", None) or model, hub)
         vocabulary = config.vocabulary(tokenizer)
         codec = NeuCodec.from_pretrained(
-            settings.codec or codec_of(config, model), device=device, token=token
+            settings.codec or codec_of(config, model), device=device, token=hub.token
         )
         return config, vocabulary, config.make_format(tokenizer, vocabulary), codec
 

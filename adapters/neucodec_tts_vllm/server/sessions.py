@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from neucodec_tts.prompts.phonemes import has_speech
 from neucodec_tts.speech.sentences import clauses, sentences
+from neucodec_tts.text import has_speech
 from neucodec_tts_vllm.server.encoding import encode, make_encoder
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
 from neucodec_tts_vllm.server.protocol import SessionConfig, validated

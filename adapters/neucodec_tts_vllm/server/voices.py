@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
-from neucodec_tts.voices.finding import resolve_voice
 from neucodec_tts.voices.library import check_name
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.fetching import fetch
@@ -79,7 +78,7 @@ class Voices:
         key = f"name:{path}:{changed}"
         found = self._known.get(key)
         if found is None:
-            found = await asyncio.to_thread(resolve_voice, name, library, self._worker.codec)
+            found = await asyncio.to_thread(library.find, name, codec=self._worker.codec)
         return self._keep(key, found)
 
     async def add(self, name: str, data: bytes, text: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -9,144 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
-import os
 import pickle
-import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
 
-from neucodec_tts.built_in import CODECS
+from neucodec_tts.codec.checkpoints.hub import Location, locate
 from neucodec_tts.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import NeuCodecConfig
 
-logger = logging.getLogger(__name__)
-
 SEMANTIC_MODEL = "facebook/w2v-bert-2.0"
 DISTILLED_SEMANTIC_MODEL = "ntu-spml/distilhubert"
 _UPSTREAM_DISTILLED = "codec_encoder."
 _LISTED = 8  # names that an error lists before it only counts
-
-
-@dataclass(frozen=True)
-class Location:
-    """A folder, or a repository of the hub, and how to reach it."""
-
-    name: str
-    folder: Path | None = None
-    revision: str | None = None
-    cache_dir: str | Path | None = None
-    token: str | bool | None = None
-    local_files_only: bool = False
-
-    def find(self, filename: str) -> Path | None:
-        """Path of a file, downloaded if need be; None if the folder or the repository has no such file.
-
-        Raises:
-            CheckpointError: the hub cannot be reached, or has no such repository.
-        """
-        if self.folder is not None:
-            path = self.folder / filename
-            return path if path.is_file() else None
-        return self._download(filename)
-
-    def _download(self, filename: str) -> Path | None:
-        from huggingface_hub import constants as hub
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            OfflineModeIsEnabled,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
-        offline = self.local_files_only or hub.HF_HUB_OFFLINE
-        if offline or not _reachable(hub.ENDPOINT):
-            cached = try_to_load_from_cache(
-                self.name, filename, cache_dir=self.cache_dir, revision=self.revision
-            )
-            if isinstance(cached, str):
-                return Path(cached)
-            if try_to_load_from_cache(
-                self.name, "config.json", cache_dir=self.cache_dir, revision=self.revision
-            ):
-                return None  # the repository has been downloaded before, without this file
-            why = "offline mode is on" if offline else f"{hub.ENDPOINT} cannot be reached"
-            raise CheckpointError(
-                f"cannot get {self.name!r}: {why}, and it is not in the cache; connect to the network, name a folder, "
-                "or use the built-in 'tiny'"
-            )
-        try:
-            return Path(
-                hf_hub_download(
-                    self.name, filename, revision=self.revision, cache_dir=self.cache_dir, token=self.token
-                )
-            )
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-            raise CheckpointError(f"cannot get {filename} of {self.name!r} from the hub: {error}") from error
-        except GatedRepoError as error:
-            raise CheckpointError(
-                f"{self.name!r} is gated: accept its conditions on the hub and log in with `hf auth login`"
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise CheckpointError(
-                f"{self.name!r} is neither a folder here, nor a built-in model ({', '.join(CODECS)}), nor a "
-                "repository of the hub that you can read"
-            ) from error
-        except RevisionNotFoundError as error:
-            raise CheckpointError(f"{self.name!r} has no revision {self.revision!r}") from error
-        except EntryNotFoundError:
-            return None
-        except (HfHubHTTPError, OSError) as error:
-            raise CheckpointError(f"cannot get {filename} of {self.name!r} from the hub: {error}") from error
-
-
-def locate(
-    name: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | bool | None = None,
-    local_files_only: bool = False,
-) -> Location:
-    """What a user means by ``name``: a built-in model, a folder, or a repository of the hub.
-
-    Raises:
-        CheckpointError: it can be none of these.
-    """
-    text = os.fspath(name)
-    if text in CODECS:
-        return Location(text, folder=CODECS[text])
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return Location(text, folder=folder)
-    if folder.is_file():
-        raise CheckpointError(f"{text} is a file; name the folder that holds it")
-    if (
-        isinstance(name, os.PathLike)
-        or text.startswith((".", "/", "~"))
-        or text.count("/") != 1
-        or "\\" in text
-    ):
-        raise CheckpointError(
-            f"there is no folder {text!r}; a model is a folder, a hub id such as 'neuphonic/neucodec', or one of the "
-            f"built-in: {', '.join(CODECS)}"
-        )
-    return Location(
-        text, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
-    )
 
 
 def load(location: Location, semantic_model: str | None = None) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
@@ -194,8 +76,7 @@ def _convert_upstream(
         # Upstream fetches its frozen semantic encoder on its own; its checkpoint need not repeat it.
         source = locate(
             semantic_model or (DISTILLED_SEMANTIC_MODEL if distilled else SEMANTIC_MODEL),
-            cache_dir=location.cache_dir,
-            local_files_only=location.local_files_only,
+            replace(location.hub, revision=None),
         )
         weights |= _semantic_weights(source)
         described.append(source)
@@ -370,18 +251,3 @@ def _some(keys: Iterable[str]) -> str:
     listed = list(keys)
     more = len(listed) - _LISTED
     return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _reachable(endpoint: str, timeout: float = 3.0) -> bool:
-    """Whether the hub answers at all; huggingface_hub itself tries for 24 s before it says so."""
-    if any(
-        os.environ.get(name)
-        for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY")
-    ):
-        return True  # a proxy looks the host up, not we
-    url = urlparse(endpoint)
-    try:
-        with socket.create_connection((url.hostname or "", url.port or 443), timeout=timeout):
-            return True
-    except OSError:
-        return False

@@ -8,6 +8,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from neucodec_tts.dataset.folder import MANIFEST
 from neucodec_tts.dataset.items import Source
 from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.files import walk
@@ -17,23 +18,13 @@ from neucodec_tts.dataset.sources.kaldi import KaldiFolder
 from neucodec_tts.dataset.sources.lhotse import LhotseCuts
 from neucodec_tts.dataset.sources.librispeech import LibriSpeech, has_transcripts
 from neucodec_tts.dataset.sources.ljspeech import LJSpeech
-from neucodec_tts.dataset.sources.manifest import JSON_SUFFIXES, TABLE_SUFFIXES, Manifest
 from neucodec_tts.dataset.sources.parquet import ParquetCorpus
+from neucodec_tts.dataset.sources.table import JSON_SUFFIXES, TABLE_SUFFIXES, Table
 from neucodec_tts.dataset.sources.webdataset import WebDataset, expand
-from neucodec_tts.dataset.store import MANIFEST
 from neucodec_tts.errors import DatasetError
 
-KINDS = (
-    "folder",
-    "ljspeech",
-    "librispeech",
-    "kaldi",
-    "manifest",
-    "parquet",
-    "webdataset",
-    "huggingface",
-    "lhotse",
-)
+_FOLDERS = {"folder": AudioFolder, "ljspeech": LJSpeech, "librispeech": LibriSpeech, "kaldi": KaldiFolder}
+KINDS = (*_FOLDERS, "table", "parquet", "webdataset", "huggingface", "lhotse")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -47,13 +38,13 @@ def open_source(
     split: str | None = None,
     revision: str | None = None,
 ) -> Source:
-    """Find out what a corpus is.
+    """Open a corpus, finding out its kind.
 
     Args:
-        source: a folder, a manifest, tars, or the id of a data set on the Hugging Face hub.
+        source: a folder, a table, tars, or the id of a data set on the Hugging Face hub.
         kind: one of `KINDS`, if it is not to be found out.
-        columns: names of a manifest's columns, if they are not among those that corpora use.
-        audio_root: the folder that a manifest's paths are relative to, if it is not that of the manifest.
+        columns: names of a table's columns, if they are not among those that corpora use.
+        audio_root: the folder that a table's paths are relative to, if it is not that of the table.
         config: of a data set of the hub.
         split: of a data set of the hub; "train" by default.
         revision: of a data set of the hub.
@@ -66,9 +57,8 @@ def open_source(
     if kind is None:
         kind = _kind_of(os.fspath(source))
     given = {
-        "columns": bool(columns.options())
-        and kind not in ("manifest", "parquet", "webdataset", "huggingface"),
-        "audio_root": root is not None and kind not in ("manifest", "parquet"),
+        "columns": bool(columns.options()) and kind not in ("table", "parquet", "webdataset", "huggingface"),
+        "audio_root": root is not None and kind not in ("table", "parquet"),
         "config, split and revision": any((config, split, revision)) and kind != "huggingface",
     }
     for name, wrong in given.items():
@@ -76,8 +66,8 @@ def open_source(
             raise DatasetError(
                 f"{os.fspath(source)} is read as {kind}, which {name} do not go with; leave them out"
             )
-    if kind == "manifest":
-        return Manifest(_metadata(path) or path, columns, root)
+    if kind == "table":
+        return Table(_metadata(path) or path, columns, root)
     if kind == "parquet":
         return ParquetCorpus(path, columns, root)
     if kind == "webdataset":
@@ -86,18 +76,12 @@ def open_source(
         return HubDataset(os.fspath(source), config, split or "train", revision, columns)
     if kind == "lhotse":
         return LhotseCuts(path)
-    for name, folder in (
-        ("folder", AudioFolder),
-        ("ljspeech", LJSpeech),
-        ("librispeech", LibriSpeech),
-        ("kaldi", KaldiFolder),
-    ):
-        if kind == name:
-            if not path.is_dir():
-                raise DatasetError(f"{path}: no such folder (now in {Path.cwd()})")
-            opened: Source = folder(path)
-            return opened
-    raise DatasetError(f"unknown kind of corpus {kind!r}; known are {', '.join(KINDS)}")
+    if kind not in _FOLDERS:
+        raise DatasetError(f"unknown kind of corpus {kind!r}; known are {', '.join(KINDS)}")
+    if not path.is_dir():
+        raise DatasetError(f"{path}: no such folder (now in {Path.cwd()})")
+    opened: Source = _FOLDERS[kind](path)
+    return opened
 
 
 def _kind_of(source: str) -> str:
@@ -120,11 +104,11 @@ def _kind_of_file(path: Path) -> str:
     if name.endswith(".jsonl.gz") or (path.suffix.lower() in JSON_SUFFIXES and _holds_cuts(path)):
         return "lhotse"
     if path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
-        return "manifest"
+        return "table"
     if path.suffix.lower() in (".parquet", ".tar"):
         return {".parquet": "parquet", ".tar": "webdataset"}[path.suffix.lower()]
     raise DatasetError(
-        f"{path}: not a kind of manifest that is known; name a .jsonl, .csv, .tsv, .parquet or .tar file, or a folder"
+        f"{path}: not a kind of table that is known; name a .jsonl, .csv, .tsv, .parquet or .tar file, or a folder"
     )
 
 
@@ -136,7 +120,7 @@ def _kind_of_folder(path: Path) -> str:
     if (path / "metadata.csv").is_file() and not _is_table(path / "metadata.csv"):
         return "ljspeech"
     if _metadata(path) is not None:
-        return "manifest"
+        return "table"
     for name in ("dataset_dict.json", "state.json"):
         if (path / name).is_file():
             return "huggingface"
@@ -147,18 +131,18 @@ def _kind_of_folder(path: Path) -> str:
 
 
 def _metadata(path: Path) -> Path | None:
-    """The manifest in one of `datasets`' audio folders."""
+    """Return the table in one of `datasets`' audio folders."""
     return next((path / name for name in ("metadata.csv", "metadata.jsonl") if (path / name).is_file()), None)
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a ``metadata.csv`` is one of `datasets`' audio folders, and not LJSpeech's."""
+    """Return True if a ``metadata.csv`` is one of `datasets`' audio folders, and not LJSpeech's."""
     with open(path, encoding="utf-8-sig", errors="replace") as opened:
         return "|" not in opened.readline()
 
 
 def _holds_cuts(path: Path) -> bool:
-    """Whether a file's first line is one of Lhotse's cuts."""
+    """Return True if a file's first line is one of Lhotse's cuts."""
     try:
         with open(path, encoding="utf-8-sig") as opened:
             first = json.loads(opened.readline())

@@ -1,15 +1,16 @@
-"""What corpora that are folders of audio files have in common."""
+"""Corpora with things in common: folders of audio files, and tables that list utterances."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from neucodec_tts.dataset.items import Item
-from neucodec_tts.dataset.sources.files import read_file
+from neucodec_tts.dataset.sources.columns import Columns
+from neucodec_tts.dataset.sources.files import read_audio
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,38 @@ class FolderSource:
 
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
         """See `Source.read`."""
-        return read_file(self.root / item.where, item, longest)
+        return read_audio(self.root / item.where, item, longest)
+
+
+@dataclass(frozen=True)
+class ListedSource:
+    """A corpus listed in a file, or in the files of a folder, with columns. Paths there are relative to `root`."""
+
+    path: Path
+    columns: Columns = field(default_factory=Columns)
+    audio_root: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The file or folder."""
+        return str(self.path)
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Columns that were named, and the folder that paths are relative to, if it was named."""
+        moved = {} if self.audio_root is None else {"audio_root": str(self.audio_root)}
+        return {**self.columns.options(), **moved}
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def root(self) -> Path:
+        """The folder that paths are relative to: that of the files, if no other was named."""
+        return self.folder if self.audio_root is None else self.audio_root
+
+    def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
+        """See `Source.read`."""
+        return read_audio(self.root / item.where, item, longest)

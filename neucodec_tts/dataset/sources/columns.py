@@ -1,4 +1,4 @@
-"""Columns of manifests: which of them is what, whatever a corpus calls it, and what a row says."""
+"""Columns of tables: finding each by the names that corpora use, and reading rows."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Columns:
         return {f"{name}_column": value for name, value in asdict(self).items() if value is not None}
 
     def find(self, names: Collection[str], where: str) -> Found:
-        """Match the columns of one manifest.
+        """Match the columns of one table.
 
         Args:
             names: the columns there are.
-            where: the manifest, for errors.
+            where: the table, for errors.
 
         Raises:
             DatasetError: there is no column with audio, or none of a name that was asked for.
@@ -74,7 +74,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Found:
-    """Names of a manifest's columns; None for those it has not."""
+    """Names of a table's columns; None for those it has not."""
 
     audio: str | None
     text: str | None
@@ -84,8 +84,13 @@ class Found:
     end: str | None
     duration: str | None
 
+    def said(self, row: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+        """Return id, text and speaker of a row; None for each that it has not."""
+        id, text, speaker = (words(row.get(name or "")) for name in (self.id, self.text, self.speaker))
+        return id, text, speaker
+
     def part(self, row: Mapping[str, Any], where: str) -> tuple[float, float | None]:
-        """Where the utterance begins and ends in its file, in seconds.
+        """Return the beginning and the end of the utterance in its file, in seconds.
 
         A duration counts only beside a beginning (NeMo's ``offset``): alone it describes the whole file.
 
@@ -100,7 +105,7 @@ class Found:
 
 
 def words(value: object) -> str | None:
-    """What a cell says; None if it is empty."""
+    """Return the text in a cell; None if it is empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value)

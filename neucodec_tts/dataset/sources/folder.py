@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
 from neucodec_tts.dataset.sources.files import (
-    AUDIO_SUFFIXES,
     file_item,
     identifier,
     relative,

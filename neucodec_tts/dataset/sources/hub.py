@@ -12,7 +12,7 @@ import numpy as np
 
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.packages import needed
-from neucodec_tts.dataset.sources.columns import Columns, words
+from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.parquet import read_cell
 from neucodec_tts.errors import DatasetError
 
@@ -36,7 +36,7 @@ class HubDataset:
 
     @property
     def options(self) -> Mapping[str, object]:
-        """The configuration, split and revision, columns that were named, and what `datasets` calls this content."""
+        """The configuration, split and revision, columns that were named, and `datasets`' fingerprint."""
         chosen = {"config": self.config, "split": self.split, "revision": self.revision}
         chosen = {name: value for name, value in chosen.items() if value is not None}
         return {**chosen, **self.columns.options(), "fingerprint": self._open()._fingerprint}
@@ -53,11 +53,12 @@ class HubDataset:
             rows = ({} for _ in range(table.num_rows))
         for number, row in enumerate(rows):
             start, end = found.part(row, f"{self.id}, row {number}")
+            id, text, speaker = found.said(row)
             yield Item(
-                words(row.get(found.id or "")) or f"{self.split}-{number:08d}",
+                id or f"{self.split}-{number:08d}",
                 f"row {number}",
-                words(row.get(found.text or "")),
-                words(row.get(found.speaker or "")),
+                text,
+                speaker,
                 start,
                 end,
                 locator=f"{number}|{found.audio}",
@@ -75,7 +76,7 @@ class HubDataset:
 
 @lru_cache(maxsize=2)
 def _open(id: str, config: str | None, split: str, revision: str | None) -> Any:
-    """The split as a `datasets.Dataset` whose audio is left as it is stored: decoding is ours."""
+    """Open the split as a `datasets.Dataset` whose audio is left as it is stored: decoding is ours."""
     datasets = needed("datasets", "dataset")
     folder = Path(id)
     try:

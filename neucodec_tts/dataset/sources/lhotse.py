@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from neucodec_tts.dataset.items import Item, TooLong
+from neucodec_tts.audio import AudioTooLongError
+from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.packages import needed
 from neucodec_tts.dataset.sources.files import stat
 from neucodec_tts.errors import AudioError, DatasetError
@@ -53,9 +54,9 @@ class LhotseCuts:
         try:
             cut: Any = serialization.deserialize_item(json.loads(item.locator))
             if longest is not None and cut.duration > longest:
-                raise TooLong(cut.duration)
+                raise AudioTooLongError(item.where, cut.duration, longest)
             samples = cut.load_audio()
-        except TooLong:
+        except AudioTooLongError:
             raise
         except Exception as problem:  # lhotse has many ways to read audio, and as many errors
             raise AudioError(

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
-from neucodec_tts.dataset.sources.files import AUDIO_SUFFIXES, file_item, lines, relative, walk
+from neucodec_tts.dataset.sources.files import file_item, lines, relative, walk
 from neucodec_tts.errors import DatasetError
 
 TRANSCRIPTS = ".trans.txt"
@@ -60,7 +61,7 @@ class LibriSpeech(FolderSource):
 
 
 def has_transcripts(root: Path) -> bool:
-    """Whether a folder looks like LibriSpeech, from its first thousand text files."""
+    """Return True if a folder looks like LibriSpeech, from its first thousand text files."""
     return any(file.name.endswith(TRANSCRIPTS) for file in islice(walk(root, {".txt"}), 1000))
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
-from neucodec_tts.dataset.sources.files import AUDIO_SUFFIXES, file_item, lines
+from neucodec_tts.dataset.sources.files import file_item, lines
 from neucodec_tts.errors import DatasetError
 
 _AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,37 +12,16 @@ import numpy as np
 
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.packages import arrow, parquet
-from neucodec_tts.dataset.sources.columns import Columns, words
-from neucodec_tts.dataset.sources.files import file_item, read_bytes, read_file, relative, stat, walk
+from neucodec_tts.dataset.sources.base import ListedSource
+from neucodec_tts.dataset.sources.files import file_item, read_audio, relative, stat, walk
 from neucodec_tts.errors import AudioError, DatasetError
 
 
 @dataclass(frozen=True)
-class ParquetCorpus:
+class ParquetCorpus(ListedSource):
     """A Parquet file, or all of them in and below a folder."""
 
-    path: Path
-    columns: Columns = field(default_factory=Columns)
-    audio_root: Path | None = None
     kind: str = field(default="parquet", init=False)
-
-    @property
-    def name(self) -> str:
-        """The file or folder."""
-        return str(self.path)
-
-    @property
-    def options(self) -> Mapping[str, object]:
-        """Columns that were named, and the folder that paths are relative to."""
-        moved = {} if self.audio_root is None else {"audio_root": str(self.audio_root)}
-        return {**self.columns.options(), **moved}
-
-    @property
-    def root(self) -> Path:
-        """The folder of the files, which paths in them are relative to, if no other was named."""
-        if self.audio_root is not None:
-            return self.audio_root
-        return self.path if self.path.is_dir() else self.path.parent
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
@@ -53,20 +32,16 @@ class ParquetCorpus:
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
         """See `Source.read`."""
         if not item.locator:
-            return read_file(self.root / item.where, item, longest)
+            return super().read(item, longest)
         file, group, row, column = item.locator.rsplit("|", 3)
         try:
-            cell = _audio_column(str(self._folder / file), int(group), column)[int(row)].as_py()
+            cell = _audio_column(str(self.folder / file), int(group), column)[int(row)].as_py()
         except (OSError, arrow().ArrowException) as problem:
             raise AudioError(f"{item.where}: cannot be read ({problem})") from problem
         return read_cell(cell, item, longest, self.root)
 
-    @property
-    def _folder(self) -> Path:
-        return self.path if self.path.is_dir() else self.path.parent
-
     def _items_of(self, file: Path) -> Iterator[Item]:
-        shown = relative(self._folder, file)
+        shown = relative(self.folder, file)
         size, modified = stat(file)
         try:
             opened = parquet().ParquetFile(file)
@@ -84,8 +59,8 @@ class ParquetCorpus:
                 for index, row in enumerate(rows):
                     where = f"{shown}:{group}.{index}"
                     start, end = found.part(row, where)
-                    text, speaker = words(row.get(found.text or "")), words(row.get(found.speaker or ""))
-                    id = words(row.get(found.id or "")) or f"{shown.removesuffix('.parquet')}-{group}.{index}"
+                    id, text, speaker = found.said(row)
+                    id = id or f"{shown.removesuffix('.parquet')}-{group}.{index}"
                     if is_path:
                         path = row[found.audio or ""] or ""
                         yield file_item(self.root, path, id, text, speaker, start, end)
@@ -99,7 +74,7 @@ def read_cell(cell: Any, item: Item, longest: float | None, root: Path) -> tuple
 
     Raises:
         AudioError: there is none in it.
-        TooLong: it is longer than `longest`.
+        AudioTooLongError: it is longer than `longest`.
     """
     if isinstance(cell, dict) and cell.get("array") is not None and cell.get("sampling_rate"):
         return np.asarray(cell["array"]), int(cell["sampling_rate"])
@@ -107,10 +82,10 @@ def read_cell(cell: Any, item: Item, longest: float | None, root: Path) -> tuple
     if isinstance(data, bytes):
         if not data:
             raise AudioError(f"{item.where}: the file is empty (0 bytes)")
-        return read_bytes(data, item, longest)
+        return read_audio(data, item, longest)
     path = cell.get("path") if isinstance(cell, dict) else cell
     if isinstance(path, str) and path:
-        return read_file(root / path, item, longest)
+        return read_audio(root / path, item, longest)
     raise AudioError(f"{item.where}: there is no audio in it; leave it out or mend the corpus")
 
 

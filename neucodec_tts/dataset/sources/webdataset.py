@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
-from neucodec_tts.dataset.sources.columns import Columns, words
-from neucodec_tts.dataset.sources.files import AUDIO_SUFFIXES, read_bytes, stat
+from neucodec_tts.dataset.sources.columns import Columns
+from neucodec_tts.dataset.sources.files import read_audio, stat
 from neucodec_tts.errors import AudioError, DatasetError
 
 _TEXT = (".txt", ".text", ".lab", ".normalized.txt", ".transcript")
@@ -26,7 +27,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 class WebDataset:
     """Uncompressed tars. An utterance is called ``TAR/KEY``: keys alone may begin anew in each tar.
 
-    Its text is that of ``KEY.txt``, or of a field of ``KEY.json`` that is called as columns of manifests are; so is the
+    Its text is that of ``KEY.txt``, or of a field of ``KEY.json`` that is called as columns of tables are; so is the
     speaker.
     """
 
@@ -71,9 +72,7 @@ class WebDataset:
             raise AudioError(f"{item.where}: cannot be read ({problem.strerror or problem})") from problem
         if len(data) < size:
             raise AudioError(f"{item.where}: the tar is cut short; copy or download it again")
-        if not data:
-            raise AudioError(f"{item.where}: the file is empty (0 bytes)")
-        return read_bytes(data, item, longest)
+        return read_audio(data, item, longest)
 
     def _items_of(self, path: Path) -> Iterator[Item]:
         key, members = "", dict[str, tarfile.TarInfo]()
@@ -133,12 +132,12 @@ class WebDataset:
         except ValueError as problem:
             problem_found = f"its text or its JSON cannot be read: {problem}"
             fields = {}
-        columns = self.columns.find({**fields, "audio": None}, f"{path}, {key}")
+        _, said, speaker = self.columns.find({**fields, "audio": None}, f"{path}, {key}").said(fields)
         yield Item(
             id,
             f"{path.name}:{audio.name}",
-            text if text is not None else words(fields.get(columns.text or "")),
-            words(fields.get(columns.speaker or "")),
+            said if text is None else text,
+            speaker,
             locator=f"{audio.offset_data}+{audio.size}",
             size=size,
             modified=modified,
@@ -147,7 +146,7 @@ class WebDataset:
 
 
 def expand(pattern: str) -> list[Path]:
-    """The tars that a pattern means: ranges in braces, wildcards, a folder."""
+    """Return the tars that a pattern means: ranges in braces, wildcards, a folder."""
     found = _RANGE.search(pattern)
     if found:
         first, last, width = int(found[1]), int(found[2]), len(found[1])

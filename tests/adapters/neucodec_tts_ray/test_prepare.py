@@ -18,7 +18,7 @@ from neucodec_tts.dataset import CodecInfo, Prepared, PrepareSettings, open_sour
 from neucodec_tts.dataset.engines import engine_names, prepare_engine
 from neucodec_tts.dataset.sources.folder import AudioFolder
 from neucodec_tts.errors import DatasetError, NeuCodecError
-from neucodec_tts_ray.encoder import Encoder
+from neucodec_tts_ray.actor import UnitActor
 from tests.adapters.neucodec_tts_ray.sources import Failing
 from tests.dataset.conftest import files_of
 
@@ -102,7 +102,7 @@ def test_a_machine_that_is_not_like_the_others(corpus: Path, tmp_path: Path, los
     with preparing(tmp_path / "corpus", tmp_path / "out", info, SMALL) as preparation:
         if lost == "corpus":
             shutil.rmtree(tmp_path / "corpus")
-        encoder = Encoder(preparation.job, "tiny", "cpu", 0, torch.get_num_threads(), os.getcwd())
+        encoder = UnitActor(preparation.recipe, "tiny", "cpu", 0, torch.get_num_threads(), os.getcwd())
         report = json.loads(encoder({"unit": np.array([0])})["report"][0])
         assert len(preparation.pending) == 4
     assert report["kind"] == "DatasetError"

@@ -1,12 +1,10 @@
-"""The folder of a data set: where its files are, and how each appears whole or not at all."""
+"""The folder of a data set: the places of its files, and writing each whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +14,7 @@ from typing import Any
 
 from neucodec_tts.dataset.folder_lock import locked
 from neucodec_tts.errors import DatasetError
+from neucodec_tts.files import atomic_path, cannot_write
 
 MANIFEST = "manifest.json"
 REJECTS = "rejects.parquet"
@@ -32,30 +31,35 @@ class DatasetFolder:
 
     @property
     def manifest(self) -> Path:
-        """What the data set is; the folder is one of ours if it is there."""
+        """``manifest.json``; a folder that has it is a data set of ours."""
         return self.path / MANIFEST
 
     @property
     def rejects(self) -> Path:
-        """What was left out."""
+        """The items that were left out."""
         return self.path / REJECTS
 
     @property
     def sources(self) -> Path:
-        """What the corpus consisted of, one record batch a shard."""
+        """The listing of the corpus, one record batch a shard."""
         return self.path / SOURCES
 
     @property
     def work(self) -> Path:
-        """What is there only while the data set is being made."""
+        """The folder that is there only while the data set is being made."""
         return self.path / _WORK
 
+    @property
+    def parts(self) -> Path:
+        """The folder of half-written files."""
+        return self.work / "parts"
+
     def shard_name(self, unit: int, units: int) -> str:
-        """Path of a shard inside the folder, by which ``datasets`` takes it for a part of the split "train"."""
+        """Return the path of a shard inside the folder; by it ``datasets`` takes the shard for a part of "train"."""
         return f"{DATA}/train-{unit:05d}-of-{units:05d}.parquet"
 
     def record(self, unit: int) -> Path:
-        """What became of a unit of work: it is finished if this is there."""
+        """The record of a unit of work, which is finished if this is there."""
         return self.work / "finished" / f"{unit:05d}.json"
 
     @contextmanager
@@ -70,23 +74,19 @@ class DatasetFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise cannot_write(self.path, problem) from problem
+            raise cannot_write(self.path, problem, DatasetError) from problem
         try:
             with locked(self.work / "lock", self.path):
                 self.check_ours()  # again, now that nobody else writes
-                shutil.rmtree(self.work / "parts", ignore_errors=True)  # of a run that was killed
-                yield
-        finally:
-            shutil.rmtree(self.work / "parts", ignore_errors=True)
-            for folder in (
-                self.work / "finished",
-                self.work,
-                *([self.path] if made else []),
-            ):
+                shutil.rmtree(self.parts, ignore_errors=True)  # of a run that was killed
                 try:
+                    yield
+                finally:
+                    shutil.rmtree(self.parts, ignore_errors=True)
+        finally:
+            for folder in (self.work / "finished", self.work, *([self.path] if made else [])):
+                with suppress(OSError):
                     folder.rmdir()  # if it is empty
-                except OSError:
-                    continue
 
     def check_ours(self) -> None:
         """Refuse a folder that holds something else than a data set.
@@ -122,7 +122,7 @@ class DatasetFolder:
 
     @staticmethod
     def sha256(path: Path) -> str:
-        """Of a file, in hexadecimal.
+        """Return the SHA-256 of a file, in hexadecimal.
 
         Raises:
             DatasetError: it cannot be read.
@@ -148,28 +148,15 @@ class DatasetFolder:
         Raises:
             DatasetError: it cannot be written: no space, no permission.
         """
-        part = self.work / "parts" / f"{secrets.token_hex(6)}-{target.name}"
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
+            self.parts.mkdir(parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
-            yield part
-            with open(part, "rb") as opened:
-                os.fsync(opened.fileno())
-            os.replace(part, target)
         except OSError as problem:
-            raise cannot_write(target, problem) from problem
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-
-
-def cannot_write(target: Path, problem: OSError) -> DatasetError:
-    """The error for a file of the data set that cannot be written."""
-    again = "run the same command again: finished shards are kept"
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DatasetError(f"no space to write {target} ({problem.strerror}); make room, and {again}")
-    if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DatasetError(
-            f"no permission to write {target} ({problem.strerror}); change its mode, or choose another folder"
-        )
-    return DatasetError(f"cannot write {target}: {problem.strerror or problem}; mend that, and {again}")
+            raise cannot_write(target, problem, DatasetError) from problem
+        try:
+            with atomic_path(target, DatasetError, within=self.parts, sync=True) as part:
+                yield part
+        except DatasetError as problem:
+            if isinstance(problem.__cause__, OSError):
+                raise DatasetError(f"{problem}: finished shards are kept") from problem.__cause__
+            raise

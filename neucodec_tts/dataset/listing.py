@@ -1,7 +1,7 @@
-"""The plan of a run: every item of the corpus, in units of work of which each becomes a shard.
+"""The listing of a corpus: every item, in units of work of which each becomes a shard.
 
 It is written before anything is encoded, to ``sources.arrow``, an Arrow file with one record batch a unit. Reading
-a unit from it does not need the rest, so that it may be of any size, and a corpus that has changed is known by it.
+a unit from it does not need the rest, so that it may be of any size. A corpus that has changed is known by it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _values = attrgetter(*(each.name for each in fields(Item)))
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the plan in a file amounts to."""
+class Listing:
+    """Size and digest of a listing."""
 
     items: int
     units: int
@@ -40,7 +40,7 @@ class Plan:
     """SHA-256 of all items, but for the times at which their files were last modified."""
 
 
-def write_plan(source: Source, path: Path, shard_items: int) -> Plan:
+def write_listing(source: Source, path: Path, shard_items: int) -> Listing:
     """List a corpus into a file.
 
     Duplicate ids are found on the way: the first item of an id counts, the others get a `Item.problem`. Apart from 8
@@ -55,34 +55,34 @@ def write_plan(source: Source, path: Path, shard_items: int) -> Plan:
         DatasetError: the corpus is empty, or what `Source.items` raises.
     """
     hashes = array("Q")
-    plan = _write(_checked(source, hashes), path, shard_items)
-    if plan.items == 0:
+    listing = _write(_checked(source, hashes), path, shard_items)
+    if listing.items == 0:
         raise DatasetError(
             f"there are no recordings in {source.name}; check the path, or name the kind (--kind)"
         )
-    if plan.units > MAX_SHARDS:
+    if listing.units > MAX_SHARDS:
         raise DatasetError(
-            f"{plan.items} utterances in shards of {shard_items} would be {plan.units} shards, more than {MAX_SHARDS}; "
-            f"set shard_items (--shard-items) to {-(-plan.items // MAX_SHARDS)} or more"
+            f"{listing.items} utterances in shards of {shard_items} would be {listing.units} shards, more than "
+            f"{MAX_SHARDS}; set shard_items (--shard-items) to {-(-listing.items // MAX_SHARDS)} or more"
         )
     repeated = _repeated(hashes)
     if repeated:
         first = path.with_name(path.name + ".first")
         path.rename(first)
-        plan = _write(_without_duplicates(first, repeated), path, shard_items)
+        listing = _write(_without_duplicates(first, repeated), path, shard_items)
         first.unlink()
-    return plan
+    return listing
 
 
 def read_unit(path: Path, unit: int) -> list[Item]:
-    """The items of a unit of work, from the plan's file."""
+    """Return the items of a unit of work, from the listing's file."""
     pa = arrow()
     with pa.memory_map(str(path)) as opened, pa.ipc.open_file(opened) as reader:
         return [Item(**row) for row in reader.get_batch(unit).to_pylist()]
 
 
 def explain_difference(before: Path, after: Path) -> list[str]:
-    """In words, how the corpus of one plan differs from that of another."""
+    """Return in words how one listing differs from another."""
     old, new = _fingerprints(before), _fingerprints(after)
     found = []
     for what, ids in (
@@ -98,24 +98,11 @@ def explain_difference(before: Path, after: Path) -> list[str]:
 
 def _schema() -> pa.Schema:
     pa = arrow()
-    text, integer = pa.string(), pa.int64()
-    return pa.schema(
-        {
-            "id": text,
-            "where": text,
-            "text": text,
-            "speaker": text,
-            "start": pa.float64(),
-            "end": pa.float64(),
-            "locator": text,
-            "size": integer,
-            "modified": integer,
-            "problem": text,
-        }
-    )
+    others = {"start": pa.float64(), "end": pa.float64(), "size": pa.int64(), "modified": pa.int64()}
+    return pa.schema({each.name: others.get(each.name, pa.string()) for each in fields(Item)})
 
 
-def _write(items: Iterator[Item], path: Path, shard_items: int) -> Plan:
+def _write(items: Iterator[Item], path: Path, shard_items: int) -> Listing:
     pa = arrow()
     schema = _schema()
     digest = hashlib.sha256()
@@ -142,7 +129,7 @@ def _write(items: Iterator[Item], path: Path, shard_items: int) -> Plan:
         if unit:
             finish()
             units += 1
-    return Plan(count, units, digest.hexdigest())
+    return Listing(count, units, digest.hexdigest())
 
 
 def _checked(source: Source, hashes: array[int]) -> Iterator[Item]:

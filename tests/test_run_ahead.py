@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from neucodec_tts.speech.ahead import RunAhead
+from neucodec_tts.run_ahead import RunAhead
 
 WAIT = 60  # seconds after which a test that would hang fails
 

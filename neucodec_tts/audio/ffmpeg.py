@@ -1,0 +1,75 @@
+"""The program ffmpeg, for formats that libsndfile does not know. Nothing else in this project calls it to read audio.
+
+It is found in ``PATH``. It is not a Python dependency: most users never need it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from neucodec_tts.errors import AudioError
+
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,nut,ogg,"
+    "rm,tta,voc,w64,wav,wv"
+)
+"""What ffmpeg may take a file for: containers of sound that name no other file, as play lists do."""
+
+
+class NoFfmpegError(AudioError):
+    """ffmpeg is needed and not installed."""
+
+
+def convert_to_wav(
+    source: Path, target: Path, *, max_seconds: float | None = None, timeout: float | None = None
+) -> None:
+    """Decode the first audio stream of `source` into a 32-bit float WAV file.
+
+    Only the file itself is read, nothing that it names. Errors in the data end it.
+
+    Args:
+        source: a file of any format.
+        target: the file to write.
+        max_seconds: decode at most this much; None decodes all.
+        timeout: seconds to wait; None waits for ever.
+
+    Raises:
+        NoFfmpegError: ffmpeg is not installed.
+        AudioError: it holds no audio, or damaged audio, or takes too long. The message is ffmpeg's last line.
+    """
+    command = [_program(), "-nostdin", "-v", "error", "-xerror"]
+    command += ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{source}"]
+    command += ["-map", "0:a:0", *([] if max_seconds is None else ["-t", f"{max_seconds:.3f}"])]
+    command += ["-c:a", "pcm_f32le", "-rf64", "auto", f"file:{target}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout)
+    except subprocess.TimeoutExpired as problem:
+        raise AudioError(f"not decoded within {timeout:g} s") from problem
+    except OSError as problem:
+        raise AudioError(f"does not start: {problem}") from problem
+    if done.returncode != 0 or not target.exists():
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise AudioError(lines[-1] if lines else "no audio found")
+
+
+def start_aac_encoder(sample_rate: int) -> subprocess.Popen[bytes]:
+    """Start an AAC encoder: 16-bit little-endian mono samples into its stdin, ADTS frames out of its stdout.
+
+    Args:
+        sample_rate: of the samples, in Hz.
+
+    Raises:
+        NoFfmpegError: ffmpeg is not installed.
+    """
+    command = [_program(), "-v", "error", "-f", "s16le", "-ar", str(sample_rate), "-ac", "1", "-i", "pipe:0"]
+    command += ["-c:a", "aac", "-b:a", "64k", "-flush_packets", "1", "-f", "adts", "pipe:1"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _program() -> str:
+    found = shutil.which("ffmpeg")
+    if found is None:
+        raise NoFfmpegError("ffmpeg is not installed; install it (apt install ffmpeg, brew install ffmpeg)")
+    return found

@@ -1,0 +1,264 @@
+"""Reading recordings: one reader with one rule for files and for bytes, whoever asks.
+
+libsndfile reads WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF and more. Anything else goes through ffmpeg, if it is
+installed. A recording that ends before its header says is refused: half a recording would quietly become half an
+utterance.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
+from neucodec_tts.errors import AudioError
+
+if TYPE_CHECKING:
+    import soundfile
+
+AUDIO_SUFFIXES = frozenset(
+    (
+        *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
+        *(".rf64", ".sph"),
+        *(".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr"),  # through ffmpeg
+    )
+)
+"""Endings of files that are taken for recordings in a folder. A file that is named may have any ending."""
+_BLOCK_SAMPLES = (
+    2**22
+)  # read at a time, of all channels: a long file of many channels is never in memory whole
+_ROUNDED_SECONDS = 0.1  # by which a part may end beyond its file, as corpora round their times
+
+
+class AudioTooLongError(AudioError):
+    """A recording is longer than asked for. It was not decoded further than that.
+
+    Attributes:
+        seconds: its length, or at least that much if it does not say its length.
+    """
+
+    def __init__(self, name: str, seconds: float, limit: float) -> None:
+        super().__init__(f"{name}: {seconds:.3f} s, more than {limit:g} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be read of a recording, in seconds."""
+
+    name: str
+    start: float
+    end: float | None
+    limit: float | None
+
+    @property
+    def whole(self) -> bool:
+        return self.start == 0.0 and self.end is None
+
+    def check(self, seconds: float) -> None:
+        if self.limit is not None and seconds > self.limit:
+            raise AudioTooLongError(self.name, seconds, self.limit)
+
+
+def load_audio(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    max_seconds: float | None = None,
+    name: str | None = None,
+    timeout: float | None = None,
+) -> tuple[np.ndarray, int]:
+    """Read a recording, or a part of one, and mix it to mono (the mean of its channels).
+
+    Args:
+        source: a file, or the content of one.
+        start: the beginning of the part, in seconds.
+        end: its end, in seconds; None is the end of the recording. An end up to 0.1 s beyond it counts as its end.
+        max_seconds: longer audio is refused before it is decoded; None takes any length.
+        name: what to call it in an error; a file goes by its path.
+        timeout: seconds to wait for ffmpeg, for formats that need it; None waits for ever.
+
+    Returns:
+        float32 array (samples,), nominally in [-1, 1], and its sample rate in Hz.
+
+    Raises:
+        AudioTooLongError: it is longer than `max_seconds`.
+        AudioError: it is missing, not readable, empty, cut short, has no such part, or is not a recording.
+    """
+    import soundfile
+
+    if name is None:
+        name = "audio" if isinstance(source, bytes) else os.fspath(source)
+    wanted = _Wanted(name, start, end, max_seconds)
+    if end is not None:
+        wanted.check(end - start)
+    if not isinstance(source, bytes):
+        _check_readable(Path(source), name)
+    elif not source:
+        raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
+    try:
+        with soundfile.SoundFile(
+            io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
+        ) as file:
+            samples, rate = _read(file, wanted)
+    except soundfile.LibsndfileError as problem:
+        samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
+    if samples.size == 0:
+        raise AudioError(f"{name}: the file is a recording of zero length; leave it out or record it again")
+    return samples, rate
+
+
+def _check_readable(file: Path, name: str) -> None:
+    try:
+        found = os.stat(file)
+        if stat.S_ISDIR(found.st_mode):
+            raise AudioError(f"{name}: this is a folder, not a recording; name the files in it")
+        if not stat.S_ISREG(found.st_mode):  # looked at before it is opened: opening a pipe would wait
+            raise AudioError(f"{name}: this is not a plain file; save the recording to one first")
+        with open(file, "rb"):
+            pass
+    except FileNotFoundError as problem:
+        here = "" if file.is_absolute() or name != str(file) else f" (now in {Path.cwd()})"
+        raise AudioError(f"{name}: no such file; check the path{here}") from problem
+    except PermissionError as problem:
+        raise AudioError(f"{name}: no permission to read it; change its mode or its owner") from problem
+    except OSError as problem:
+        raise AudioError(f"{name}: cannot be opened ({problem.strerror or problem})") from problem
+    if found.st_size == 0:
+        raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
+    if file.suffix.lower() == ".raw":
+        raise AudioError(
+            f"{name}: raw samples without a header cannot be read as a file; read them into an array "
+            "(numpy.fromfile) and give it with its sample_rate, or convert the file to WAV"
+        )
+
+
+def _read(file: soundfile.SoundFile, wanted: _Wanted) -> tuple[np.ndarray, int]:
+    """Read an open file in blocks: float32 (samples,), and its rate in Hz."""
+    rate = int(file.samplerate)
+    length = file.frames if file.frames < 2**62 else None  # a FLAC header that leaves it open says 2**63 - 1
+    if not wanted.whole and length is not None and file.seekable():
+        first, last = _bounds(wanted, length, rate)
+        file.seek(first)
+        samples = _read_blocks(file, wanted, last - first)
+        if samples.size < last - first:
+            raise AudioError(
+                f"{wanted.name}: the file is cut short, it ends at {(first + samples.size) / rate:.2f} s; copy or "
+                "download it again"
+            )
+        return samples, rate
+    if wanted.whole and length is not None:
+        wanted.check(length / rate)
+    _check_promised_bytes(file, wanted.name)
+    samples = _read_blocks(file, wanted)
+    # libsndfile only estimates the length of an MP3, to within the encoder's delay of two frames.
+    tolerance = 2 * 1152 if file.format.startswith("MP") else 0
+    if length is not None and 0 < samples.size < length - tolerance:
+        raise _truncated(wanted.name, samples.size / rate, length / rate)
+    if not wanted.whole:
+        first, last = _bounds(wanted, samples.size, rate)
+        samples = samples[first:last]
+    return samples, rate
+
+
+def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None = None) -> np.ndarray:
+    """Read `count` samples of each channel, or all there are, as their mean: float32 (samples,)."""
+    size, left, done = max(1, _BLOCK_SAMPLES // file.channels), count, 0
+    blocks = []
+    # Not file.blocks(): it believes the header and fills up with rubbish what a damaged file lacks.
+    while left is None or left > 0:
+        block = file.read(size if left is None else min(size, left), dtype="float32", always_2d=True)
+        if not block.shape[0]:
+            break
+        blocks.append(block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32))
+        done += block.shape[0]
+        if wanted.whole:
+            wanted.check(done / file.samplerate)  # the header may say less than there is
+        left = None if left is None else left - block.shape[0]
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def _bounds(wanted: _Wanted, length: int, rate: int) -> tuple[int, int]:
+    """Return the first sample of a part, and the one after its last."""
+    first = round(wanted.start * rate)
+    last = length if wanted.end is None else round(wanted.end * rate)
+    if 0 < last - length <= _ROUNDED_SECONDS * rate:
+        last = length
+    if not 0 <= first < last <= length:
+        end = "the end" if wanted.end is None else f"{wanted.end:g} s"
+        raise AudioError(
+            f"{wanted.name}: there is no part from {wanted.start:g} s to {end} in a recording of {length / rate:.2f} s"
+        )
+    wanted.check((last - first) / rate)
+    return first, last
+
+
+def _check_promised_bytes(file: soundfile.SoundFile, name: str) -> None:
+    """Compare the length of the sample data in the header of WAV, AIFF, AU and W64 files with what is there.
+
+    libsndfile silently goes by the file's true length; its log has both: ``data : 96000 (should be 63985)``.
+    """
+    found = re.search(
+        r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE
+    )
+    if not found:
+        return
+    promised, present = int(found[1]), int(found[2])
+    # Writers that stream cannot know the length and leave the largest number there is, or a little less.
+    left_open = any(0 <= limit - promised <= 4096 for limit in (2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1))
+    if promised > present > 0 and not left_open:
+        seconds = file.frames / file.samplerate
+        raise _truncated(name, seconds, seconds * promised / present)
+
+
+def _truncated(name: str, present: float, promised: float) -> AudioError:
+    return AudioError(
+        f"{name}: the file is cut short, {present:.2f} of {promised:.2f} s are there; copy or download it "
+        f"again, or, to keep what is there, convert it: ffmpeg -i {PurePosixPath(name).name} mended.wav"
+    )
+
+
+def _read_through_ffmpeg(
+    source: str | os.PathLike[str] | bytes, wanted: _Wanted, timeout: float | None, problem: Exception
+) -> tuple[np.ndarray, int]:
+    """Read what libsndfile cannot, by way of a temporary WAV file."""
+    import soundfile
+
+    said = str(problem).split(": ", 1)[-1].rstrip(". ")
+    with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as folder:
+        file, converted = Path(folder) / "recording", Path(folder) / "converted.wav"
+        if isinstance(source, bytes):
+            file.write_bytes(source)
+        else:
+            file = Path(source)
+        # A second more than wanted shows that there is more.
+        limit = wanted.limit + 1 if wanted.limit is not None and wanted.whole else None
+        try:
+            convert_to_wav(file, converted, max_seconds=limit, timeout=timeout)
+        except NoFfmpegError as missing:
+            raise AudioError(
+                f"{wanted.name}: not a recording that libsndfile can read ({said}); install ffmpeg so that other "
+                "formats can be read, or convert the file to WAV or FLAC"
+            ) from missing
+        except AudioError as error:
+            seen = str(error).replace(f"file:{file}", wanted.name)
+            raise AudioError(
+                f"{wanted.name}: not a recording, or a damaged one (libsndfile: {said}; ffmpeg: {seen}); convert it "
+                "to WAV, or leave it out"
+            ) from problem
+        try:
+            with soundfile.SoundFile(str(converted)) as opened:
+                return _read(opened, wanted)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{wanted.name}: no samples could be decoded; convert it to WAV or FLAC"
+            ) from error
