@@ -1,45 +1,53 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both install into .venv first, which is
-# quick the second time.
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first; the second time that is quick.
 #
 #   make install PYTHON=python3.12     another interpreter
 #   TORCH=cuda make install            the ordinary torch on a machine whose GPU was not found (or TORCH=cpu)
 
 .DEFAULT_GOAL := help
-# Two at a time: upstream's environment is installed while the types are checked.
+# Two at a time: upstream's environment is made while the code is checked.
 MAKEFLAGS += --no-print-directory --jobs=2
 
 # The first Python that is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
+ENVIRONMENT = @$(or $(PYTHON),$(error no Python 3.10 or newer found; name one: make PYTHON=/path/to/python3)) scripts/environment.py
 BIN := .venv/bin
-# What `make demo` says, as in: make demo TEXT="The first words it says are mine."
+# The text of `make demo`: make demo TEXT="The first words it says are mine."
 TEXT ?=
 export TEXT
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-n 0 -k streaming -x', in a single process
 PYTEST_ARGS ?=
-PYTEST := $(BIN)/python -m pytest -n 2
+PYTEST := -m pytest -n 2
 
-.PHONY: help install demo figures test test-fast parity lint format upstream browser clean
+.PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format upstream clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
 
-install:  ## make .venv with the project and all that it needs
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or newer found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) scripts/install.py
-
-demo: install  ## say TEXT="..." in three voices, and send a recording to codes and back
+demo:  ## say TEXT="..." in three voices, and send a recording to codes and back
+	$(ENVIRONMENT) demo
 	@$(BIN)/neucodec-tts demo $(if $(TEXT),"$$TEXT")
 
+install:  ## make .venv with the project and all that tests and linters need
+	$(ENVIRONMENT) dev
+
 figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debian, for flite, and a compiler
-	@$(BIN)/pip install --quiet pocketsphinx jiwer resemblyzer
+	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
 	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
 
-test: lint upstream browser  ## lint, types, import directions, and every test, parity with upstream included
-	$(PYTEST) $(PYTEST_ARGS)
+test: lint upstream  ## lint, types, import directions, and every test, parity with upstream included
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
-test-fast: lint browser  ## the same without the comparison with upstream, which needs an environment of its own
-	$(PYTEST) -m 'not upstream' $(PYTEST_ARGS)
+test-fast: lint  ## the same without the comparison with upstream, which needs an environment of its own
+	$(BIN)/python $(PYTEST) -m 'not upstream' $(PYTEST_ARGS)
+
+test-newest:  ## the tests but vLLM's and upstream's with the newest release of every dependency
+	$(ENVIRONMENT) newest
+	.venv-newest/bin/python $(PYTEST) -m 'not upstream and not vllm' $(PYTEST_ARGS)
+
+test-oldest:  ## the same with the oldest releases that pyproject.toml allows
+	$(ENVIRONMENT) oldest
+	.venv-oldest/bin/python $(PYTEST) -m 'not upstream and not vllm' $(PYTEST_ARGS)
 
 parity: upstream  ## compare with upstream and transformers, and print how far they agree
 	$(BIN)/python -m pytest tests/parity $(PYTEST_ARGS)
@@ -55,11 +63,8 @@ format: install  ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 
 upstream: install  ## make .venv-upstream, the environment that the parity tests take their reference from
-	@$(BIN)/python scripts/upstream_env.py >/dev/null
-
-browser: install  ## install Chromium for one test, as root on Debian; BROWSER=no leaves it out
-	@$(BIN)/python scripts/browser.py
+	$(ENVIRONMENT) upstream
 
 clean:  ## remove the environments and all caches
-	rm -rf .venv .venv-upstream build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

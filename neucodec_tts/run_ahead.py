@@ -1,4 +1,4 @@
-"""Computing ahead of a slow consumer, in a thread."""
+"""Compute ahead of a slow consumer, in a thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RunAhead(Iterator[Item], Generic[Item]):
 
 
 class _Shared(Generic[Item]):
-    """What the thread and the consumer both hold."""
+    """The state that the thread and the consumer share: a queue that is bounded by the size of its items."""
 
     def __init__(self, source: Iterator[Item], size: Callable[[Item], float], limit: float) -> None:
         self._source = source

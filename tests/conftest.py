@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,22 @@ settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the ffmpeg of the package imageio-ffmpeg on PATH where the machine has none."""
+    if shutil.which("ffmpeg") is not None:
+        return
+    try:
+        import imageio_ffmpeg
+
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):  # RuntimeError: the package holds no binary for this platform
+        return
+    folder = Path(tempfile.mkdtemp(prefix="ffmpeg-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    (folder / "ffmpeg").symlink_to(program)
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(folder)])
+
+
 def _why_no_hub() -> str | None:
     """Why tests marked ``hub`` cannot run, or None if they can."""
     if not WITH_HUB:
@@ -91,10 +109,10 @@ def upstream_python() -> Path:
     For tests marked ``upstream``: they give that Python a script of ``tests/parity`` and exchange files with it.
     """
     made = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "upstream_env.py")],
+        [sys.executable, str(ROOT / "scripts" / "environment.py"), "upstream"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert made.returncode == 0, f"scripts/upstream_env.py failed:\n{made.stderr}"
-    return Path(made.stdout.strip())
+    assert made.returncode == 0, f"scripts/environment.py upstream failed:\n{made.stderr}"
+    return ROOT / ".venv-upstream" / "bin" / "python"

@@ -8,7 +8,10 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from email.message import Message
+from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
@@ -95,13 +98,25 @@ def test_an_import_in_the_wrong_direction_is_found(tmp_path, module, forbidden):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
+def distributions(tmp_path_factory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    folder = tmp_path_factory.mktemp("distributions")
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        [sys.executable, "-m", "hatchling", "build", "-d", str(folder)],
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
-    return zipfile.ZipFile(next(folder.glob("*.whl")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions) -> zipfile.ZipFile:
+    return zipfile.ZipFile(next(distributions.glob("*.whl")))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return HeaderParser().parsestr(wheel.read(name).decode())
 
 
 def tracked(*patterns: str) -> list[str]:
@@ -131,10 +146,39 @@ def test_the_wheel_holds_nothing_else(wheel):
     roots = {root for root in roots if not root.endswith(".dist-info")}
     assert "neucodec_tts" in roots
     assert all(root.startswith("neucodec_tts") for root in roots)
-    measuring = [
-        name
-        for name in wheel.namelist()
-        if "benchmark" in name or "/serving/" in name or "/evaluate/" in name
-    ]
-    assert measuring == []
-    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+    assert [name for name in wheel.namelist() if "benchmark" in name or "/serving/" in name] == []
+
+
+def test_the_licences_of_all_that_is_in_the_wheel_are_named(wheel, metadata):
+    assert metadata["License-Expression"] == "Apache-2.0 AND CC-BY-SA-3.0"
+    licences = [name.partition("/licenses/")[2] for name in wheel.namelist() if "/licenses/" in name]
+    assert "LICENSE" in licences
+    # Whatever is not code lies in a folder whose README names its authors and its licence.
+    data = [name for name in tracked("neucodec_tts") if not name.endswith((".py", ".md", "py.typed"))]
+    assert data
+    for name in data:
+        readme = next(
+            folder / "README.md" for folder in Path(name).parents if (ROOT / folder / "README.md").exists()
+        )
+        assert str(readme) in licences, f"{name} has no licence in the wheel"
+        assert "creativecommons.org/licenses/by-sa/3.0" in (ROOT / readme).read_text(encoding="utf-8")
+
+
+def test_the_metadata_say_who_and_where_and_for_which_python(metadata):
+    assert metadata["Author"]
+    assert metadata.get_all("Project-URL")
+    classifiers = metadata.get_all("Classifier")
+    assert f"Programming Language :: Python :: {sys.version_info[0]}.{sys.version_info[1]}" in classifiers
+    oldest = metadata["Requires-Python"].removeprefix(">=")
+    assert f"Programming Language :: Python :: {oldest}" in classifiers
+
+
+def test_the_source_distribution_holds_what_the_readme_links_to(distributions):
+    with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    expected = tracked(
+        "neucodec_tts", "adapters", "benchmarks", "docs", "examples", "scripts", "tests", "*.md"
+    )
+    expected = [name for name in expected if (ROOT / name).exists()]
+    assert any(name.startswith("docs/") for name in expected)
+    assert set(expected) <= names

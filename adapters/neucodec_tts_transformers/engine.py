@@ -20,6 +20,8 @@ from neucodec_tts.speech.engine import (
     Sampling,
     SpeechTokens,
     TokenStream,
+    check_batch,
+    check_prompt,
 )
 from neucodec_tts_transformers.drawing import Dice, draw
 from neucodec_tts_transformers.loading import load_model
@@ -86,7 +88,7 @@ class TransformersEngine:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.model.device
 
     @property
@@ -101,7 +103,7 @@ class TransformersEngine:
         Raises:
             EngineError: the prompt leaves no room for speech, or holds ids that the model lacks.
         """
-        self._check(prompt_ids)
+        check_prompt(prompt_ids, self.context_length, self._rows)
         return TokenStream(self._generate(prompt_ids, sampling))
 
     def _generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, FinishReason]:
@@ -121,12 +123,7 @@ class TransformersEngine:
         Raises:
             EngineError: a prompt leaves no room for speech, or holds ids that the model lacks.
         """
-        if len(prompts) != len(samplings):
-            raise EngineError(
-                f"{len(prompts)} prompts came with {len(samplings)} samplings; give one for each"
-            )
-        for prompt in prompts:
-            self._check(prompt)
+        check_batch(prompts, samplings, self.context_length, self._rows)
         return self._generate_batch(prompts, samplings)
 
     def _generate_batch(
@@ -142,21 +139,6 @@ class TransformersEngine:
                         so_far.append(event.token)
                     if event.finish_reason is not None:
                         yield first + event.index, Generated(so_far, event.finish_reason)
-
-    def _check(self, prompt_ids: Sequence[int]) -> None:
-        if not len(prompt_ids):
-            raise EngineError("the prompt is empty; there is nothing to continue")
-        if len(prompt_ids) >= self.context_length:
-            raise EngineError(
-                f"the prompt has {len(prompt_ids)} tokens, which leaves no room for speech in the model's context of "
-                f"{self.context_length}; shorten the text or the voice's recording"
-            )
-        low, high = min(prompt_ids), max(prompt_ids)
-        if low < 0 or high >= self._rows:
-            raise EngineError(
-                f"the prompt holds the token id {low if low < 0 else high}, but the model has ids 0 to "
-                f"{self._rows - 1}: its tokenizer belongs to another model"
-            )
 
     def _steps(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
@@ -195,7 +177,7 @@ class _Event:
 
 @dataclass
 class _Row:
-    """What is known of one running generation."""
+    """The state of one running generation."""
 
     index: int
     sampling: Sampling
@@ -213,7 +195,7 @@ class _Row:
         )
 
     def push(self, code: int) -> FinishReason | None:
-        """Count a code; says whether the generation ends with it."""
+        """Count a code; returns the reason if the generation ends with it."""
         self.frames += 1
         if self.loop.push(code):
             return "repetition"

@@ -1,4 +1,4 @@
-"""Loading a causal language model, with errors that say what to do."""
+"""Load a causal language model, with errors that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only codes and stops: their logits and nothing else's.
+"""The logits of codes and stops.
 
 A language model for speech has the tokens of text as well, often twice as many as codes. They are excluded by the
 range in which the codes lie, never by a list of 65,537 ids.
@@ -55,9 +55,9 @@ def check_rows(model: PreTrainedModel, tokens: SpeechTokens) -> int:
 class CodeHead:
     """Runs a model and returns the logits of the codes and the stops, in this order.
 
-    Where the output layer is a plain linear layer on the last hidden state, which is so in Llama and Qwen, only its
-    rows of codes and stops are computed: a third of the layer in NeuTTS Air, whose tokenizer has 151,936 tokens of
-    text. Whether it is so is tried out once, because models exist that scale or cap their logits.
+    Llama and Qwen have a plain linear output layer on the last hidden state. There only the rows of codes and stops are
+    computed: a third of the layer in NeuTTS Air, whose tokenizer has 151,936 tokens of text. Some models scale or cap
+    their logits, so both ways are compared once.
 
     Args:
         model: in the state in which it will run (device, dtype).
@@ -76,7 +76,10 @@ class CodeHead:
             self._codes = slice(*vocabulary.id_range)
         else:
             self._codes = torch.from_numpy(vocabulary.ids.copy()).to(device)
-        self._keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
+        parameters = inspect.signature(model.forward).parameters
+        self._keeps_last = "logits_to_keep" in parameters
+        # transformers 5.24 renamed past_key_values, and drops the old name in 5.40.
+        self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
         self._rows: list[tuple[Tensor, Tensor | None]] | None = None
         self._rows = self._plain_rows()
 
@@ -92,7 +95,7 @@ class CodeHead:
 
     @property
     def computes_rows_only(self) -> bool:
-        """Whether the rows of text are left out of the computation."""
+        """True if the rows of text are left out of the computation."""
         return self._rows is not None
 
     def token_id(self, choice: int) -> int:
@@ -103,13 +106,13 @@ class CodeHead:
     def __call__(
         self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None
     ) -> Tensor:
-        """Logits of what comes next.
+        """Compute the logits of the next token.
 
         Args:
             ids: LongTensor (B, T).
             mask: 1 where there is a token, 0 where there is padding, LongTensor (B, all tokens so far).
             positions: LongTensor (B, T).
-            cache: what was computed before; changed in place.
+            cache: keys and values of the tokens before; changed in place.
 
         Returns:
             float32 (B, codes + stops), on the model's device.
@@ -118,7 +121,7 @@ class CodeHead:
             "input_ids": ids,
             "attention_mask": mask,
             "position_ids": positions,
-            "past_key_values": cache,
+            self._cache_argument: cache,
             "use_cache": cache is not None,
         }
         if self._rows is None:
@@ -184,7 +187,7 @@ class CodesOnly(LogitsProcessor):
         self._scattered: dict[torch.device, Tensor] = {}
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Set the scores of whatever is not allowed to minus infinity; the scores given stay as they are.
+        """Return the scores with minus infinity where a token is not allowed; the argument stays as it is.
 
         Args:
             input_ids: prompt and codes so far, (B, T).

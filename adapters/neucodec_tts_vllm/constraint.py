@@ -1,4 +1,4 @@
-"""What a request for speech may generate, and how logits are made to obey.
+"""The tokens that a request for speech may generate, and how logits are made to obey.
 
 Free of vLLM, so that the arithmetic can be read and tested on its own.
 """
@@ -26,7 +26,7 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class AllowedTokens:
-    """The tokens of which speech consists.
+    """The tokens of speech.
 
     Attributes:
         first: token id of the first code.
@@ -41,7 +41,7 @@ class AllowedTokens:
 
 @dataclass(frozen=True)
 class SpeechConstraint:
-    """What one request for speech may generate.
+    """The limits of one request for speech.
 
     Attributes:
         tokens: codes and stops.
@@ -55,7 +55,7 @@ class SpeechConstraint:
 
     @classmethod
     def from_extra_args(cls, extra_args: Mapping[str, Any] | None) -> SpeechConstraint | None:
-        """Read what a request carries; None if it does not ask for speech.
+        """Read the constraint of a request; None if it does not ask for speech.
 
         Raises:
             ValueError: an entry is missing or wrong; the message names it.
@@ -87,7 +87,7 @@ class SpeechConstraint:
         return cls(AllowedTokens(first, end, tuple(sorted(set(stops)))), least, most)
 
     def to_extra_args(self) -> dict[str, Any]:
-        """Return what makes a request generate speech only."""
+        """Return the ``extra_args`` that make a request generate speech only."""
         values: dict[str, Any] = {
             CODES: [self.tokens.first, self.tokens.end],
             STOPS: list(self.tokens.stop_ids),
@@ -112,14 +112,14 @@ def constrain(
     codes_blocked: Tensor | None = None,
     first_column: int = 0,
 ) -> None:
-    """Set to minus infinity, in place, what is not allowed.
+    """Set the logits that are not allowed to minus infinity, in place.
 
     Everything stays on the device and nothing waits for it: columns are given as ranges, rows as masks.
 
     Args:
         logits: (B, columns), float.
-        tokens: what is allowed.
-        rows: which rows are meant, bool (B,) on the same device; None for all of them.
+        tokens: those that are allowed.
+        rows: rows that are constrained, bool (B,) on the same device; None for all of them.
         stop_blocked: rows that may not stop yet, bool (B,).
         codes_blocked: rows that must stop now, bool (B,).
         first_column: token id of the first column, where a rank holds a part of the vocabulary only.

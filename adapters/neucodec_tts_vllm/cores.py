@@ -1,4 +1,4 @@
-"""Which cores vLLM's CPU engine leaves to the codec."""
+"""The cores that vLLM's CPU engine leaves to the codec."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LEAST_SHARE = 0.25
 
 
 def spare_cores(vllm_config: Any) -> list[int] | None:
-    """Cores that vLLM keeps its own computing threads off, for the codec to compute on; None where it may use all.
+    """Return the cores that vLLM leaves to the codec; None where the codec may use all.
 
-    vLLM binds each of its threads to a core of its own and waits for the slowest of them in every layer, so whatever
-    else computes on such a core holds up the whole model. Where it has no such cores, or leaves so few that the codec
-    would hardly get ahead, nothing is bound.
+    vLLM binds each of its threads to a core of its own and waits for the slowest of them in every layer, so other work
+    on such a core holds up the whole model. Where vLLM binds no threads, or leaves so few cores that the codec would
+    hardly get ahead, nothing is bound.
     """
     try:
         from vllm.utils.ompmultiprocessing import OMPProcessManager

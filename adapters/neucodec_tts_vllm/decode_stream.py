@@ -1,10 +1,10 @@
-"""One stream of the decoding hook, as the event loop sees it."""
+"""One stream of the decoder of a server, as the event loop sees it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,25 +13,34 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.streaming import StreamSettings
-    from neucodec_tts_vllm.decoding import DecodeWorker
 
 
 @dataclass(eq=False)
 class DecodeStream(AsyncIterator[Tensor]):
-    """One stream of the worker: `push` codes, `finish`, iterate over its samples, float32 (n,), and `close`.
+    """One stream of a `DecodeWorker`: `push` codes, `finish`, iterate over its samples, float32 (n,), and `close`.
 
-    All of its methods are for the event loop that opened it, and none of them waits but the iteration.
+    All methods are for the event loop that opened the stream. Only the iteration waits.
+
+    Attributes:
+        number: its name in the scheduler.
+        settings: of its chunks.
+        hop: samples a frame.
+        loop: the event loop that opened it.
+        feed: tells the thread that there is something to decode.
+        forget: tells the worker that the stream is closed.
     """
 
-    worker: DecodeWorker
     number: int
     settings: StreamSettings
-    _loop: asyncio.AbstractEventLoop
+    hop: int
+    loop: asyncio.AbstractEventLoop
+    feed: Callable[[DecodeStream], None]
+    forget: Callable[[DecodeStream], None]
     _codes: deque[Sequence[int]] = field(default_factory=deque)  # not given to the scheduler yet
     _finished: bool = False
     # The thread's:
     _fed: int = 0  # frames that the scheduler has got and has not decoded
-    _told: bool = False  # whether the scheduler knows that no more will come
+    _told: bool = False  # True when the scheduler knows that no more will come
     # The loop's:
     _asked: int = 0  # frames up to which the thread has been told that it has all that chunks need
     _samples: deque[Tensor] = field(default_factory=deque)
@@ -44,9 +53,8 @@ class DecodeStream(AsyncIterator[Tensor]):
 
     @property
     def backlog(self) -> int:
-        """Frames that have been pushed and whose sound nobody has taken yet."""
-        hop = self.worker.codec.output_hop_length
-        return self._pushed - self._delivered + self._waiting_samples // hop
+        """Frames that have been pushed and whose sound has not been taken yet."""
+        return self._pushed - self._delivered + self._waiting_samples // self.hop
 
     def push(self, codes: Sequence[int]) -> None:
         """Add codes (frames,)."""
@@ -58,27 +66,26 @@ class DecodeStream(AsyncIterator[Tensor]):
         if self._pushed >= self.settings.needed(self._asked):
             while self._pushed >= self.settings.needed(self._asked):
                 self._asked = self.settings.chunk_end(self._asked)
-            self.worker._command(lambda: self.worker._feed(self))
+            self.feed(self)
 
     def finish(self) -> None:
         """No more codes will come."""
         self._finished = True
-        self.worker._command(lambda: self.worker._feed(self))
+        self.feed(self)
 
     def close(self) -> None:
         """Forget the stream at once, in whatever state it is; harmless when it has ended."""
         if self._closed:
             return
         self._closed = True
-        self.worker._streams.pop(self.number, None)
         self._codes.clear()
         self._samples.clear()
         self._waiting_samples = 0
         self._news.set()
-        self.worker._command(lambda: self.worker._scheduler.drop(self.number))
+        self.forget(self)
 
     async def __anext__(self) -> Tensor:
-        """Samples that have been decoded since, float32 (n,).
+        """Return the samples that have been decoded since, float32 (n,).
 
         Raises:
             CodesError: something that was pushed is no code.
@@ -90,7 +97,7 @@ class DecodeStream(AsyncIterator[Tensor]):
                 self._samples.clear()
                 self._waiting_samples = 0
                 if self._codes:  # held back, for want of a listener
-                    self.worker._command(lambda: self.worker._feed(self))
+                    self.feed(self)
                 return parts[0] if len(parts) == 1 else torch.cat(parts)
             if self._error is not None:
                 raise self._error
@@ -104,7 +111,7 @@ class DecodeStream(AsyncIterator[Tensor]):
         if not self._closed:
             self._samples.append(samples)
             self._waiting_samples += samples.numel()
-            self._delivered += samples.numel() // self.worker.codec.output_hop_length
+            self._delivered += samples.numel() // self.hop
             self._news.set()
 
     def _end(self, error: Exception) -> None:

@@ -1,7 +1,7 @@
-"""The decoding hook: the codes of all running requests go to one scheduler, on a thread of its own.
+"""Decode the codes of all running requests by one scheduler, in a thread of its own.
 
-The event loop hands codes over and takes samples; it never computes and never waits. Whatever is ready when the
-thread comes round is one batch, so batches grow with the load by themselves.
+The event loop hands codes over and takes samples; it never computes and never waits. All that is ready when the thread
+comes round is one batch, so batches grow with the load by themselves.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ _GPU_LENGTHS = (8, 4, 2, 1)
 
 @dataclass(frozen=True)
 class DecodedBatch:
-    """What is told of each batch.
+    """Figures about one batch.
 
     Attributes:
         streams: windows in it.
@@ -65,7 +66,7 @@ class DecodeWorker:
         max_batch_frames: largest padded size of one batch; by default what suits the device.
         ahead_seconds: a stream whose listener has not taken so much sound yet is not decoded any further; what waits
             then is codes, which are small.
-        on_batch: told of each batch, in the thread.
+        on_batch: called with the figures of each batch, in the thread.
         cores: of this machine that the thread computes on, where the codec is on the CPU; all by default.
     """
 
@@ -100,11 +101,11 @@ class DecodeWorker:
         self._cores = cores
         self._streams: dict[int, DecodeStream] = {}
         self._numbers = itertools.count()
-        # Between the loop and the thread: what to do next. The thread alone touches the scheduler.
+        # Between the loop and the thread: the work to do next. The thread alone touches the scheduler.
         self._changed = threading.Condition()
         self._commands: deque[Callable[[], None]] = deque()
-        self._calls: deque[Callable[[], None]] = deque()
-        self._wholes: deque[_Whole] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._wholes: deque[tuple[Tensor, Future[Tensor]]] = deque()
         self._closed = False
         self._batch = 0
         self._thread = threading.Thread(target=self._work, name="speech-decode", daemon=True)
@@ -128,11 +129,19 @@ class DecodeWorker:
 
         Args:
             settings: if they are not those of every stream.
+
+        Raises:
+            EngineError: the worker has been closed.
         """
         if self._closed:
             raise EngineError("the decoder has been closed")
         stream = DecodeStream(
-            self, next(self._numbers), settings or self.settings, asyncio.get_running_loop()
+            next(self._numbers),
+            settings or self.settings,
+            self.codec.output_hop_length,
+            asyncio.get_running_loop(),
+            lambda stream: self._command(lambda: self._feed(stream)),
+            self._forget,
         )
         self._streams[stream.number] = stream
         if settings is not None:
@@ -146,46 +155,38 @@ class DecodeWorker:
             CodesError: something among them is no code.
             EngineError: the codec failed.
         """
-        checked = self.codec.check_codes(codes)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Tensor] = loop.create_future()
-        with self._changed:
-            if self._closed:
-                raise EngineError("the decoder has been closed")
-            self._wholes.append((checked, loop, future))
-            self._changed.notify()
-        return await future
+        return await self._queued(self._wholes, self.codec.check_codes(codes))
 
     async def call(self, function: Callable[[], Result]) -> Result:
         """Run a function in the thread, between two batches: all work on the codec's device is done there."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-
-        def run() -> None:
-            if future.cancelled():
-                return
-            try:
-                result = function()
-            except Exception as error:
-                _soon(loop, _settle, future, None, error)
-            else:
-                _soon(loop, _settle, future, result, None)
-
-        with self._changed:
-            if self._closed:
-                raise EngineError("the decoder has been closed")
-            self._calls.append(run)
-            self._changed.notify()
-        return await future
+        return await self._queued(self._calls, function)
 
     def close(self) -> None:
-        """End the thread; open streams end with an error."""
+        """End the thread. Open streams and calls that wait end with an error."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+        problem = EngineError("the decoder has been closed")
         for stream in list(self._streams.values()):
-            _soon(stream._loop, stream._end, EngineError("the decoder has been closed"))
+            _soon(stream.loop, stream._end, problem)
+        for _, future in (*self._calls, *self._wholes):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(problem)
+
+    async def _queued(self, work: deque[tuple[Any, Future[Any]]], item: Any) -> Any:
+        """Give the thread something to do, and wait for its result."""
+        future: Future[Any] = Future()
+        with self._changed:
+            if self._closed:
+                raise EngineError("the decoder has been closed")
+            work.append((item, future))
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
+    def _forget(self, stream: DecodeStream) -> None:
+        self._streams.pop(stream.number, None)
+        self._command(lambda: self._scheduler.drop(stream.number))
 
     # The thread
 
@@ -217,37 +218,39 @@ class DecodeWorker:
                 self._step()
             except Exception as error:  # nobody must wait for ever for a thread that is gone
                 self._give_up(error)
-            if call is not None:
-                call()
+            if call is not None and call[1].set_running_or_notify_cancel():
+                try:
+                    call[1].set_result(call[0]())
+                except Exception as error:
+                    call[1].set_exception(error)
             self._decode_wholes(wholes)
 
-    def _next_wholes(self) -> list[_Whole]:
-        """Utterances to decode as a whole, few enough for streams not to wait for long."""
-        batch: list[_Whole] = []
+    def _next_wholes(self) -> list[tuple[Tensor, Future[Tensor]]]:
+        """Take sentences to decode as a whole, few enough for streams not to wait for long."""
+        batch: list[tuple[Tensor, Future[Tensor]]] = []
         frames = 0
         while self._wholes:
             frames += self._wholes[0][0].numel()
             if batch and frames > self._batch_frames:
                 break
             batch.append(self._wholes.popleft())
-        return [item for item in batch if not item[2].cancelled()]
+        return [item for item in batch if item[1].set_running_or_notify_cancel()]
 
-    def _decode_wholes(self, batch: list[_Whole]) -> None:
+    def _decode_wholes(self, batch: list[tuple[Tensor, Future[Tensor]]]) -> None:
         if not batch:
             return
         try:
-            decoded = self.codec.decode([codes for codes, _, _ in batch])
+            decoded = self.codec.decode([codes for codes, _ in batch])
         except Exception as error:
             if len(batch) > 1:  # find out whose it is
                 for item in batch:
                     self._decode_wholes([item])
                 return
-            logger.error("an utterance could not be decoded: %s", error, exc_info=error)
-            _, loop, future = batch[0]
-            _soon(loop, _settle, future, None, EngineError(f"the codec failed: {error}"))
+            logger.error("a sentence could not be decoded: %s", error, exc_info=error)
+            batch[0][1].set_exception(EngineError(f"the codec failed: {error}"))
             return
-        for (_, loop, future), samples in zip(batch, decoded, strict=True):
-            _soon(loop, _settle, future, samples, None)
+        for (_, future), samples in zip(batch, decoded, strict=True):
+            future.set_result(samples)
 
     def _step(self) -> None:
         self._batch = 0
@@ -259,7 +262,7 @@ class DecodeWorker:
             stream = self._streams.get(_number(name))
             if stream is not None:
                 stream._fed -= samples.numel() // self.codec.output_hop_length
-                by_loop.setdefault(stream._loop, []).append((stream, samples))
+                by_loop.setdefault(stream.loop, []).append((stream, samples))
         for loop, parts in by_loop.items():
             _soon(loop, deliver, parts)
         if self._batch and self._on_batch is not None:
@@ -274,16 +277,16 @@ class DecodeWorker:
         stream = self._streams.get(_number(name))
         if stream is not None:
             problem = EngineError(f"the codec failed: {str(error) or type(error).__name__}")
-            _soon(stream._loop, stream._end, problem)
+            _soon(stream.loop, stream._end, problem)
 
     def _give_up(self, error: Exception) -> None:
         logger.exception("decoding failed; all %d streams are ended", len(self._streams))
         for stream in list(self._streams.values()):
             self._scheduler.drop(stream.number)
-            _soon(stream._loop, stream._end, EngineError(f"decoding failed: {error}"))
+            _soon(stream.loop, stream._end, EngineError(f"decoding failed: {error}"))
 
     def _feed(self, stream: DecodeStream) -> None:
-        """Give the scheduler what a stream may decode now; in the thread."""
+        """Give the scheduler the codes that a stream may decode now; in the thread."""
         if stream.number not in self._streams:
             self._scheduler.drop(stream.number)
             return
@@ -303,7 +306,7 @@ class DecodeWorker:
             self._scheduler.push(stream.number, codes)
         except CodesError as error:
             self._scheduler.drop(stream.number)
-            _soon(stream._loop, stream._end, error)
+            _soon(stream.loop, stream._end, error)
             return
         stream._fed += len(codes)
         if stream._finished and not stream._codes and not stream._told:
@@ -311,20 +314,8 @@ class DecodeWorker:
             self._scheduler.finish(stream.number)
 
 
-_Whole: TypeAlias = "tuple[Tensor, asyncio.AbstractEventLoop, asyncio.Future[Tensor]]"
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
-
-
 def _soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
-    """Call something in the event loop; if that has ended, nobody waits for it any more."""
+    """Call a function in an event loop, if that has not ended."""
     try:
         loop.call_soon_threadsafe(function, *arguments)
     except RuntimeError:
@@ -332,7 +323,7 @@ def _soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *argum
 
 
 def stay_on(cores: Sequence[int]) -> None:
-    """Let the calling thread compute on these cores only, where the system can be told so."""
+    """Let the calling thread compute on these cores only, where the system allows it."""
     try:
         os.sched_setaffinity(0, cores)  # of a thread, whatever its name says
     except (AttributeError, OSError, ValueError) as error:

@@ -20,8 +20,10 @@ from neucodec_tts.speech.engine import (
     Sampling,
     SpeechTokens,
     TokenStream,
+    check_batch,
+    check_prompt,
 )
-from neucodec_tts_vllm.sampling import allowed_tokens, check_prompt, sampling_params
+from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CPU_CACHE_BYTES = 2 * 2**30
-"""Of keys and values on a CPU, unless you say; vLLM's own default is half of the machine's memory."""
+"""Default size of the cache of keys and values on a CPU; vLLM's own is half of the machine's memory."""
 _GPU_SHARE = 0.8
-"""Of a GPU's memory for vLLM, unless you say; its own default of 0.92 leaves no room for the codec."""
+"""Default share of a GPU's memory for vLLM; its own, 0.92, leaves no room for the codec."""
 _BATCH_INTERVAL = 25
 """In a batch nobody listens, so tokens come half a second's worth at a time."""
 
@@ -135,7 +137,7 @@ class VLLMEngine:
         Raises:
             EngineError: the prompt leaves no room for speech, or holds ids that the model lacks.
         """
-        self._check(prompt_ids)
+        check_prompt(prompt_ids, self.context_length, self._rows)
         return TokenStream(self._generate(prompt_ids, sampling))
 
     def _generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, FinishReason]:
@@ -161,12 +163,7 @@ class VLLMEngine:
         Raises:
             EngineError: a prompt leaves no room for speech, or holds ids that the model lacks.
         """
-        if len(prompts) != len(samplings):
-            raise EngineError(
-                f"{len(prompts)} prompts came with {len(samplings)} samplings; give one for each"
-            )
-        for prompt in prompts:
-            self._check(prompt)
+        check_batch(prompts, samplings, self.context_length, self._rows)
         return self._generate_batch(prompts, samplings)
 
     def _generate_batch(
@@ -187,15 +184,6 @@ class VLLMEngine:
             self.llm.llm_engine.engine_core.shutdown()
 
     # What `Batch` uses, too
-
-    def _check(self, prompt_ids: Sequence[int]) -> None:
-        check_prompt(prompt_ids, self.context_length)
-        low, high = min(prompt_ids), max(prompt_ids)
-        if low < 0 or high >= self._rows:
-            raise EngineError(
-                f"the prompt holds the token id {low if low < 0 else high}, but the model has ids 0 to "
-                f"{self._rows - 1}: its tokenizer belongs to another model"
-            )
 
     def _start(self, prompt_ids: Sequence[int], sampling: Sampling, interval: int) -> _Running:
         params = sampling_params(
@@ -222,7 +210,7 @@ class VLLMEngine:
                 self.llm.llm_engine.abort_request([running.inner_name], internal=True)
 
     def _next(self, running: _Running) -> tuple[list[int], FinishReason | None]:
-        """What is new of a generation; waits until there is something."""
+        """Return the new tokens of a generation; waits until there are some."""
         while True:
             with self._lock:
                 if running.events:
@@ -230,7 +218,7 @@ class VLLMEngine:
                 self._step()
 
     def _step(self) -> None:
-        """Let the engine go on by a step, and hand out what came of it. The lock is held."""
+        """Let the engine go on by a step, and hand out its tokens. The lock is held."""
         try:
             outputs = self.llm.llm_engine.step()
         except Exception as error:
@@ -257,7 +245,7 @@ class _Running:
     events: deque[tuple[list[int], str | None]] = field(default_factory=deque)
 
     def take(self) -> tuple[list[int], FinishReason | None]:
-        """What is new: tokens, and why it ended if it has.
+        """Return the new tokens, and why the generation ended if it has.
 
         Raises:
             EngineError: vLLM gave it up.
@@ -289,12 +277,12 @@ class Batch:
         Raises:
             EngineError: the prompt cannot be continued.
         """
-        self._engine._check(prompt_ids)
+        check_prompt(prompt_ids, self._engine.context_length, self._engine._rows)
         running = self._engine._start(prompt_ids, sampling, interval=_BATCH_INTERVAL)
         self._members[index] = (running, [], RepetitionDetector(sampling.repetition_frames))
 
     def finished(self) -> Iterator[tuple[int, Generated]]:
-        """Let the engine go on by a step; yields what has ended since.
+        """Let the engine go on by a step; yields the generations that have ended since.
 
         Raises:
             EngineError: vLLM has failed.
@@ -317,14 +305,14 @@ class Batch:
                 yield index, Generated(ids, reason)
 
     def close(self) -> None:
-        """Give up what has not been handed out."""
+        """Give up the generations that have not been handed out."""
         members, self._members = self._members, {}
         for running, _, _ in members.values():
             self._engine._end(running)
 
 
 def _platform() -> str:
-    """What this vLLM computes on: cpu, cuda, rocm ...
+    """Return the kind of device of this vLLM: cpu, cuda, rocm ...
 
     Raises:
         EngineError: it is not installed.

@@ -34,7 +34,7 @@ _UNLIMITED = np.iinfo(np.int32).max
 
 
 class SpeechLogitsProcessor(RunnerV1, RunnerV2):
-    """What the entry point names: a subclass of both interfaces that makes the one that the runner can use.
+    """The class that the entry point names: a subclass of both interfaces that creates the one that the runner uses.
 
     The V1 runner passes ``(vllm_config, device, is_pin_memory)``, Model Runner V2 ``(vllm_config, req_states)``.
     Requests ask for speech by `SpeechConstraint.to_extra_args` in ``SamplingParams.extra_args``.

@@ -1,4 +1,4 @@
-"""Thousands of texts at once: the language model and the codec work side by side, results come as they are ready."""
+"""Speak thousands of texts: the language model and the codec work side by side, results come as they are ready."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import logging
 import os
 import queue
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from neucodec_tts.errors import EngineError, NeuCodecError, PromptError
+from neucodec_tts.errors import EngineError, NeuCodecError
 from neucodec_tts.speech import SpeechResult, TextToSpeech
-from neucodec_tts.speech.assembly import Assembly
-from neucodec_tts.speech.plan import derived_seed
-from neucodec_tts.speech.stream import check_codes, describe_bad_end
+from neucodec_tts.speech.assembly import assemble
+from neucodec_tts.speech.engine import check_prompt
+from neucodec_tts.speech.script import Script, Sentence, derived_seed
+from neucodec_tts.speech.settling import Spoken, Verdict, settle
 from neucodec_tts_vllm.engine import Batch, VLLMEngine
-from neucodec_tts_vllm.sampling import check_prompt
 
 if TYPE_CHECKING:
     from neucodec_tts import NeuCodec
     from neucodec_tts.speech import Generated, Sampling
-    from neucodec_tts.speech.engine import FinishReason
-    from neucodec_tts.speech.plan import Plan, Utterance
+    from neucodec_tts.speech.watermark import Watermarker
     from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+
+    Voices = SpeakerPrompt | str | Sequence[SpeakerPrompt | str | None] | None
+    Seeds = int | Sequence[int] | None
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +42,13 @@ _IN_FLIGHT = 512
 
 @dataclass(frozen=True)
 class BatchItem:
-    """What came of one text.
+    """One text and its speech, or the reason why there is none.
 
     Attributes:
         index: its place among the texts.
         text: the text.
         result: its speech; None if it failed.
-        error: why it failed; None if it did not.
+        error: the reason; None if it did not fail.
     """
 
     index: int
@@ -56,7 +60,7 @@ class BatchItem:
         """Return the speech.
 
         Raises:
-            NeuCodecError: the text failed; it says why.
+            NeuCodecError: the text failed; the error says why.
         """
         if self.result is None:
             raise self.error or EngineError("the text was not spoken")
@@ -66,11 +70,11 @@ class BatchItem:
 class SpeechLLM:
     """``vllm.LLM`` for speech: texts in, speech out, as many at a time as the GPU holds.
 
-    Sentences of all texts run together, so that one long text is as fast as many short ones. What a text sounds
-    like depends on its voice and its seed, not on its company, up to rounding.
+    Sentences of all texts run together, so that one long text is as fast as many short ones. The speech of a text
+    depends on its voice and its seed, not on the other texts, up to rounding.
 
     Args:
-        tts: a pipeline whose engine is `VLLMEngine`.
+        tts: a `TextToSpeech` whose engine is `VLLMEngine`.
 
     Raises:
         EngineError: it is another engine.
@@ -89,6 +93,7 @@ class SpeechLLM:
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
         voices: str | os.PathLike[str] | VoiceLibrary | None = None,
+        watermark: bool | None = None,
         **options: Any,
     ) -> SpeechLLM:
         """Load a language model into vLLM, and its codec beside it.
@@ -97,50 +102,66 @@ class SpeechLLM:
             model: a folder with a ``speech_config.json``, a hub id, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             voices: folder of voices that go by name; the user's own library by default.
-            options: what `TextToSpeech.from_pretrained` and ``vllm.LLM`` take besides. The model is compiled unless
+            watermark: mark speech as synthetic; by default where ``resemble-perth`` is installed.
+            options: more arguments of `TextToSpeech.from_pretrained` and ``vllm.LLM``. The model is compiled unless
                 ``enforce_eager=True``, which starts sooner.
 
         Raises:
             NeuCodecError: as `TextToSpeech.from_pretrained`.
         """
         options.setdefault("enforce_eager", False)  # thousands of texts are worth a minute of compiling
-        return cls(TextToSpeech.from_pretrained(model, codec=codec, voices=voices, engine="vllm", **options))
+        return cls(
+            TextToSpeech.from_pretrained(
+                model, codec=codec, voices=voices, watermark=watermark, engine="vllm", **options
+            )
+        )
 
     def speak(
         self,
         texts: Iterable[str],
-        voices: SpeakerPrompt | str | Sequence[SpeakerPrompt | str | None] | None = None,
+        voices: Voices = None,
         *,
-        seed: int | Sequence[int] | None = None,
+        seed: Seeds = None,
         sampling: Sampling | None = None,
         retries: int = 1,
         in_flight: int = _IN_FLIGHT,
+        watermark: bool | None = None,
         progress: bool = False,
     ) -> Iterator[BatchItem]:
         """Speak texts; each comes as soon as it is ready, in no particular order.
 
-        A text that cannot be spoken is handed out with its error, and the others go on. Texts are taken as they
-        are needed, so they may be a generator over any number of them.
+        A text that cannot be spoken is handed out with its error, and the others go on. Texts are taken as they are
+        needed, so they may come from a generator. Its texts beyond the last voice or seed are such errors, because
+        nobody knows their number before.
 
         Args:
             texts: each of any length.
             voices: one for all texts, or one for each: a `SpeakerPrompt`, the name of one in the library or among
                 the model's own, or None.
             seed: for speaking in the same way again: a number that each text's own is derived from, or one for
-                each text. ``result.seed`` says which was used.
+                each text. ``result.seed`` holds the seed that was used.
             sampling: instead of the model's defaults.
             retries: how often a sentence that does not end well is generated again.
             in_flight: sentences that vLLM has at a time.
+            watermark: mark this speech, or not, whatever is set for all.
             progress: show a bar on standard error, if that is a terminal.
 
         Raises:
-            EngineError: vLLM has failed, or the voices or seeds are fewer than the texts.
+            EngineError: the number of texts is known and there are fewer voices or seeds, `texts` is a single string,
+                or the watermark is wanted and not installed. While iterating: vLLM has failed.
         """
         if retries < 0 or in_flight < 1:
             raise EngineError(
                 f"retries is {retries} and in_flight {in_flight}; they must be at least 0 and 1"
             )
-        return self._speak(texts, voices, seed, sampling, retries, in_flight, progress)
+        if isinstance(texts, str):
+            raise EngineError("texts is a single string; give a list of texts")
+        for what, given in (("voices", voices), ("seeds", seed)):
+            if _is_list(given) and isinstance(texts, Sized) and len(given) < len(texts):
+                raise EngineError(f"there are {len(given)} {what} for {len(texts)} texts; give one for each")
+        mark = self.tts.watermarker(watermark)
+        total = len(texts) if isinstance(texts, Sized) else None
+        return self._speak(texts, voices, seed, sampling, retries, in_flight, mark, progress, total)
 
     def close(self) -> None:
         """Stop vLLM; the object cannot be used any more."""
@@ -149,50 +170,52 @@ class SpeechLLM:
     def _speak(
         self,
         texts: Iterable[str],
-        voices: SpeakerPrompt | str | Sequence[SpeakerPrompt | str | None] | None,
-        seed: int | Sequence[int] | None,
+        voices: Voices,
+        seed: Seeds,
         sampling: Sampling | None,
         retries: int,
         in_flight: int,
+        mark: Watermarker | None,
         progress: bool,
+        total: int | None,
     ) -> Iterator[BatchItem]:
         batch = Batch(self._engine)
-        decoder = _Decoder(self.tts)
-        slots: dict[int, tuple[_Job, _Slot]] = {}  # what the generations of the batch are for
+        decoder = _Decoder(self.tts, mark)
+        running: dict[int, tuple[_Text, Sentence]] = {}  # by the number of the generation
         waiting = enumerate(texts)
-        find = _VoiceFinder(self.tts)
         numbers = count()
         exhausted = False
-        ready: list[BatchItem] = []  # what failed before it got to the decoder
+        ready: list[BatchItem] = []  # texts that failed before they got to the decoder
+        find = cache(self.tts.find_voice)  # each name is read once
 
-        def add(job: _Job, slot: _Slot) -> None:
-            number = next(numbers)
-            batch.add(number, slot.utterance.prompt_ids, slot.utterance.sampling)
-            slots[number] = (job, slot)
+        def add(text: _Text, sentences: list[Sentence]) -> None:
+            for sentence in sentences:
+                number = next(numbers)
+                batch.add(number, sentence.prompt_ids, sentence.sampling)
+                running[number] = (text, sentence)
 
-        total = len(texts) if isinstance(texts, Sequence) else None
-        with _progress_bar(total if progress else None, progress) as advance:
+        with _progress_bar(total, progress) as advance:
             try:
                 while not exhausted or len(batch) or decoder.pending or ready:
                     while not exhausted and len(batch) < in_flight:
-                        index, text = next(waiting, (-1, ""))
+                        index, words = next(waiting, (-1, ""))
                         if index < 0:
                             exhausted = True
                             break
                         try:
-                            job = self._begin(index, text, find(voices, index), seed, sampling)
-                            for slot in job.slots:
-                                add(job, slot)
+                            voice = _one_of(voices, index, "voices")
+                            voice = find(voice) if isinstance(voice, str) else voice
+                            text, sentences = self._begin(index, words, voice, seed, sampling)
+                            add(text, sentences)
                         except NeuCodecError as error:
-                            ready.append(BatchItem(index, text, None, error))
+                            ready.append(BatchItem(index, words, None, error))
                             break  # hand it out
                     if len(batch):
                         for number, outcome in batch.finished():
-                            job, slot = slots.pop(number)
-                            for other in self._take(job, slot, outcome, retries):
-                                add(job, other)
-                            if job.done:
-                                decoder.put(job)
+                            text, sentence = running.pop(number)
+                            add(text, self._take(text, sentence, outcome, retries))
+                            if not text.missing:
+                                decoder.put(text)
                     ready += decoder.take(wait=exhausted and not len(batch) and not ready)
                     for item in ready:
                         advance(1)
@@ -203,165 +226,115 @@ class SpeechLLM:
                 decoder.close()
 
     def _begin(
-        self,
-        index: int,
-        text: str,
-        voice: SpeakerPrompt | None,
-        seed: int | Sequence[int] | None,
-        sampling: Sampling | None,
-    ) -> _Job:
-        own = None
-        if isinstance(seed, int):
-            own = derived_seed(seed, index)
-        elif seed is not None:
-            if index >= len(seed):
-                raise EngineError(f"there are {len(seed)} seeds and more texts; give one for each")
-            own = seed[index]
-        plan, own = self.tts.plan(text, voice, seed=own, sampling=sampling)
-        slots = [_Slot(utterance) for utterance in plan]
-        for slot in slots:  # all before any of them runs
-            check_prompt(slot.utterance.prompt_ids, self._engine.context_length)
-        return _Job(index, text, own, plan, slots)
+        self, index: int, words: str, voice: SpeakerPrompt | None, seed: Seeds, sampling: Sampling | None
+    ) -> tuple[_Text, list[Sentence]]:
+        own = derived_seed(seed, index) if isinstance(seed, int) else _one_of(seed, index, "seeds")
+        script, own = self.tts.script(words, voice, seed=own, sampling=sampling)
+        sentences = list(script)
+        for sentence in sentences:  # all before any of them runs
+            check_prompt(sentence.prompt_ids, self._engine.context_length)
+        return _Text(index, words, own, script, [*sentences], len(sentences)), sentences
 
-    def _take(self, job: _Job, slot: _Slot, outcome: Generated, retries: int) -> list[_Slot]:
-        """Take a generation; returns what must be generated instead if it did not end well."""
+    def _take(self, text: _Text, sentence: Sentence, outcome: Generated, retries: int) -> list[Sentence]:
+        """Take a generation; returns the sentences to generate instead if it did not end well."""
         codes = self.tts.vocabulary.codes_among(outcome.ids)
-        utterance = slot.utterance
-        if (outcome.finish_reason != "stop" or not codes) and utterance.attempt < retries:
-            others = [_Slot(other) for other in job.plan.again(utterance)]
-            if others:
-                at = job.slots.index(slot)
-                job.slots[at : at + 1] = others
-                return others
+        spoken = Spoken(sentence, codes, outcome.finish_reason)
         try:
-            check_codes(codes, utterance)
+            verdict = settle(spoken, text.script, retries, self.tts.codec.frame_rate)
         except EngineError as error:
-            job.error = error
-        if codes and outcome.finish_reason != "stop":
-            seconds = len(codes) / self.tts.codec.frame_rate
-            logger.warning(
-                "text %d: %s", job.index, describe_bad_end(utterance, outcome.finish_reason, seconds)
-            )
-        slot.codes, slot.reason = codes, outcome.finish_reason
-        return []
+            text.error, verdict = error, Verdict()
+        if verdict.warning is not None:
+            logger.warning("text %d: %s", text.index, verdict.warning)
+        at = next(at for at, part in enumerate(text.parts) if part is sentence)
+        text.parts[at : at + 1] = verdict.again or [spoken]
+        text.missing += len(verdict.again) - 1
+        return verdict.again
 
 
 @dataclass(eq=False)
-class _Slot:
-    """A stretch of a text, and its codes once it has been generated."""
-
-    utterance: Utterance
-    codes: list[int] | None = None
-    reason: FinishReason = "stop"
-
-
-@dataclass(eq=False)
-class _Job:
-    """One text on its way."""
+class _Text:
+    """One text on its way: its sentences, each replaced by its speech."""
 
     index: int
-    text: str
+    words: str
     seed: int
-    plan: Plan
-    slots: list[_Slot]
-    error: NeuCodecError | None = field(default=None)
-
-    @property
-    def done(self) -> bool:
-        return all(slot.codes is not None for slot in self.slots)
+    script: Script
+    parts: list[Sentence | Spoken]
+    missing: int  # sentences without speech
+    error: NeuCodecError | None = None
 
 
-class _VoiceFinder:
-    """Voices by name, each read once."""
+def _is_list(given: object) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str)
 
-    def __init__(self, tts: TextToSpeech) -> None:
-        self._tts = tts
-        self._known: dict[str, SpeakerPrompt] = {}
 
-    def __call__(
-        self, voices: SpeakerPrompt | str | Sequence[SpeakerPrompt | str | None] | None, index: int
-    ) -> SpeakerPrompt | None:
-        voice: Any = voices
-        if isinstance(voices, (list, tuple)):
-            if index >= len(voices):
-                raise PromptError(f"there are {len(voices)} voices and more texts; give one for each")
-            voice = voices[index]
-        if voice is None:
-            return None
-        if not isinstance(voice, str):
-            return self._tts.find_voice(voice)
-        if voice not in self._known:
-            self._known[voice] = self._tts.find_voice(voice)
-        return self._known[voice]
+def _one_of(given: Any, index: int, what: str) -> Any:
+    """Return what holds for one text, if something is given for each.
+
+    Raises:
+        EngineError: there are more texts.
+    """
+    if not _is_list(given):
+        return given
+    if index >= len(given):
+        raise EngineError(f"there are {len(given)} {what} and more texts; give one for each")
+    return given[index]
 
 
 class _Decoder:
-    """Turns finished jobs into speech, in a thread of its own and as many at a time as wait."""
+    """Turns finished texts into speech, in a thread of its own; decodes all texts together that wait."""
 
-    def __init__(self, tts: TextToSpeech) -> None:
+    def __init__(self, tts: TextToSpeech, mark: Watermarker | None) -> None:
         self._tts = tts
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._items: queue.SimpleQueue[BatchItem | BaseException] = queue.SimpleQueue()
-        self.pending = 0
-        self._thread = threading.Thread(target=self._work, name="speech-decoder", daemon=True)
-        self._thread.start()
+        self._mark = mark
+        self._waiting: queue.SimpleQueue[_Text] = queue.SimpleQueue()
+        self._futures: deque[Future[list[BatchItem]]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="speech-decoder")
 
-    def put(self, job: _Job) -> None:
-        self.pending += 1
-        self._jobs.put(job)
+    @property
+    def pending(self) -> bool:
+        return bool(self._futures)
+
+    def put(self, text: _Text) -> None:
+        self._waiting.put(text)
+        self._futures.append(self._thread.submit(self._work))
 
     def take(self, wait: bool) -> list[BatchItem]:
-        """What is ready; waits for one if asked to and if there is something to wait for."""
+        """Return the items that are ready; waits for one if asked to."""
         found: list[BatchItem] = []
-        while self.pending:
-            try:
-                item = self._items.get(block=wait and not found)
-            except queue.Empty:
-                break
-            if isinstance(item, BaseException):
-                raise item
-            self.pending -= 1
-            found.append(item)
+        while self._futures and (self._futures[0].done() or (wait and not found)):
+            found += self._futures.popleft().result()
         return found
 
     def close(self) -> None:
-        self._jobs.put(None)
-        self._thread.join()
+        self._thread.shutdown(cancel_futures=True)
 
-    def _work(self) -> None:
-        while True:
-            jobs = [self._jobs.get()]
-            while not self._jobs.empty():
-                jobs.append(self._jobs.get())
-            try:
-                for item in self._decode([job for job in jobs if job is not None]):
-                    self._items.put(item)
-            except BaseException as error:  # handed to whoever waits, who must not wait for ever
-                self._items.put(error)
-                return
-            if None in jobs:
-                return
+    def _work(self) -> list[BatchItem]:
+        texts = []
+        while not self._waiting.empty():  # nothing, if an earlier call took it
+            texts.append(self._waiting.get())
+        return list(self._decode(texts))
 
-    def _decode(self, jobs: list[_Job]) -> Iterator[BatchItem]:
+    def _decode(self, texts: list[_Text]) -> Iterator[BatchItem]:
         codec = self._tts.codec
-        good = [job for job in jobs if job.error is None]
-        for job in jobs:
-            if job.error is not None:
-                yield BatchItem(job.index, job.text, None, job.error)
-        sounds = iter(
-            codec.decode([torch.tensor(slot.codes) for job in good for slot in job.slots]) if good else []
-        )
-        for job in good:
-            assembly = Assembly(codec, self._tts.pauses)
-            parts: list[torch.Tensor] = []
-            for slot in job.slots:
-                codes = slot.codes or []
-                parts += [assembly.begin(codes), assembly.push(next(sounds))]
-                parts.append(assembly.end(slot.utterance, codes, slot.reason))
-            result = SpeechResult(
-                torch.cat(parts).numpy(), codec.output_sample_rate, tuple(assembly.segments), job.seed
-            )
-            yield BatchItem(job.index, job.text, result)
+        spoken = {
+            text.index: [part for part in text.parts if isinstance(part, Spoken)]
+            for text in texts
+            if text.error is None
+        }
+        codes = [torch.tensor(part.codes) for parts in spoken.values() for part in parts]
+        sounds = iter(codec.decode(codes) if codes else [])
+        for text in texts:
+            if text.error is not None:
+                yield BatchItem(text.index, text.words, None, text.error)
+                continue
+            pairs = ((part, next(sounds)) for part in spoken[text.index])
+            samples, segments = assemble(codec, self._tts.pauses, pairs)
+            rate = codec.output_sample_rate
+            if self._mark is not None:
+                samples = self._mark.apply(samples, rate)
+            result = SpeechResult(samples, rate, segments, text.seed, self._mark is not None)
+            yield BatchItem(text.index, text.words, result)
 
 
 @contextmanager

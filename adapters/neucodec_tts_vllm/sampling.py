@@ -1,8 +1,7 @@
-"""Our sampling settings as vLLM's."""
+"""Convert sampling settings to vLLM's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neucodec_tts.errors import EngineError
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def allowed_tokens(tokens: SpeechTokens) -> AllowedTokens:
-    """What speech consists of, as a range of ids.
+    """Return the tokens of speech, as a range of ids.
 
     Raises:
         EngineError: the codes are not a range, or there are too many stops.
@@ -37,13 +36,13 @@ def allowed_tokens(tokens: SpeechTokens) -> AllowedTokens:
 def sampling_params(
     sampling: Sampling, allowed: AllowedTokens, room: int, *, interval: int = 1
 ) -> SamplingParams:
-    """Return what makes vLLM generate speech as `sampling` says, and hand out what is new as it comes.
+    """Return the settings with which vLLM generates speech as `sampling` says, and hands out tokens as they come.
 
     Args:
-        sampling: ours. `repetition_frames` is the caller's to look after.
+        sampling: `repetition_frames` is ignored; the caller looks after loops.
         allowed: codes and stops of the model.
         room: tokens that the context leaves for speech.
-        interval: tokens are handed out so many at a time, after the first; fewer events cost the server less.
+        interval: number of tokens that are handed out at a time, after the first; fewer events cost the server less.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -61,18 +60,3 @@ def sampling_params(
         output_kind=RequestOutputKind.DELTA,
         stream_interval=interval,
     )
-
-
-def check_prompt(prompt_ids: Sequence[int], context_length: int) -> None:
-    """Check that a prompt can be continued.
-
-    Raises:
-        EngineError: it is empty, or leaves no room for speech.
-    """
-    if not len(prompt_ids):
-        raise EngineError("the prompt is empty; there is nothing to continue")
-    if len(prompt_ids) >= context_length:
-        raise EngineError(
-            f"the prompt has {len(prompt_ids)} tokens, which leaves no room for speech in the model's context of "
-            f"{context_length}; shorten the text or the voice's recording, or raise max_model_len"
-        )

@@ -70,7 +70,7 @@ def own_server(
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "neucodec_tts", "serve", served, "--port", str(port)]
+        command = [sys.executable, "-m", "neucodec_tts", "serve", "--model", served, "--port", str(port)]
         log = folder / "server.log"
         with open(log, "wb") as output:
             process = subprocess.Popen(

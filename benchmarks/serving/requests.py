@@ -120,7 +120,7 @@ class CompletionMaker:
 
     def of(self, call: SpeechCall) -> list[dict[str, Any]]:
         """Bodies of ``/v1/completions``, one for each stretch of the text."""
-        from neucodec_tts.speech.plan import Plan
+        from neucodec_tts.speech.script import Script
 
         sampling = replace(self._sampling, seed=call.seed)
         longest = call.options.get("max_new_tokens")
@@ -128,17 +128,17 @@ class CompletionMaker:
             longest = min(longest, sampling.max_frames or longest)
             sampling = replace(sampling, max_frames=longest, min_frames=min(sampling.min_frames, longest))
         context_length, utterance_frames = self._limits
-        plan = Plan(call.text, self._voice, self._format, context_length, sampling, utterance_frames)
+        script = Script(call.text, self._voice, self._format, context_length, sampling, utterance_frames)
         bodies = []
-        for utterance in plan:
-            drawn = utterance.sampling
+        for sentence in script:
+            drawn = sentence.sampling
             constraint = dict(self._constraint)
             if drawn.min_frames:
                 constraint["neucodec_min_frames"] = drawn.min_frames
             bodies.append(
                 {
                     "model": call.options["model"],
-                    "prompt": utterance.prompt_ids,
+                    "prompt": sentence.prompt_ids,
                     "max_tokens": drawn.max_frames,
                     "temperature": drawn.temperature,
                     "top_k": drawn.top_k,

@@ -5,6 +5,7 @@ It is found in ``PATH``. It is not a Python dependency: most users never need it
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 from neucodec_tts.errors import AudioError
 
 _CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,nut,ogg,"
-    "rm,tta,voc,w64,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,nut,ogg,"
+    "rm,sox,tta,voc,w64,wav,wv"
 )
 """What ffmpeg may take a file for: containers of sound that name no other file, as play lists do."""
 
@@ -37,7 +38,7 @@ def convert_to_wav(
 
     Raises:
         NoFfmpegError: ffmpeg is not installed.
-        AudioError: it holds no audio, or damaged audio, or takes too long. The message is ffmpeg's last line.
+        AudioError: it holds no audio, or damaged audio, or takes too long. The message is ffmpeg's first line.
     """
     command = [_program(), "-nostdin", "-v", "error", "-xerror"]
     command += ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{source}"]
@@ -50,8 +51,13 @@ def convert_to_wav(
     except OSError as problem:
         raise AudioError(f"does not start: {problem}") from problem
     if done.returncode != 0 or not target.exists():
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise AudioError(lines[-1] if lines else "no audio found")
+        # Its first line is the cause; each line begins with the address of a part of ffmpeg.
+        lines = [
+            re.sub(r"^\[[^]]* @ 0x[0-9a-f]+\] ", "", line.strip())
+            for line in done.stderr.splitlines()
+            if line.strip()
+        ]
+        raise AudioError(lines[0] if lines else "no audio found")
 
 
 def start_aac_encoder(sample_rate: int) -> subprocess.Popen[bytes]:

@@ -7,22 +7,29 @@ utterance.
 
 from __future__ import annotations
 
-import io
+import logging
 import os
 import re
 import stat
 import tempfile
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neucodec_tts.audio.channels import Mixer, warn_of_inverted_channel
+from neucodec_tts.audio.containers import Recordings, find_recordings
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
+from neucodec_tts.audio.mp3 import may_be_mp3, quiet_decoder
+from neucodec_tts.audio.splice import SplicedFile, opened_buffer
 from neucodec_tts.errors import AudioError
 
 if TYPE_CHECKING:
     import soundfile
+
+logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = frozenset(
     (
@@ -77,7 +84,7 @@ def load_audio(
     name: str | None = None,
     timeout: float | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Read a recording, or a part of one, and mix it to mono (the mean of its channels).
+    """Read a recording, or a part of one, and mix it to mono (see `neucodec_tts.audio.channels`).
 
     Args:
         source: a file, or the content of one.
@@ -105,16 +112,59 @@ def load_audio(
         _check_readable(Path(source), name)
     elif not source:
         raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
-    try:
-        with soundfile.SoundFile(
-            io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
-        ) as file:
-            samples, rate = _read(file, wanted)
-    except soundfile.LibsndfileError as problem:
-        samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
+    with opened_buffer(source) as data, quiet_decoder() if may_be_mp3(data) else nullcontext():
+        found = find_recordings(data, name)
+        if found is not None:
+            samples, rate = _read_recordings(found, wanted, timeout)
+        else:
+            whole = (
+                SplicedFile([(source, 0, len(source))]) if isinstance(source, bytes) else os.fspath(source)
+            )
+            try:
+                with soundfile.SoundFile(whole) as file:
+                    samples, rate = _read(file, wanted)
+            except soundfile.LibsndfileError as problem:
+                samples, rate = _read_through_ffmpeg(source, wanted, timeout, problem)
     if samples.size == 0:
         raise AudioError(f"{name}: the file is a recording of zero length; leave it out or record it again")
     return samples, rate
+
+
+def _read_recordings(found: Recordings, wanted: _Wanted, timeout: float | None) -> tuple[np.ndarray, int]:
+    """Read what was found in a file, several recordings as one: float32 (samples,), and their rate in Hz."""
+    import soundfile
+
+    for note in found.notes:
+        logger.warning("%s: %s", wanted.name, note)
+    if len(found.parts) > 1:
+        logger.warning(
+            "%s: it is joined from %d recordings, which are read as one", wanted.name, len(found.parts)
+        )
+    parts, rates = [], []
+    everything = wanted if len(found.parts) == 1 else replace(wanted, start=0.0, end=None)
+    for part in found.parts:
+        try:
+            with soundfile.SoundFile(SplicedFile(part.pieces)) as file:
+                samples, rate = _read(file, everything, part.lead)
+        except soundfile.LibsndfileError as problem:
+            samples, rate = _read_through_ffmpeg(
+                SplicedFile(part.pieces).read(), everything, timeout, problem
+            )
+        parts.append(samples)
+        rates.append(rate)
+    if len(set(rates)) > 1:
+        raise AudioError(
+            f"{wanted.name}: it is joined from recordings of {', '.join(map(str, rates))} Hz; split it, or convert "
+            "each to one rate before joining them"
+        )
+    samples = np.concatenate(parts)
+    if len(parts) > 1:
+        if wanted.whole:
+            wanted.check(samples.size / rates[0])
+        else:
+            first, last = _bounds(wanted, samples.size, rates[0])
+            samples = samples[first:last]
+    return samples, rates[0]
 
 
 def _check_readable(file: Path, name: str) -> None:
@@ -142,10 +192,11 @@ def _check_readable(file: Path, name: str) -> None:
         )
 
 
-def _read(file: soundfile.SoundFile, wanted: _Wanted) -> tuple[np.ndarray, int]:
-    """Read an open file in blocks: float32 (samples,), and its rate in Hz."""
+def _read(file: soundfile.SoundFile, wanted: _Wanted, lead: int = 0) -> tuple[np.ndarray, int]:
+    """Read an open file in blocks, without its first `lead` samples: float32 (samples,), and its rate in Hz."""
     rate = int(file.samplerate)
-    length = file.frames if file.frames < 2**62 else None  # a FLAC header that leaves it open says 2**63 - 1
+    # A FLAC header that leaves it open says 2**63 - 1.
+    length = file.frames if file.frames < 2**62 and not lead else None
     if not wanted.whole and length is not None and file.seekable():
         first, last = _bounds(wanted, length, rate)
         file.seek(first)
@@ -159,7 +210,7 @@ def _read(file: soundfile.SoundFile, wanted: _Wanted) -> tuple[np.ndarray, int]:
     if wanted.whole and length is not None:
         wanted.check(length / rate)
     _check_promised_bytes(file, wanted.name)
-    samples = _read_blocks(file, wanted)
+    samples = _read_blocks(file, wanted)[lead:]
     # libsndfile only estimates the length of an MP3, to within the encoder's delay of two frames.
     tolerance = 2 * 1152 if file.format.startswith("MP") else 0
     if length is not None and 0 < samples.size < length - tolerance:
@@ -171,7 +222,19 @@ def _read(file: soundfile.SoundFile, wanted: _Wanted) -> tuple[np.ndarray, int]:
 
 
 def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None = None) -> np.ndarray:
-    """Read `count` samples of each channel, or all there are, as their mean: float32 (samples,)."""
+    """Read `count` samples of each channel, or all there are, mixed to one: float32 (samples,)."""
+    order = file.format == "OGG"
+    start = file.tell() if file.seekable() else 0
+    mixer = Mixer(file.channels, vorbis_order=order)
+    samples = _mixed_blocks(file, wanted, count, mixer)
+    if mixer.cancelled and file.seekable():
+        warn_of_inverted_channel(wanted.name)
+        file.seek(start)
+        samples = _mixed_blocks(file, wanted, count, Mixer(file.channels, vorbis_order=order, inverted=True))
+    return samples
+
+
+def _mixed_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None, mixer: Mixer) -> np.ndarray:
     size, left, done = max(1, _BLOCK_SAMPLES // file.channels), count, 0
     blocks = []
     # Not file.blocks(): it believes the header and fills up with rubbish what a damaged file lacks.
@@ -179,7 +242,7 @@ def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None =
         block = file.read(size if left is None else min(size, left), dtype="float32", always_2d=True)
         if not block.shape[0]:
             break
-        blocks.append(block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32))
+        blocks.append(mixer.mix(block))
         done += block.shape[0]
         if wanted.whole:
             wanted.check(done / file.samplerate)  # the header may say less than there is

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
+from neucodec_tts.audio.channels import MAX_CHANNELS, mix
 from neucodec_tts.audio.reading import load_audio
 from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import AudioError
@@ -19,11 +21,13 @@ from neucodec_tts.errors import AudioError
 if TYPE_CHECKING:
     import torch
 
-#: One recording: a file, or an array, tensor or list of floats (these need a sample rate).
-Audio: TypeAlias = "str | os.PathLike[str] | np.ndarray | torch.Tensor | list[float]"
+#: One recording: a file, its content or an open one, a row of Hugging Face's datasets, or an array, tensor or list of
+#: floats (these need a sample rate).
+Audio: TypeAlias = (
+    "str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any] | np.ndarray | torch.Tensor | list[float]"
+)
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000  # Hz; outside it is a mistake, not a recording
-MAX_CHANNELS = 8
 # Float audio lives in [-1, 1] and overshoots a little after resampling or mixing; 16-bit numbers turned to
 # floats without scaling reach into the thousands. What lies in between is taken as it is, as upstream does.
 _MAX_AMPLITUDE = 8.0
@@ -35,47 +39,91 @@ def as_waveform(
     sample_rate: int | float | None = None,
     *,
     target_rate: int = 16_000,
+    channels_first: bool | None = None,
     name: str = "audio",
 ) -> torch.Tensor:
     """Turn any recording into a mono float32 waveform at `target_rate`.
 
     Args:
-        audio: a file; or an array, tensor (any device) or list of floats, as one of (samples,),
-            (channels, samples), (samples, channels). Of two axes the shorter one is the channels, the first if
-            they are equal; there may be at most 8. Floats of any width are nominally in [-1, 1]; int16 and
-            int32 are scaled by their range, uint8 is centred at 128 as in WAV files.
-        sample_rate: in Hz. Needed for everything but a file; with a file it must be the file's own.
+        audio: a file, the content of one (bytes), or an open one (read from where it stands); a row of Hugging Face's
+            datasets, as ``{"array", "sampling_rate"}``, ``{"bytes", "path"}`` or a decoder; or an array, tensor (any
+            device) or list of floats, (samples,), (1, samples) or (samples, channels) with at most 8 channels. Floats
+            of any width are nominally in [-1, 1]; int16 and int32 are scaled by their range, uint8 is centred at 128
+            as in WAV files.
+        sample_rate: in Hz. Needed for what does not say its own; with the rest it must be its own.
         target_rate: in Hz.
+        channels_first: True for arrays (channels, samples), False for (samples, channels). Two rows may be two
+            recordings or the channels of one, so that such an array is refused without it.
         name: what to call this recording in an error; a file goes by its path.
 
     Returns:
-        float32 tensor (samples,) on the CPU; it may share memory with `audio`. Channels are mixed by their
-        mean, then resampled as upstream neucodec does (see `neucodec_tts.audio.resampling`).
+        float32 tensor (samples,) on the CPU; it may share memory with `audio`. Channels are mixed as
+        `neucodec_tts.audio.channels` says, then resampled as upstream neucodec does (`neucodec_tts.audio.resampling`).
 
     Raises:
         AudioError: what `load_audio` raises, or the samples are missing, of another type or shape, not
-            finite, far beyond [-1, 1], or the sample rate is missing or impossible.
+            finite, far beyond [-1, 1], or the sample rate is missing, impossible, or not the recording's own.
     """
     import torch
 
-    if isinstance(audio, (str, os.PathLike)):
-        name = os.fspath(audio)
-        samples, rate = load_audio(audio)
-        rate = check_rate(rate, name)
-        if sample_rate is not None and check_rate(sample_rate, name) != rate:
-            raise AudioError(
-                f"{name}: the file's sample rate is {rate} Hz and not the {sample_rate} Hz given as "
-                "sample_rate; leave sample_rate out for files"
-            )
-    else:
-        samples = as_samples(audio, name)
+    samples, own_rate, first, name = _open(audio, name)
+    if own_rate is None:
         if sample_rate is None:
             raise AudioError(f"{name}: an array does not say its sample rate; give sample_rate=... in Hz")
         rate = check_rate(sample_rate, name)
+    else:
+        rate = check_rate(own_rate, name)
+        if sample_rate is not None and check_rate(sample_rate, name) != rate:
+            raise AudioError(
+                f"{name}: its sample rate is {rate} Hz and not the {sample_rate} Hz given as sample_rate; leave "
+                "sample_rate out for what says its own"
+            )
     check_values(samples, name, rate)
-    samples = _mono(samples, name)
+    samples = _mono(samples, name, first if first is not None else channels_first)
     waveform = torch.from_numpy(np.require(samples, dtype=np.float32, requirements=["C", "W"]))
     return resample(waveform, rate, target_rate)
+
+
+def _open(audio: object, name: str) -> tuple[np.ndarray, int | None, bool | None, str]:
+    """The samples of what was given, its own rate and whether its channels come first, if it says so, and its name."""
+    if isinstance(audio, (str, os.PathLike)):
+        return *load_audio(audio), None, os.fspath(audio)
+    if isinstance(audio, (bytes, bytearray, memoryview)):
+        return *load_audio(bytes(audio), name=name), None, name
+    if isinstance(audio, Mapping):
+        return _open_row(audio, name)
+    if hasattr(audio, "get_all_samples"):  # a decoder of torchcodec, which datasets gives out
+        decoded = audio.get_all_samples()
+        return as_samples(decoded.data, name), int(decoded.sample_rate), True, name
+    if hasattr(audio, "read"):
+        name = str(getattr(audio, "name", name))
+        try:
+            content = audio.read()
+        except (OSError, ValueError) as problem:
+            raise AudioError(f"{name}: cannot be read ({problem}); open it for reading") from problem
+        if not isinstance(content, bytes):
+            raise AudioError(f'{name}: it is open for text; open it with mode "rb"')
+        return *load_audio(content, name=name), None, name
+    return as_samples(audio, name), None, None, name
+
+
+def _open_row(row: Mapping[str, Any], name: str) -> tuple[np.ndarray, int | None, bool | None, str]:
+    """A recording as Hugging Face's datasets have it."""
+    path = row.get("path")
+    name = name if path is None else os.fspath(path)
+    if row.get("array") is not None:
+        rate = row.get("sampling_rate", row.get("sample_rate"))
+        if rate is None:
+            raise AudioError(f'{name}: an "array" needs its "sampling_rate" in Hz beside it')
+        return as_samples(row["array"], name), rate, None, name
+    if row.get("bytes") is not None:
+        return *load_audio(bytes(row["bytes"]), name=name), None, name
+    if path is not None:
+        return *load_audio(path), None, name
+    raise AudioError(
+        f'{name}: a recording as a dictionary has "array" and "sampling_rate", or "bytes", or "path"; this one has '
+        f"{', '.join(map(repr, row)) or 'nothing'}"
+    )
 
 
 def as_samples(audio: object, name: str) -> np.ndarray:
@@ -144,8 +192,8 @@ def check_values(samples: np.ndarray, name: str, rate: int) -> None:
         )
 
 
-def _mono(samples: np.ndarray, name: str) -> np.ndarray:
-    """(samples,), (channels, samples) or (samples, channels) to (samples,) by the mean."""
+def _mono(samples: np.ndarray, name: str, channels_first: bool | None) -> np.ndarray:
+    """(samples,), (channels, samples) or (samples, channels) to (samples,)."""
     if samples.ndim == 1:
         return samples
     if samples.ndim != 2:
@@ -153,11 +201,17 @@ def _mono(samples: np.ndarray, name: str) -> np.ndarray:
             f"{name}: one recording has the shape (samples,), (channels, samples) or (samples, channels), "
             f"not {samples.shape}; give several recordings as a list"
         )
-    axis = 0 if samples.shape[0] <= samples.shape[1] else 1
-    if samples.shape[axis] > MAX_CHANNELS:
+    if channels_first is None:
+        if 1 < samples.shape[0] <= samples.shape[1]:
+            raise AudioError(
+                f"{name}: the shape {samples.shape} may be {samples.shape[0]} recordings or the channels of one; give "
+                "recordings as a list, or say channels_first=True"
+            )
+        channels_first = samples.shape[0] == 1
+    channels = samples.shape[0 if channels_first else 1]
+    if channels > MAX_CHANNELS:
         raise AudioError(
-            f"{name}: the shape {samples.shape} would be {samples.shape[axis]} channels, more than "
-            f"{MAX_CHANNELS}; give one recording as (samples,), several as a list"
+            f"{name}: the shape {samples.shape} would be {channels} channels, more than {MAX_CHANNELS}; give one "
+            "recording as (samples,), several as a list"
         )
-    mixed: np.ndarray = samples.mean(axis=axis, dtype=np.result_type(samples.dtype, np.float32))
-    return mixed
+    return mix(samples.T if channels_first else samples, name)

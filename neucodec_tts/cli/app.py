@@ -22,7 +22,6 @@ from neucodec_tts.cli.info import info
 from neucodec_tts.cli.prepare import prepare
 from neucodec_tts.cli.roundtrip import roundtrip
 from neucodec_tts.cli.say import say
-from neucodec_tts.cli.serve import serve
 from neucodec_tts.cli.voice import voice
 
 GROUP = "neucodec_tts.commands"
@@ -83,8 +82,6 @@ app = typer.Typer(
 )
 for function in (demo, say, voice, encode, decode, roundtrip, prepare, extend_vocab, info, bench):
     app.command()(function)
-# What follows -- is for vLLM.
-app.command(context_settings={"allow_extra_args": True})(serve)
 
 
 def _print_version(wanted: bool) -> None:

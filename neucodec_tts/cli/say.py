@@ -17,7 +17,7 @@ from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, default_mode
 from neucodec_tts.errors import PromptError
 
 if TYPE_CHECKING:
-    from neucodec_tts.speech import Sampling, Segment, SpeechResult, TextToSpeech
+    from neucodec_tts.speech import Sampling, Segment, SpeechResult, SpeechStream, TextToSpeech
     from neucodec_tts.voices import SpeakerPrompt
 
 DEFAULT_OUTPUT = Path("speech.wav")
@@ -129,8 +129,6 @@ def say(
             "--json and --stream both want standard output; use -o or --play with --json"
         )
     to_file = not (stream or play)
-    if watermark and not to_file:
-        raise typer.BadParameter("only whole recordings can be watermarked (-o), not streams")
     from neucodec_tts.audio import check_output
     from neucodec_tts.text import check_text, speakable
     from neucodec_tts.voices.speaker import SpeakerPrompt
@@ -158,30 +156,25 @@ def say(
     watch = Stopwatch()
     if sink is None:
         with watch, terminal.progress("speaking", len(text)) as advance:
-            marked = _with_watermark(watermark)
             result = tts.speak(
                 text,
                 speaker,
                 seed=seed,
                 sampling=sampling,
                 batch_size=batch_size,
-                watermark=marked,
+                watermark=watermark,
                 on_segment=_progress(advance),
             )
-        if named := output is not None:
+        if output is not None:
             result.save(output)
-        else:
-            output = _save_beside(result)
-        seconds, segments, seed = result.duration, result.segments, result.seed
-    else:
-        named, marked = True, False
-        terminal.note("a stream carries no watermark")
-        with watch, tts.stream(text, speaker, seed=seed, sampling=sampling) as speech:
-            seconds = sink(speech, speech.sample_rate, terminal)
-            segments, seed = speech.segments, speech.seed
-    _report(terminal, tts, output, seconds, segments, seed, marked, watch, to_stdout)
-    if not named and sys.stdout.isatty():
-        play_speech(terminal, [result])
+        target = output or _save_beside(result)
+        _report(terminal, tts, target, result.duration, result, watch, to_stdout)
+        if output is None and sys.stdout.isatty():
+            play_speech(terminal, [result])
+        return
+    with watch, tts.stream(text, speaker, seed=seed, sampling=sampling, watermark=watermark) as speech:
+        seconds = sink(speech, speech.sample_rate, terminal)
+    _report(terminal, tts, None, seconds, speech, watch, to_stdout)
 
 
 def _save_beside(result: SpeechResult) -> Path:
@@ -259,12 +252,6 @@ def _sampling(tts: TextToSpeech, **changes: Any) -> Sampling:
     return replace(tts.sampling, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _with_watermark(wanted: bool | None) -> bool:
-    from neucodec_tts.speech.watermark import is_available
-
-    return is_available() if wanted is None else wanted
-
-
 def _progress(advance: Callable[[int], None]) -> Callable[[Segment], None]:
     """Moves a bar over the characters of the text."""
     done = 0
@@ -282,12 +269,11 @@ def _report(
     tts: TextToSpeech,
     output: Path | None,
     seconds: float,
-    segments: tuple[Segment, ...],
-    seed: int,
-    marked: bool,
+    spoken: SpeechResult | SpeechStream,
     watch: Stopwatch,
     to_stdout: bool,
 ) -> None:
+    segments = spoken.segments
     listed = [
         {name: value for name, value in asdict(segment).items() if name != "codes"}
         | {"speech_tokens": segment.speech_tokens}
@@ -299,8 +285,8 @@ def _report(
             "audio_seconds": seconds,
             "sample_rate": tts.codec.output_sample_rate,
             "device": tts.codec.device,
-            "seed": seed,
-            "watermarked": marked,
+            "seed": spoken.seed,
+            "watermarked": spoken.watermarked,
             "segments": listed,
             "prompt_tokens": sum(segment.prompt_tokens for segment in segments),
             "speech_tokens": sum(segment.speech_tokens for segment in segments),
@@ -311,7 +297,7 @@ def _report(
     speed = real_time(watch.seconds, seconds, tts.codec.device)
     line = (
         f"said {len(segments)} sentence{'s' if len(segments) != 1 else ''} {where}: {seconds:.2f} s of speech "
-        f"({speed}), {'with' if marked else 'without'} a watermark, seed {seed}"
+        f"({speed}), {'with' if spoken.watermarked else 'without'} a watermark, seed {spoken.seed}"
     )
     # Standard output holds the samples then.
     (terminal.note if to_stdout else terminal.say)(line)

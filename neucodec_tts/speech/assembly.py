@@ -1,7 +1,8 @@
-"""The sound of a whole text, put together from the sounds of its segments, and the record of what lies where."""
+"""The sound of a whole text, put together from the sounds of its sentences, and the record of what lies where."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,17 +13,18 @@ from neucodec_tts.speech.joins import HEAD_FRAMES, TAIL_FRAMES, Joiner, Pauses, 
 from neucodec_tts.speech.results import Segment
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from neucodec_tts.codec.neucodec import NeuCodec
-    from neucodec_tts.speech.engine import FinishReason
-    from neucodec_tts.speech.plan import Utterance
+    from neucodec_tts.speech.settling import Spoken
 
 
 class Assembly:
-    """Takes the segments of one text in turn: `begin`, `push` as often as you like, `end`.
+    """Takes the sounds of sentences in turn: `begin`, `push` as often as needed, `end`.
 
-    How much silence lies at a seam is measured on the last second of the one segment and the first 0.2 s of the
-    other, decoded on their own. So it depends on codes only, and speech has the same length whether it is decoded
-    in chunks or as a whole. That costs 1.2 s of decoding for every seam, in one batch.
+    The silence at a seam is measured on the last second of one segment and the first 0.2 s of the next, decoded on
+    their own. So it depends on codes only, and speech has the same length whether it is decoded in chunks or as a
+    whole. This costs 1.2 s of decoding for every seam, in one batch.
 
     Args:
         codec: decodes the surroundings of a seam.
@@ -37,13 +39,13 @@ class Assembly:
         self._codec = codec
         self._pauses = pauses
         self._joiner = Joiner(codec.output_sample_rate)
-        self._before: tuple[Utterance, list[int]] | None = None
+        self._before: Spoken | None = None
         self._seam = Seam()
         self._position = 0  # sample at which the current segment begins
 
     @property
     def head_frames(self) -> int:
-        """Codes of the next segment that `begin` must have, if there are so many."""
+        """Codes of the next segment that `begin` needs, if the segment has so many."""
         return HEAD_FRAMES if self._before is not None else 0
 
     def begin(self, codes: list[int]) -> Tensor:
@@ -54,12 +56,12 @@ class Assembly:
         """
         self._seam = Seam()
         if self._before is not None:
-            utterance, tail = self._before
-            sounds = self._codec.decode_batch([torch.tensor(tail), torch.tensor(codes[:HEAD_FRAMES])])
+            tail, head = self._before.codes[-TAIL_FRAMES:], codes[:HEAD_FRAMES]
+            sounds = self._codec.decode_batch([torch.tensor(tail), torch.tensor(head)])
             self._seam = seam(
                 sounds[0],
                 sounds[1],
-                self._pauses.seconds(utterance.span.ending),
+                self._pauses.seconds(self._before.sentence.span.ending),
                 self._codec.output_hop_length,
                 self._codec.output_sample_rate,
             )
@@ -67,27 +69,55 @@ class Assembly:
         return self._joiner.start(self._seam)
 
     def push(self, samples: Tensor) -> Tensor:
-        """Add samples of the segment, float32 (n,); returns what can be heard now."""
+        """Add samples of the segment, float32 (n,); returns those that are final, float32 (m,)."""
         return self._joiner.push(samples)
 
-    def end(self, utterance: Utterance, codes: list[int], finish_reason: FinishReason) -> Tensor:
+    def end(self, spoken: Spoken) -> Tensor:
         """End the segment; returns its last samples, float32 (n,)."""
-        samples = len(codes) * self._codec.output_hop_length - self._seam.skip
+        samples = len(spoken.codes) * self._codec.output_hop_length - self._seam.skip
         rate = self._codec.output_sample_rate
+        sentence = spoken.sentence
         self.segments.append(
             Segment(
                 index=len(self.segments),
-                text=utterance.text,
-                start_char=utterance.span.start,
-                end_char=utterance.span.end,
+                text=sentence.text,
+                start_char=sentence.span.start,
+                end_char=sentence.span.end,
                 start=self._position / rate,
                 end=(self._position + samples) / rate,
-                codes=np.array(codes, np.int64),
-                prompt_tokens=len(utterance.prompt_ids),
-                finish_reason=finish_reason,
-                attempts=utterance.attempt + 1,
+                codes=np.array(spoken.codes, np.int64),
+                prompt_tokens=len(sentence.prompt_ids),
+                finish_reason=spoken.finish_reason,
+                attempts=sentence.attempt + 1,
             )
         )
         self._position += samples
-        self._before = (utterance, codes[-TAIL_FRAMES:])
+        self._before = spoken
         return self._joiner.end()
+
+
+def assemble(
+    codec: NeuCodec,
+    pauses: Pauses,
+    sounds: Iterable[tuple[Spoken, Tensor]],
+    on_segment: Callable[[Segment], None] | None = None,
+) -> tuple[NDArray[np.float32], tuple[Segment, ...]]:
+    """Join the sentences of a text.
+
+    Args:
+        codec: decodes the surroundings of a seam.
+        pauses: wanted between segments.
+        sounds: each sentence with its samples, float32 (n,).
+        on_segment: called with each segment as soon as it has been joined.
+
+    Returns:
+        The sound, float32 (n,), and the record of its segments.
+    """
+    assembly = Assembly(codec, pauses)
+    parts: list[Tensor] = []
+    for spoken, sound in sounds:
+        parts += [assembly.begin(spoken.codes), assembly.push(sound), assembly.end(spoken)]
+        if on_segment is not None:
+            on_segment(assembly.segments[-1])
+    samples: NDArray[np.float32] = torch.cat(parts).numpy()
+    return samples, tuple(assembly.segments)

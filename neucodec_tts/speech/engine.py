@@ -1,9 +1,9 @@
-"""What the pipeline asks of a language model: prompts in, code tokens out, one at a time or many prompts at once."""
+"""The contract of a language model that speaks: prompts in, tokens of codes out, one prompt at a time or many."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from neucodec_tts.tokens import SpeechVocabulary
 
 FinishReason = Literal["stop", "length", "repetition"]
-"""Why a generation ended: the model said so, it reached its longest, or it went round in a loop."""
+"""Why a generation ended: the model stopped, the longest length was reached, or the codes had become a loop."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn, and how many.
+    """Settings for drawing tokens.
 
     Attributes:
-        temperature: 1 as trained, lower is safer and flatter; 0 takes the likeliest token each time.
-        top_k: draw from the k likeliest tokens only; 0 draws from all.
-        top_p: draw from the likeliest tokens that together have this probability only, applied after `top_k`.
-        min_frames: the stop is forbidden until there are so many codes (50 a second).
-        max_frames: the generation ends at so many codes; None leaves it to the model's context.
-        repetition_frames: it ends when the last so many codes are a loop; 0 lets it run. The default is 2 s,
-            beyond any pause that a speaker makes within a sentence.
+        temperature: 1 as trained; lower is safer and flatter; 0 takes the likeliest token each time.
+        top_k: tokens are drawn from the k likeliest; 0 draws from all.
+        top_p: tokens are drawn from the likeliest that together have this probability, applied after `top_k`.
+        min_frames: fewest codes (50 a second) before the model may stop.
+        max_frames: most codes; None leaves it to the model's context.
+        repetition_frames: the generation ends when the last so many codes are a loop; 0 switches this off. The default
+            is 2 s, longer than a speaker pauses within a sentence.
         seed: the same seed draws the same tokens from the same model and prompt; None draws new ones each time.
 
     Raises:
@@ -63,11 +63,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class SpeechTokens:
-    """The tokens that a speech generation may consist of.
+    """The tokens of speech: codes and stops.
 
     Attributes:
-        vocabulary: which ids are codes.
-        stop_ids: ids of which any ends the speech.
+        vocabulary: maps codes to token ids.
+        stop_ids: each of these ids ends the speech.
     """
 
     vocabulary: SpeechVocabulary
@@ -165,43 +165,9 @@ class SpeechEngine(Protocol):
         ...
 
 
-class AsyncTokenStream(Protocol):
-    """As `TokenStream`, awaited."""
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """None until the last token has been taken."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[int]: ...
-
-    async def __anext__(self) -> int: ...
-
-    async def aclose(self) -> None:
-        """Stop generating and free what it holds."""
-        ...
-
-
-@runtime_checkable
-class AsyncSpeechEngine(Protocol):
-    """The twin of `SpeechEngine` for servers: any number of generations at a time in one event loop.
-
-    Batches need no call of their own here; the engine runs together what is asked of it together.
-    """
-
-    @property
-    def context_length(self) -> int:
-        """Tokens that prompt and speech may have together."""
-        ...
-
-    def generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> AsyncTokenStream:
-        """Continue one prompt, as `SpeechEngine.generate`."""
-        ...
-
-
 @dataclass
 class RepetitionDetector:
-    """Notices that a sequence of codes has become a loop.
+    """Finds out when a sequence of codes has become a loop.
 
     The codes are a loop when each of the last ``frames`` equals the one ``period`` before it, for any period that
     goes round at least four times in them.
@@ -218,7 +184,7 @@ class RepetitionDetector:
         self._runs = [0] * (max(1, self.frames // 4) if self.frames else 0)
 
     def push(self, code: int) -> bool:
-        """Add a code or a token id; whether the sequence is now a loop. Costs microseconds."""
+        """Add a code or a token id; returns True when the sequence has become a loop. Costs microseconds."""
         if not self._runs:
             return False
         # self._recent[p] is what came p + 1 before; the run of period p + 1 grows while they are equal.
@@ -227,3 +193,43 @@ class RepetitionDetector:
         ] + self._runs[len(self._recent) :]
         self._recent = [code, *self._recent[: len(self._runs) - 1]]
         return any(run >= self.frames - period for period, run in enumerate(self._runs, start=1))
+
+
+def check_prompt(prompt_ids: Sequence[int], context_length: int, rows: int | None = None) -> None:
+    """Check that a model can continue a prompt.
+
+    Args:
+        prompt_ids: token ids.
+        context_length: tokens that prompt and speech may have together.
+        rows: number of token ids that the model has; None skips this check.
+
+    Raises:
+        EngineError: the prompt is empty, leaves no room for speech, or holds ids that the model lacks.
+    """
+    if not len(prompt_ids):
+        raise EngineError("the prompt is empty; there is nothing to continue")
+    if len(prompt_ids) >= context_length:
+        raise EngineError(
+            f"the prompt has {len(prompt_ids)} tokens, which leaves no room for speech in the model's context of "
+            f"{context_length}; shorten the text or the voice's recording"
+        )
+    low, high = min(prompt_ids), max(prompt_ids)
+    if rows is not None and (low < 0 or high >= rows):
+        raise EngineError(
+            f"the prompt holds the token id {low if low < 0 else high}, but the model has ids 0 to {rows - 1}: its "
+            "tokenizer belongs to another model"
+        )
+
+
+def check_batch(
+    prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling], context_length: int, rows: int
+) -> None:
+    """Check that a model can continue all of these prompts, each with its own sampling.
+
+    Raises:
+        EngineError: as `check_prompt`, or there are not as many samplings as prompts.
+    """
+    if len(prompts) != len(samplings):
+        raise EngineError(f"{len(prompts)} prompts came with {len(samplings)} samplings; give one for each")
+    for prompt in prompts:
+        check_prompt(prompt, context_length, rows)

@@ -1,4 +1,4 @@
-"""Segments of speech one after the other, with the pauses that a speaker makes and without clicks."""
+"""Join segments of speech with the pauses that a speaker makes, and without clicks."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Pauses:
                 )
 
     def seconds(self, ending: Ending) -> float:
-        """Of silence after a segment that ends so."""
+        """Return the silence after a segment with this ending, in seconds."""
         return float(getattr(self, ending))
 
 
 @dataclass(frozen=True)
 class Seam:
-    """What happens between two segments, in samples.
+    """The joint between two segments, in samples.
 
     Attributes:
         silence: zeros that are added.
@@ -61,10 +61,10 @@ class Seam:
 
 
 def seam(tail: Tensor, head: Tensor, pause: float, hop: int, sample_rate: int) -> Seam:
-    """How to get a pause of a given length, where segments bring silence of their own.
+    """Compute the seam that gives a pause of this length, with the silence that the segments bring themselves.
 
-    What lacks is added; what is too much is taken from the beginning of the later segment, because the end of the
-    earlier one may have been played already.
+    Missing silence is added. Silence that is too much is taken from the beginning of the later segment, because the
+    end of the earlier one may have been played already.
 
     Args:
         tail: the last samples of the earlier segment, float32 (n,).
@@ -117,7 +117,7 @@ class Joiner:
         return torch.zeros(between.silence)
 
     def push(self, samples: Tensor) -> Tensor:
-        """Add samples of the segment, float32 (n,); returns what can be heard, all but the last 5 ms."""
+        """Add samples of the segment, float32 (n,); returns all that are final, but for the last 5 ms."""
         skipped = min(self._skip, samples.numel())
         self._skip -= skipped
         samples = self._faded_in(samples[skipped:])

@@ -1,4 +1,4 @@
-"""The parts of `TextToSpeech`, loaded and checked against each other."""
+"""Load the parts of `TextToSpeech` and check them against each other."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ from neucodec_tts.voices import VoiceLibrary
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from neucodec_tts.voices import VoiceLibrary
-
 
 def load(
     model: str,
@@ -35,7 +33,7 @@ def load(
     voices: str | os.PathLike[str] | VoiceLibrary | None,
     engine_options: dict[str, Any],
 ) -> dict[str, Any]:
-    """Load what `TextToSpeech` consists of; `TextToSpeech.from_pretrained` documents the arguments.
+    """Load the parts of `TextToSpeech`; `TextToSpeech.from_pretrained` documents the arguments.
 
     Returns:
         The arguments of its constructor.
@@ -73,7 +71,7 @@ def load(
 
 
 def codec_of(config: SpeechConfig, model: str) -> str:
-    """Where the codec of a model lies: one that is named with a leading dot lies relative to the model's folder."""
+    """Return the codec of a model; a name with a leading dot is a path relative to the model's folder."""
     folder = Path(speech_model(model)).expanduser()
     if config.codec.startswith(".") and folder.is_dir():
         return str((folder / config.codec).resolve())
@@ -104,6 +102,4 @@ def load_tokenizer(model: str, hub: HubOptions | None = None) -> PreTrainedToken
 
 def load_library(voices: str | os.PathLike[str] | VoiceLibrary | None) -> VoiceLibrary | None:
     """Open a folder of voices; a library is returned as it is."""
-    from neucodec_tts.voices import VoiceLibrary
-
     return VoiceLibrary(voices) if isinstance(voices, (str, os.PathLike)) else voices

@@ -13,7 +13,7 @@ GROUP = "neucodec_tts.engines"
 
 
 class EngineLoader(Protocol):
-    """What an entry point refers to: a class, or anything else with this method."""
+    """The object that an entry point refers to: a class, or anything else with this method."""
 
     def load(
         self,
@@ -44,7 +44,7 @@ class EngineLoader(Protocol):
 
 
 def engine_names() -> list[str]:
-    """Names of the engines that are installed."""
+    """List the names of the engines that are installed."""
     return sorted(_installed())
 
 
@@ -57,12 +57,10 @@ def engine_loader(name: str) -> EngineLoader:
     installed = _installed()
     if name not in installed:
         known = ", ".join(sorted(installed)) or "none"
-        mend = (
-            f'to get it: pip install "neucodec-tts[{name}]"'
-            if name == "vllm"
-            else f"a package brings one by an entry point in the group {GROUP}"
+        raise EngineError(
+            f"there is no engine {name!r} here; installed: {known}; a package brings one by an entry point in the "
+            f"group {GROUP}"
         )
-        raise EngineError(f"there is no engine {name!r} here; installed: {known}; {mend}")
     try:
         return cast("EngineLoader", installed[name].load())
     except (ImportError, AttributeError) as error:

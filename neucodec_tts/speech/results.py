@@ -1,4 +1,4 @@
-"""What speaking gives back."""
+"""Results of speaking: the sound, and the record of what lies where in it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One stretch of text that was spoken in one go.
+    """The speech of one sentence, and its place in the text and in the sound.
 
     Attributes:
         index: number of the segment, from 0.
-        text: what was spoken.
-        start_char: where it begins in the whole text.
-        end_char: where it ends.
-        start: when it begins in the whole sound, in seconds, after the pause before it.
-        end: when it ends.
+        text: the words that were spoken.
+        start_char: its first character in the whole text.
+        end_char: the character after its last.
+        start: its beginning in the whole sound, in seconds, after the pause before it.
+        end: its end in the whole sound, in seconds.
         codes: int64 (frames,).
         prompt_tokens: tokens of the prompt, voice and text.
         finish_reason: ``"stop"`` if the model ended it; ``"length"`` if it reached its longest, so that text may be
@@ -70,9 +70,9 @@ class SpeechResult:
     Attributes:
         samples: float32 (n,).
         sample_rate: in Hz.
-        segments: what was spoken when, in the order of the text.
-        seed: with it the same text is spoken in the same way again.
-        watermarked: whether the sound carries a watermark.
+        segments: one for each sentence, in the order of the text.
+        seed: the same text is spoken in the same way again with this seed.
+        watermarked: True if the sound carries a watermark.
     """
 
     samples: NDArray[np.float32] = field(repr=False)

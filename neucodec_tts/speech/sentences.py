@@ -1,4 +1,4 @@
-"""Where text may be cut: paragraphs, sentences, clauses, words.
+"""Find the places at which text may be cut: paragraphs, sentences, clauses, words.
 
 Rules and no model: they work for any language with Latin, Arabic, Devanagari or CJK marks, and a wrong cut costs a
 pause, not a word. Nothing of the text is ever lost: the spans of a text cover all of it that is not white space.
@@ -15,12 +15,12 @@ from typing import Literal
 from neucodec_tts.text import has_speech
 
 Ending = Literal["paragraph", "sentence", "clause", "none"]
-"""What stands at the end of a stretch of text, which says how long a speaker would pause."""
+"""The end of a span of text, which decides how long a speaker pauses after it."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Characters [start, end) of a text, without white space at either end, and what ends them."""
+    """Characters [start, end) of a text, without white space at either end, and their ending."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ _WORD_BEFORE = re.compile(r"[\w.]*$")
 
 
 def sentences(text: str) -> Iterator[Span]:
-    """Sentences of a text, in order. A stretch without anything to speak goes with the sentence before it."""
+    """Sentences of a text, in order. A span without anything to speak joins the sentence before it."""
     held: Span | None = None
     for span in _merged_unspeakable(text, _raw_sentences(text)):
         if held is not None:
@@ -102,7 +102,7 @@ def _sentences_of_paragraph(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def _ends_sentence(text: str, match: re.Match[str], end: int) -> bool:
-    """Whether the marks that were found end a sentence, or stand in a number, an abbreviation or a quotation."""
+    """Return True if these marks end a sentence, False if they stand in a number, an abbreviation or a quotation."""
     if match.end() >= end or match[0][0] in _WIDE_STOPS:
         return True
     if not text[match.end()].isspace():

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from neucodec_tts.codec.streaming import StreamingDecoder
-from neucodec_tts.errors import EngineError
 from neucodec_tts.run_ahead import RunAhead
 from neucodec_tts.speech.assembly import Assembly
+from neucodec_tts.speech.settling import Spoken, settle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,30 +20,31 @@ if TYPE_CHECKING:
 
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.codec.streaming import StreamSettings
-    from neucodec_tts.speech.engine import FinishReason, SpeechEngine
-    from neucodec_tts.speech.plan import Plan, Utterance
+    from neucodec_tts.speech.engine import SpeechEngine
     from neucodec_tts.speech.results import Segment
+    from neucodec_tts.speech.script import Script, Sentence
     from neucodec_tts.tokens import SpeechVocabulary
 
 logger = logging.getLogger(__name__)
 
 
 class SpeechStream(Iterator["NDArray[np.float32]"]):
-    """A text being spoken: iterate over it for its sound, float32 arrays (n,), each as soon as it is there.
+    """A text being spoken. Iterate over it for the sound: float32 arrays (n,), each as soon as it is there.
 
-    Leave it early with `close` or ``with``; one that nobody holds any more closes itself.
+    `close` or ``with`` leaves it early; a stream that is not referenced any more closes itself.
 
     Args:
         chunks: the sound, float32 tensors (n,); generated as they are asked for.
         assembly: keeps the record.
         sample_rate: in Hz.
-        seed: where the random numbers come from.
-        ahead_seconds: a thread generates so much sound ahead of you; 0 generates in your own thread, and only while
-            you ask for more.
+        seed: of the random numbers.
+        ahead_seconds: a thread generates so much sound ahead of you; 0 generates in your own thread while you ask.
+        watermarked: True if the sound carries a watermark.
 
     Attributes:
         sample_rate: in Hz.
-        seed: with it the same text is spoken in the same way again.
+        seed: the same text is spoken in the same way again with this seed.
+        watermarked: True if the sound carries a watermark.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         sample_rate: int,
         seed: int,
         ahead_seconds: float,
+        watermarked: bool = False,
     ) -> None:
         self.sample_rate = sample_rate
+        self.watermarked = watermarked
         self.seed = seed
         self._assembly = assembly
         self._chunks = chunks
@@ -64,7 +67,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """Stretches of the text that have been generated so far, perhaps ahead of the sound that you have got."""
+        """Segments that have been generated so far, perhaps ahead of the sound that you have got."""
         return tuple(self._assembly.segments)
 
     def __next__(self) -> NDArray[np.float32]:
@@ -85,30 +88,31 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
 
 
 def stream_chunks(
-    plan: Plan,
+    script: Script,
     engine: SpeechEngine,
     vocabulary: SpeechVocabulary,
     codec: NeuCodec,
     settings: StreamSettings,
     assembly: Assembly,
 ) -> Generator[Tensor, None, None]:
-    """Plan, engine, decoder and joiner in a row, a token at a time.
+    """Generate, decode and join a text, a token at a time.
 
     Yields:
-        Samples as soon as they are sound, float32 (n,), never none: the first after ``first_chunk + lookahead``
+        Samples as soon as they are final, float32 (n,), never none: the first after ``first_chunk + lookahead``
         tokens and one decode.
 
     Raises:
-        EngineError: the model gave no codes for a stretch of the text.
+        EngineError: the model gave no codes for a sentence.
     """
-    for utterance in plan:
-        for chunk in _speak(utterance, engine, vocabulary, codec, settings, assembly):
+    for sentence in script:
+        for chunk in _speak(sentence, script, engine, vocabulary, codec, settings, assembly):
             if chunk.numel():
                 yield chunk
 
 
 def _speak(
-    utterance: Utterance,
+    sentence: Sentence,
+    script: Script,
     engine: SpeechEngine,
     vocabulary: SpeechVocabulary,
     codec: NeuCodec,
@@ -119,7 +123,7 @@ def _speak(
     codes: list[int] = []
     pushed = 0  # codes that the decoder has got
     begun = False
-    tokens = engine.generate(utterance.prompt_ids, utterance.sampling)
+    tokens = engine.generate(sentence.prompt_ids, sentence.sampling)
     try:
         for count, token in enumerate(tokens, start=1):
             codes += vocabulary.codes_among([token])
@@ -129,38 +133,16 @@ def _speak(
             if begun:
                 yield assembly.push(decoder.push(codes[pushed:]))
                 pushed = len(codes)
-            if count == utterance.sampling.max_frames:
+            if count == sentence.sampling.max_frames:
                 break  # an engine that does not count must not hold us for ever
     finally:
         tokens.close()
-    check_codes(codes, utterance)
+    spoken = Spoken(sentence, codes, tokens.finish_reason or "length")
+    warning = settle(spoken, script, 0, codec.frame_rate).warning  # what has been heard cannot be taken back
     if not begun:
         yield assembly.begin(codes)
     yield assembly.push(decoder.push(codes[pushed:]))
     yield assembly.push(decoder.flush())
-    reason = tokens.finish_reason or "length"
-    if reason != "stop":
-        logger.warning("%s", describe_bad_end(utterance, reason, len(codes) / codec.frame_rate))
-    yield assembly.end(utterance, codes, reason)
-
-
-def check_codes(codes: list[int], utterance: Utterance) -> None:
-    """Check that a generation gave any codes.
-
-    Raises:
-        EngineError: it gave none.
-    """
-    if not codes:
-        raise EngineError(
-            f"the model gave no speech codes for {utterance.text[:60]!r}; another seed may help, otherwise the model "
-            "was not trained with this prompt format"
-        )
-
-
-def describe_bad_end(utterance: Utterance, reason: FinishReason, seconds: float) -> str:
-    """What to tell of an utterance that did not end by itself."""
-    how = "went round in a loop" if reason == "repetition" else "did not stop"
-    return (
-        f"speech for {utterance.text[:60]!r} {how} and was ended after {seconds:.1f} s; words may be missing or "
-        "repeated (another seed may do better)"
-    )
+    if warning is not None:
+        logger.warning("%s", warning)
+    yield assembly.end(spoken)

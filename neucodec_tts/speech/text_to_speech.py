@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,14 @@ from torch import Tensor
 from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
-from neucodec_tts.speech.assembly import Assembly
-from neucodec_tts.speech.engine import FinishReason, Generated, Sampling, SpeechEngine
+from neucodec_tts.speech.assembly import Assembly, assemble
+from neucodec_tts.speech.engine import Sampling, SpeechEngine
 from neucodec_tts.speech.joins import Pauses
-from neucodec_tts.speech.plan import Plan, Utterance
 from neucodec_tts.speech.results import Segment, SpeechResult
-from neucodec_tts.speech.stream import SpeechStream, check_codes, describe_bad_end, stream_chunks
+from neucodec_tts.speech.script import Script, Sentence
+from neucodec_tts.speech.settling import Spoken, settle
+from neucodec_tts.speech.stream import SpeechStream, stream_chunks
+from neucodec_tts.speech.watermark import Watermarker, WatermarkStream, is_wanted
 from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
@@ -35,31 +39,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Spoken = tuple[Utterance, list[int], FinishReason]
-"""An utterance, the codes of its speech, and why they ended."""
-
 
 class TextToSpeech:
     """Speaks texts in the voice of a recording.
 
-    `speak` gives the whole sound, `stream` gives it while it is generated. Both split the text at sentences within
+    `speak` returns the whole sound, `stream` gives it while it is generated. Both split the text at sentences within
     the model's context, prompt each with the same voice, and join the sounds with natural pauses.
 
-    `from_pretrained` puts one together; the constructor is for parts that you have.
+    `from_pretrained` loads the parts; the constructor takes parts that you have.
 
     Args:
         engine: runs the language model.
         codec: decodes.
         prompt_format: builds prompts; made for the model's tokenizer.
-        vocabulary: the codes of the tokenizer.
+        vocabulary: maps codes to token ids of the tokenizer.
         context_length: longest sequence the model was trained with; the engine's limit by default.
         sampling: the model's defaults.
         pauses: between sentences.
         stream_settings: of the streaming decoder, in frames.
-        voices: where voices are found by name; the user's own library by default.
+        voices: library in which voices are found by name; the user's own by default.
         model_voices: voices that come with the model, found by name where `voices` has none of that name.
         utterance_frames: shortest and longest speech that the model gives well in one go, in codes; 1.2 and 20 s by
             default.
+        watermark: mark speech as synthetic; by default where ``resemble-perth`` is installed.
 
     Raises:
         VocabularyError: the language model and the codec have different codebooks.
@@ -79,6 +81,7 @@ class TextToSpeech:
         voices: VoiceLibrary | None = None,
         model_voices: VoiceLibrary | None = None,
         utterance_frames: tuple[int, int] | None = None,
+        watermark: bool | None = None,
     ) -> None:
         if vocabulary.codebook_size != codec.codebook_size:
             raise VocabularyError(
@@ -96,6 +99,7 @@ class TextToSpeech:
         self.voices = voices
         self.model_voices = model_voices
         self.utterance_frames = utterance_frames
+        self.watermark = watermark
 
     @classmethod
     def from_pretrained(
@@ -111,6 +115,7 @@ class TextToSpeech:
         token: str | bool | None = None,
         local_files_only: bool = False,
         voices: str | os.PathLike[str] | VoiceLibrary | None = None,
+        watermark: bool | None = None,
         **engine_options: Any,
     ) -> TextToSpeech:
         """Load a language model with its tokenizer, prompt format and codec.
@@ -127,6 +132,7 @@ class TextToSpeech:
             token: hub token.
             local_files_only: never use the network.
             voices: folder of voices that go by name; the user's own library by default.
+            watermark: mark speech as synthetic; by default where ``resemble-perth`` is installed.
             engine_options: passed on to the engine.
 
         Raises:
@@ -148,7 +154,8 @@ class TextToSpeech:
                 hub=HubOptions(revision, cache_dir, token, local_files_only),
                 voices=voices,
                 engine_options=engine_options,
-            )
+            ),
+            watermark=watermark,
         )
 
     def speak(
@@ -160,57 +167,41 @@ class TextToSpeech:
         sampling: Sampling | None = None,
         retries: int = 1,
         batch_size: int = 4,
-        watermark: bool = False,
+        watermark: bool | None = None,
         on_segment: Callable[[Segment], None] | None = None,
     ) -> SpeechResult:
         """Speak a text, all of it before this returns.
 
-        Sentences are generated ``batch_size`` at a time. One that does not end well (it loops, never stops, or
-        gives nothing) is generated once more with other random numbers, or in two halves where it was too long for
-        the context; what then still does not end well is kept, with a warning in the log and the reason in its
-        segment.
+        Sentences are generated ``batch_size`` at a time. One that does not end well (it loops, never stops, or gives
+        nothing) is generated again with other random numbers, or in two halves where it was too long for the context.
+        After that it is kept, with a warning in the log and the reason in its segment.
 
         Args:
             text: of any length.
             voice: a `SpeakerPrompt`, the name of one in the library, or its file; None leaves the voice to the model.
-            seed: for speaking in the same way again; the result says which was used.
+            seed: for speaking in the same way again; the result holds the seed that was used.
             sampling: instead of the model's defaults. Its shortest and longest apply to each segment.
             retries: how often a sentence that does not end well is generated again.
             batch_size: sentences at a time; more is faster on the whole and takes more memory.
-            watermark: mark the sound as synthetic, see `neucodec_tts.speech.watermark`.
+            watermark: mark this speech, or not, whatever is set for all.
             on_segment: called with each segment when its sound is there, in the order of the text.
 
         Raises:
             PromptError: there is nothing to speak, or the voice is unknown or of another codec.
-            EngineError: the model gave no codes for a stretch of the text.
+            EngineError: the model gave no codes for a sentence, or the watermark is wanted and not installed.
         """
         if batch_size < 1 or retries < 0:
             raise EngineError(
                 f"batch_size is {batch_size} and retries {retries}; they must be at least 1 and 0"
             )
-        mark = None
-        if watermark:
-            from neucodec_tts.speech.watermark import Watermarker
-
-            mark = Watermarker()  # before any work, so that a missing package is found at once
-        plan, seed = self.plan(text, voice, seed=seed, sampling=sampling)
-        assembly = Assembly(self.codec, self.pauses)
-        parts: list[Tensor] = []
-        utterances = iter(plan)
-        while group := list(islice(utterances, batch_size)):
-            spoken = self._generate(group, plan, retries)
-            sounds = self.codec.decode([torch.tensor(codes) for _, codes, _ in spoken])
-            for (utterance, codes, reason), sound in zip(spoken, sounds, strict=True):
-                parts.append(assembly.begin(codes))
-                parts.append(assembly.push(sound))
-                parts.append(assembly.end(utterance, codes, reason))
-                if on_segment is not None:
-                    on_segment(assembly.segments[-1])
-        samples = torch.cat(parts).numpy()
+        mark = self.watermarker(watermark)  # before any work, so that a missing package is found at once
+        script, seed = self.script(text, voice, seed=seed, sampling=sampling)
+        sounds = self._sounds(script, retries, batch_size)
+        samples, segments = assemble(self.codec, self.pauses, sounds, on_segment)
         rate = self.codec.output_sample_rate
         if mark is not None:
             samples = mark.apply(samples, rate)
-        return SpeechResult(samples, rate, tuple(assembly.segments), seed, watermarked=mark is not None)
+        return SpeechResult(samples, rate, segments, seed, watermarked=mark is not None)
 
     def stream(
         self,
@@ -220,12 +211,13 @@ class TextToSpeech:
         seed: int | None = None,
         sampling: Sampling | None = None,
         ahead_seconds: float = 10.0,
+        watermark: bool | None = None,
     ) -> SpeechStream:
         """Speak a text while it is generated.
 
-        The first sound comes after ``first_chunk + lookahead`` tokens and one decode. With the same seed the same
-        codes are spoken as by `speak`, unless that generates a sentence again; what has been heard cannot be taken
-        back.
+        The first sound comes after ``first_chunk + lookahead`` tokens and one decode, 0.16 s of sound later with a
+        watermark. With the same seed the same codes are spoken as by `speak`, unless that generates a sentence again:
+        what has been heard cannot be taken back.
 
         Args:
             text: of any length.
@@ -234,35 +226,43 @@ class TextToSpeech:
             sampling: as for `speak`.
             ahead_seconds: a thread generates so much sound ahead of you, so that the next sentence is made while
                 you play the one before. 0 makes everything in your own thread, while you ask for it.
+            watermark: as for `speak`.
 
         Returns:
             An iterator of float32 arrays (n,) at ``stream.sample_rate``.
 
         Raises:
             PromptError: there is nothing to speak, or the voice is unknown or of another codec.
+            EngineError: the watermark is wanted and not installed.
         """
-        plan, seed = self.plan(text, voice, seed=seed, sampling=sampling)
+        mark = self.watermarker(watermark)
+        script, seed = self.script(text, voice, seed=seed, sampling=sampling)
         assembly = Assembly(self.codec, self.pauses)
-        chunks = stream_chunks(plan, self.engine, self.vocabulary, self.codec, self.stream_settings, assembly)
-        return SpeechStream(chunks, assembly, self.codec.output_sample_rate, seed, ahead_seconds)
+        rate = self.codec.output_sample_rate
+        chunks = stream_chunks(
+            script, self.engine, self.vocabulary, self.codec, self.stream_settings, assembly
+        )
+        if mark is not None:
+            chunks = _marked(chunks, mark.stream(rate))
+        return SpeechStream(chunks, assembly, rate, seed, ahead_seconds, mark is not None)
 
     def find_voice(self, voice: VoiceLike) -> SpeakerPrompt:
-        """The voice that is meant: itself, that of a file, or that of a name in the library or among the model's own.
+        """Return a voice: itself, that of a file, or that of a name in the library or among the model's own.
 
         Raises:
             PromptError: it is unknown, unreadable, or was made with another codec.
         """
         return (self.voices or VoiceLibrary()).find(voice, model_voices=self.model_voices, codec=self.codec)
 
-    def plan(
+    def script(
         self,
         text: str,
         voice: VoiceLike | None = None,
         *,
         seed: int | None = None,
         sampling: Sampling | None = None,
-    ) -> tuple[Plan, int]:
-        """What to generate for a text, and the seed: for those who run the engine themselves, such as servers.
+    ) -> tuple[Script, int]:
+        """Return the sentences of a text and the seed that they use, for programs that run the engine themselves.
 
         Raises:
             PromptError: there is nothing to speak, or the voice is unknown or of another codec.
@@ -274,32 +274,56 @@ class TextToSpeech:
             seed = secrets.randbits(31)
         speaker = None if voice is None else self.find_voice(voice)
         settings = replace(settings, seed=seed)
-        plan = Plan(text, speaker, self.prompt_format, self.context_length, settings, self.utterance_frames)
-        return plan, seed
+        script = Script(
+            text, speaker, self.prompt_format, self.context_length, settings, self.utterance_frames
+        )
+        return script, seed
 
-    def _generate(self, group: list[Utterance], plan: Plan, retries: int) -> list[Spoken]:
-        """Codes of some utterances, in their order; some of them in two halves."""
+    def watermarker(self, wanted: bool | None = None) -> Watermarker | None:
+        """Return the watermarker, or None where speech is not marked; `wanted` overrides the setting for all calls.
+
+        Raises:
+            EngineError: the watermark is wanted and not installed, or does not work here.
+        """
+        return self._mark if is_wanted(self.watermark if wanted is None else wanted) else None
+
+    @cached_property
+    def _mark(self) -> Watermarker:
+        return Watermarker()
+
+    def _sounds(self, script: Script, retries: int, batch_size: int) -> Iterator[tuple[Spoken, Tensor]]:
+        """The sentences of a text, and the samples of each, float32 (n,)."""
+        sentences = iter(script)
+        while group := list(islice(sentences, batch_size)):
+            spoken = self._generate(group, script, retries)
+            yield from zip(
+                spoken, self.codec.decode([torch.tensor(each.codes) for each in spoken]), strict=True
+            )
+
+    def _generate(self, group: list[Sentence], script: Script, retries: int) -> list[Spoken]:
+        """Generate some sentences; returns them in their order, some perhaps in two halves."""
         outcomes = dict(
             self.engine.generate_batch([item.prompt_ids for item in group], [item.sampling for item in group])
         )
         finished: list[Spoken] = []
-        for index, utterance in enumerate(group):
-            finished += self._mended(utterance, outcomes[index], plan, retries)
+        for index, sentence in enumerate(group):
+            codes, reason = self.vocabulary.codes_among(outcomes[index].ids), outcomes[index].finish_reason
+            spoken = Spoken(sentence, codes, reason)
+            verdict = settle(spoken, script, retries, self.codec.frame_rate)
+            if verdict.again:
+                logger.info("generating %r again: %s", sentence.text[:60], reason)
+                finished += self._generate(verdict.again, script, retries)
+                continue
+            if verdict.warning is not None:
+                logger.warning("%s", verdict.warning)
+            finished.append(spoken)
         return finished
 
-    def _mended(self, utterance: Utterance, outcome: Generated, plan: Plan, retries: int) -> Iterator[Spoken]:
-        codes = self.vocabulary.codes_among(outcome.ids)
-        well = outcome.finish_reason == "stop" and bool(codes)
-        others = [] if well or utterance.attempt >= retries else plan.again(utterance)
-        for other in others:
-            logger.info("generating %r again: %s", other.text[:60], outcome.finish_reason)
-            result = self.engine.generate(other.prompt_ids, other.sampling).collect()
-            yield from self._mended(other, result, plan, retries)
-        if others:
-            return
-        check_codes(codes, utterance)
-        if outcome.finish_reason != "stop":
-            logger.warning(
-                "%s", describe_bad_end(utterance, outcome.finish_reason, len(codes) / self.codec.frame_rate)
-            )
-        yield utterance, codes, outcome.finish_reason
+
+def _marked(chunks: Generator[Tensor, None, None], mark: WatermarkStream) -> Generator[Tensor, None, None]:
+    with closing(chunks):
+        for chunk in chunks:
+            if (marked := mark.push(chunk.numpy())).size:
+                yield torch.from_numpy(marked)
+    if (rest := mark.flush()).size:
+        yield torch.from_numpy(rest)

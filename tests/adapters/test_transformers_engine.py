@@ -305,3 +305,29 @@ def test_a_device_that_does_not_exist(tmp_path, engine):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(EngineError, match=str(next(reversed(wrong)))):
         Sampling(**wrong)
+
+
+def test_the_cache_goes_by_the_name_that_the_model_has_for_it():
+    """transformers 5.24 calls it ``cache``, and warns of ``past_key_values``, which goes in 5.40."""
+    from inspect import signature
+
+    plain, other = small_engine(), small_engine()
+    name = "cache" if "cache" in signature(other.model.forward).parameters else "past_key_values"
+    for module in (other.model, other.model.base_model):
+        original = module.forward
+
+        def forward(*arguments, cache=None, original=original, **others):
+            if others.pop("past_key_values", None) is not None:
+                raise TypeError("forward() got an unexpected keyword argument 'past_key_values'")
+            return original(*arguments, **{name: cache}, **others)
+
+        module.forward = forward
+    sampling = Sampling(seed=1, max_frames=20)
+    renamed = TransformersEngine(other.model, other.tokens)
+    assert renamed._head.computes_rows_only
+    assert renamed.generate(PROMPTS[0], sampling).collect() == plain.generate(PROMPTS[0], sampling).collect()
+
+
+@pytest.mark.filterwarnings("error")
+def test_generating_gives_no_warning_of_transformers():
+    assert small_engine().generate(PROMPTS[0], Sampling(seed=1, max_frames=5)).collect().ids

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
 import subprocess
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,7 +270,7 @@ def test_a_file_with_numbers_that_are_none(tmp_path, value, name):
 
 def test_the_rate_of_a_file_is_its_own(wav):
     assert as_waveform(wav, RATE).shape == (RATE,)
-    with pytest.raises(AudioError, match="the file's sample rate is 16000 Hz and not the 44100 Hz"):
+    with pytest.raises(AudioError, match="its sample rate is 16000 Hz and not the 44100 Hz"):
         as_waveform(wav, 44_100)
 
 
@@ -286,7 +289,6 @@ def kinds() -> dict[str, object]:
         "list": samples.tolist(),
         "(1, samples)": samples[None],
         "(samples, 1)": samples[:, None],
-        "(2, samples)": np.stack([samples * 1.5, samples * 0.5]),
         "(samples, 2)": np.stack([samples * 1.5, samples * 0.5], axis=1),
     }
 
@@ -326,7 +328,7 @@ def test_the_caller_s_array_is_left_alone():
 
 def test_resamples_after_mixing():
     stereo = np.stack([tone(rate=48_000), np.zeros(48_000, np.float32)])
-    waveform = as_waveform(stereo, 48_000)
+    waveform = as_waveform(stereo, 48_000, channels_first=True)
     assert waveform.shape == (RATE,)
     assert torch.allclose(waveform[100:-100], torch.from_numpy(tone() / 2)[100:-100], atol=1e-3)
 
@@ -345,7 +347,7 @@ def test_types_that_are_no_audio(samples):
         as_waveform(samples, RATE, name="voice")
 
 
-@pytest.mark.parametrize("thing", [None, 3.0, {"array": [0.0]}, b"RIFF", object()])
+@pytest.mark.parametrize("thing", [None, 3.0, object()])
 def test_things_that_are_no_recording(thing):
     with pytest.raises(AudioError, match="a file, an array, a tensor or a list of floats was expected"):
         as_waveform(thing, RATE)
@@ -369,8 +371,10 @@ def test_shapes_that_are_no_recording(shape):
 
 
 def test_a_batch_is_no_recording_of_many_channels():
-    with pytest.raises(AudioError, match=r"\(16, 1000\) would be 16 channels.*several as a list"):
+    with pytest.raises(AudioError, match=r"\(16, 1000\) may be 16 recordings or the channels of one"):
         as_waveform(np.zeros((16, 1000), np.float32), RATE)
+    with pytest.raises(AudioError, match=r"\(16, 1000\) would be 16 channels.*several as a list"):
+        as_waveform(np.zeros((16, 1000), np.float32), RATE, channels_first=True)
 
 
 def test_an_array_needs_its_rate():
@@ -488,3 +492,72 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(AudioError, match="No space left"):
         write_audio(tmp_path / "a.wav", tone(), RATE)
     assert os.listdir(tmp_path) == []
+
+
+# What people hold
+
+
+class Decoder:
+    """The part of torchcodec's AudioDecoder that is used; datasets gives out such objects."""
+
+    def __init__(self, samples: np.ndarray, rate: int) -> None:
+        self.data, self.sample_rate = torch.from_numpy(samples), rate
+
+    def get_all_samples(self) -> Decoder:
+        return self
+
+
+def held(wav: Path, stack: ExitStack) -> dict[str, Any]:
+    content = wav.read_bytes()
+    return {
+        "bytes": content,
+        "bytearray": bytearray(content),
+        "BytesIO": io.BytesIO(content),
+        "open file": stack.enter_context(open(wav, "rb")),
+        "array of datasets": {"array": tone(), "sampling_rate": RATE, "path": "a.wav"},
+        "list of datasets": {"array": tone().tolist(), "sampling_rate": RATE, "path": None},
+        "bytes of datasets": {"bytes": content, "path": None},
+        "path of datasets": {"bytes": None, "path": str(wav)},
+        "decoder": Decoder(tone()[None], RATE),
+        "stereo decoder": Decoder(np.stack([tone(), tone()]), RATE),
+    }
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bytearray", "BytesIO", "open file", "array of datasets", "list of datasets",
+                                  "bytes of datasets", "path of datasets", "decoder", "stereo decoder"])  # fmt: skip
+def test_takes_what_people_hold(wav, kind):
+    with ExitStack() as stack:
+        thing = held(wav, stack)[kind]
+        waveform = as_waveform(thing)
+    assert waveform.shape == (RATE,)
+    assert torch.allclose(waveform, torch.from_numpy(tone()), atol=1e-4)
+
+
+def test_what_people_hold_says_its_rate(wav):
+    with pytest.raises(AudioError, match="its sample rate is 16000 Hz and not the 44100 Hz"):
+        as_waveform(wav.read_bytes(), 44_100)
+    with pytest.raises(AudioError, match="its sample rate is 16000 Hz and not the 8000 Hz"):
+        as_waveform({"array": tone(), "sampling_rate": RATE}, 8_000)
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        ({"array": [0.0, 0.1]}, 'an "array" needs its "sampling_rate"'),
+        ({"audio": "a.wav"}, "a recording as a dictionary has .*; this one has 'audio'"),
+        ({}, "this one has nothing"),
+        (b"", "the file is empty"),
+        (b"RIFF", "not a recording"),
+        (io.StringIO("text"), r'it is open for text; open it with mode "rb"'),
+    ],
+)
+def test_what_people_hold_wrongly(thing, message):
+    with pytest.raises(AudioError, match=message):
+        as_waveform(thing)
+
+
+def test_a_closed_file(wav):
+    with open(wav, "rb") as file:
+        pass
+    with pytest.raises(AudioError, match=r"cannot be read .*; open it for reading"):
+        as_waveform(file)

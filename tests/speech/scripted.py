@@ -1,4 +1,4 @@
-"""An engine that says what it is told to, so that what the pipeline makes of it can be foreseen."""
+"""An engine that says what it is told to, so that the speech can be foreseen."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ScriptedEngine:
 
 @dataclass(frozen=True)
 class Stage:
-    """A codec, a vocabulary of its codes, and a prompt format: all a pipeline needs but the engine."""
+    """A codec, a vocabulary of its codes, and a prompt format: all that speech needs but the engine."""
 
     codec: NeuCodec
     vocabulary: SpeechVocabulary
@@ -83,6 +83,7 @@ class Stage:
         return Line(self.vocabulary.to_ids([int(code) for code in codes]), reason)
 
     def tts(self, *lines: Line, **settings) -> tuple[TextToSpeech, ScriptedEngine]:
-        """A pipeline whose engine says these lines."""
+        """A `TextToSpeech` whose engine says these lines; without a watermark unless asked for."""
+        settings.setdefault("watermark", False)
         engine = ScriptedEngine(lines)
         return TextToSpeech(engine, self.codec, self.prompt_format, self.vocabulary, **settings), engine

@@ -25,14 +25,16 @@ def small_engine(codes: int = 256, seed: int = 0, tied: bool = False) -> Transfo
 
 
 def small_tts(codec: NeuCodec, sampling: Sampling | None = None) -> TextToSpeech:
-    """A pipeline around a random model that never stops by itself, or almost never."""
+    """A `TextToSpeech` around a random model that never stops by itself, or almost never."""
     tokenizer = qwen_like()
     vocabulary = SpeechVocabulary.extend(tokenizer, None, codebook_size=codec.codebook_size)
     prompt_format = NeuTTSFormat(tokenizer, vocabulary, None)
     torch.manual_seed(0)
     model = tiny_qwen(vocabulary.required_rows)
     engine = TransformersEngine(model, SpeechTokens(vocabulary, prompt_format.stop_ids))
-    return TextToSpeech(engine, codec, prompt_format, vocabulary, context_length=2048, sampling=sampling)
+    return TextToSpeech(
+        engine, codec, prompt_format, vocabulary, context_length=2048, sampling=sampling, watermark=False
+    )
 
 
 def save_model(folder: Path, codec: NeuCodec) -> Path:

@@ -1,10 +1,8 @@
-"""What engines have in common: settings, streams of tokens, the detector of loops, the async twin, the registry."""
+"""What engines have in common: settings, streams of tokens, the detector of loops, the registry."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from neucodec_tts import TextToSpeech
 from neucodec_tts.errors import EngineError
-from neucodec_tts.speech import AsyncEngine, AsyncSpeechEngine, Generated, Sampling, SpeechEngine, TokenStream
+from neucodec_tts.speech import Generated, Sampling, TokenStream
 from neucodec_tts.speech.engine import RepetitionDetector
 from neucodec_tts.speech.registry import engine_loader, engine_names
 from tests.speech.scripted import Line, ScriptedEngine, Stage
@@ -74,75 +72,6 @@ def test_a_closed_stream_gives_nothing_more():
     assert list(stream) == []
     assert (engine.closed, stream.finish_reason) == (1, None)
     assert isinstance(stream, TokenStream)
-
-
-# -- the async twin -----------------------------------------------------------------------------------------
-
-
-def test_the_async_twin_gives_the_same_tokens():
-    engine = ScriptedEngine([Line([1, 2, 3], "repetition")], context_length=77)
-    assert isinstance(engine, SpeechEngine)
-    twin = AsyncEngine(engine)
-    assert isinstance(twin, AsyncSpeechEngine)
-    assert twin.context_length == 77
-
-    async def speak() -> tuple[list[int], str | None]:
-        tokens = twin.generate([0], Sampling())
-        assert tokens.finish_reason is None
-        return [token async for token in tokens], tokens.finish_reason
-
-    assert asyncio.run(speak()) == ([1, 2, 3], "repetition")
-    twin.close()
-
-
-def test_generations_go_on_side_by_side_and_never_in_the_loop_s_own_thread():
-    threads = set()
-    engine = ScriptedEngine([Line(range(5)), Line(range(10, 15))])
-    engine.on_token = lambda count: threads.add(threading.current_thread())
-    twin = AsyncEngine(engine)
-    order: list[int] = []
-
-    async def speak() -> None:
-        async for token in twin.generate([0], Sampling()):
-            order.append(token)
-
-    async def both() -> None:
-        await asyncio.gather(speak(), speak())
-
-    asyncio.run(both())
-    assert sorted(order) == [*range(5), *range(10, 15)]
-    assert order != sorted(order), "taking turns"
-    assert len(threads) == 1
-    assert threading.current_thread() not in threads
-    twin.close()
-
-
-def test_leaving_an_async_generation_early_closes_it():
-    engine = ScriptedEngine([Line(range(100))])
-    twin = AsyncEngine(engine)
-
-    async def leave() -> None:
-        tokens = twin.generate([0], Sampling())
-        async for token in tokens:
-            if token == 3:
-                break
-        await tokens.aclose()
-
-    asyncio.run(leave())
-    assert (engine.taken, engine.closed) == (4, 1)
-    twin.close()
-
-
-def test_problems_of_the_engine_are_raised_in_the_loop():
-    twin = AsyncEngine(ScriptedEngine([Line([1], problem=EngineError("out of breath"))]))
-
-    async def speak() -> None:
-        async for _ in twin.generate([0], Sampling()):
-            pass
-
-    with pytest.raises(EngineError, match="out of breath"):
-        asyncio.run(speak())
-    twin.close()
 
 
 # -- the registry -------------------------------------------------------------------------------------------

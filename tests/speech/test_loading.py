@@ -31,7 +31,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, codec: NeuCodec, **options) -> TextToSpeech:
-    return TextToSpeech.from_pretrained(folder, codec=codec, device="cpu", **options)
+    return TextToSpeech.from_pretrained(folder, codec=codec, device="cpu", watermark=False, **options)
 
 
 def change(folder: Path, **entries) -> None:

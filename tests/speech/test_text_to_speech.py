@@ -1,4 +1,4 @@
-"""The pipeline and the transformers engine on a small random language model and the built-in codec."""
+"""`TextToSpeech` and the transformers engine on a small random language model and the built-in codec."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ def tts(codec) -> TextToSpeech:
         tiny_llama(vocabulary.required_rows), SpeechTokens(vocabulary, tuple(prompt_format.stop_ids))
     )
     return TextToSpeech(
-        engine, codec, prompt_format, vocabulary, sampling=Sampling(max_frames=60, min_frames=20)
+        engine,
+        codec,
+        prompt_format,
+        vocabulary,
+        sampling=Sampling(max_frames=60, min_frames=20),
+        watermark=False,
     )
 
 

@@ -1,12 +1,15 @@
-"""Samples to bytes of an audio format, all at once or as they come."""
+"""Encode samples to bytes of an audio format, all at once or as they come."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import queue
 import struct
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -30,14 +33,14 @@ _UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
 class Encoder(Protocol):
-    """Takes samples, gives bytes; `close` frees what it holds, whether or not it was finished."""
+    """Takes samples, gives bytes; `close` frees its resources, finished or not."""
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         """Add samples, float32 (n,); returns the bytes that are ready, perhaps none."""
         ...
 
     def finish(self) -> bytes:
-        """The rest of the bytes."""
+        """Return the rest of the bytes."""
         ...
 
     def close(self) -> None:
@@ -46,7 +49,7 @@ class Encoder(Protocol):
 
 
 def make_encoder(format: str, sample_rate: int) -> Encoder:
-    """An encoder for one response.
+    """Return an encoder for one response.
 
     Raises:
         ApiError: the format needs a program that is not installed.
@@ -56,6 +59,28 @@ def make_encoder(format: str, sample_rate: int) -> Encoder:
     if format == "aac":
         return _AacEncoder(sample_rate)
     return _FileEncoder(format, sample_rate)
+
+
+async def encoded(
+    sounds: AsyncGenerator[NDArray[np.float32], None], format: str, sample_rate: int
+) -> AsyncGenerator[bytes, None]:
+    """Encode sound as it comes; yields bytes, never none. Compression runs in a thread, never in the event loop.
+
+    Raises:
+        ApiError: the format needs a program that is not installed.
+    """
+    cheap = format in ("pcm", "wav")
+    encoder = await asyncio.to_thread(make_encoder, format, sample_rate)
+    try:
+        async with aclosing(sounds) as running:
+            async for sound in running:
+                data = encoder.push(sound) if cheap else await asyncio.to_thread(encoder.push, sound)
+                if data:
+                    yield data
+        if data := await asyncio.to_thread(encoder.finish):
+            yield data
+    finally:
+        encoder.close()
 
 
 def encode(samples: NDArray[np.float32], format: str, sample_rate: int) -> bytes:
@@ -73,7 +98,7 @@ def encode(samples: NDArray[np.float32], format: str, sample_rate: int) -> bytes
 
 
 def pcm16(samples: NDArray[np.float32]) -> bytes:
-    """Signed 16-bit little-endian samples."""
+    """Convert samples to signed 16-bit little-endian integers."""
     return (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
 
 
@@ -102,7 +127,7 @@ class _PcmEncoder:
 
 
 class _FileEncoder:
-    """libsndfile writes into memory, and what lies between its visits is sent.
+    """Sends the bytes that libsndfile writes into memory.
 
     A client may hang up while a thread is encoding: then `close` waits for it, because libsndfile's encoders abort the
     whole process when a file is closed under their hands.

@@ -12,6 +12,7 @@ _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     404: "not_found_error",
+    408: "invalid_request_error",
     409: "conflict_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
@@ -47,9 +48,10 @@ class ApiError(Exception):
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """What to tell a client of an error.
+    """Convert an exception to the refusal that a client gets.
 
-    What the client can mend is told in full; of what it cannot, only the class of ours, never a stranger's words.
+    Errors that the client can mend are told in full. Of others the client learns our message or the class, never the
+    words of another library.
     """
     if isinstance(error, ApiError):
         return error

@@ -14,7 +14,7 @@ _STALL_INTERVAL = 0.05
 
 
 class Metrics:
-    """What is counted. Use `metrics`: names can be registered only once in a process."""
+    """The counters of this server. Use `metrics`: names can be registered only once in a process."""
 
     def __init__(self) -> None:
         seconds = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)

@@ -16,7 +16,7 @@ _FRAMES = 2**20
 
 
 class _Settings(BaseModel):
-    """What a single request, a batch and a WebSocket session have in common."""
+    """Fields that a single request, a batch and a WebSocket session have in common."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -56,12 +56,12 @@ class SpeechRequest(_Settings):
 
     @property
     def streams(self) -> bool:
-        """Whether the sound is sent while it is generated. OpenAI's clients ask by ``stream_format`` alone."""
+        """True if the sound is sent while it is generated. OpenAI's clients ask by ``stream_format`` alone."""
         return self.stream or self.stream_format is not None
 
 
 class BatchRequest(_Settings):
-    """``POST /v1/audio/speech/batch``: items, and what holds for all of them."""
+    """``POST /v1/audio/speech/batch``: items, and the fields that hold for all of them."""
 
     response_format: AudioFormat = "wav"
     items: Annotated[list[dict[str, Any]], Field(min_length=1)]

@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack, aclosing
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -18,8 +18,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
-from neucodec_tts_vllm.server.encoding import MEDIA_TYPES, encode, make_encoder
+from neucodec_tts_vllm.server.encoding import MEDIA_TYPES, encode, encoded
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
 from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
 from neucodec_tts_vllm.server.service import SpeechService
@@ -33,7 +35,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def answering(handler: Handler) -> Handler:
-    """Turn what a handler raises into an answer. Nothing of what a client sent gets into the log."""
+    """Turn the exceptions of a handler into answers. Nothing that a client sent gets into the log."""
 
     @functools.wraps(handler)
     async def answer(request: Request) -> Response:
@@ -46,7 +48,7 @@ def answering(handler: Handler) -> Handler:
 
 
 def refusal(error: Exception) -> JSONResponse:
-    """The answer to a request that failed."""
+    """Return the answer to a request that failed."""
     told = as_api_error(error)
     if told.status >= 500:
         log_failure(error)
@@ -55,13 +57,13 @@ def refusal(error: Exception) -> JSONResponse:
 
 
 def log_failure(error: Exception) -> None:
-    """Log where something failed, without its message, which may quote the text."""
+    """Log the place of a failure without its message, which may quote the text."""
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.error("a request for speech failed with %s\n%s", type(error).__name__, where)
 
 
 def service_of(request: Any) -> SpeechService:
-    """The service of the server that a request or WebSocket has come to.
+    """Return the service of the server that a request or WebSocket has come to.
 
     Raises:
         ApiError: it is not ready.
@@ -79,71 +81,97 @@ async def create_speech(request: Request) -> Response:
     service = service_of(request)
     asked = parsed(SpeechRequest, await read_body(request, service))
     lora = await service.check(asked, asked.input)
-    with ExitStack() as admission:
-        admission.enter_context(service.admitted())
-        plan, account = await unless_gone(request, service.begin(asked, asked.input))
+    with ExitStack() as place:
+        place.enter_context(service.admitted())
+        script, account = await unless_gone(request, service.begin(asked, asked.input))
         if asked.response_format == "codes":  # for those who decode themselves
-            codes = await unless_gone(request, service.codes(plan, account, lora))
+            codes = await unless_gone(request, service.codes(script, account, lora))
             return JSONResponse({"codes": codes, "seed": account.seed, "usage": account.usage()})
-        if not asked.streams:
-            samples = await unless_gone(request, service.whole(asked, plan, account, lora))
-            content = await asyncio.to_thread(
-                encode, samples, asked.response_format, service.speaker.sample_rate
-            )
-            return Response(
-                content, media_type=MEDIA_TYPES[asked.response_format], headers=_headers(account, service)
-            )
-        sounds = service.stream(asked, plan, account, lora)
-        # The first sound is waited for, so that what fails before it is answered as an error and not as no audio.
-        encoded = _encoded(sounds, asked.response_format, service)
-        first = await unless_gone(request, _first(encoded))
-        chunks = _rest(first, encoded, admission.pop_all())
-        if asked.stream_format == "sse":
-            return StreamingResponse(
-                _events(chunks, account), media_type="text/event-stream", headers=_NO_CACHE
-            )
+        rate = service.speaker.sample_rate
         headers = {
-            "X-Sample-Rate": str(service.speaker.sample_rate),
             "X-Seed": str(account.seed),
-            **_NO_CACHE,
+            "X-Sample-Rate": str(rate),
+            "X-Watermarked": str(service.watermarked).lower(),
         }
-        return StreamingResponse(chunks, media_type=MEDIA_TYPES[asked.response_format], headers=headers)
+        if not asked.streams:
+            samples = await unless_gone(request, service.whole(asked, script, account, lora))
+            content = await asyncio.to_thread(encode, samples, asked.response_format, rate)
+            headers |= _figures(account, rate)
+            return Response(content, media_type=MEDIA_TYPES[asked.response_format], headers=headers)
+        # The first sound is waited for, so that what fails before it is answered as an error and not as no audio.
+        chunks = encoded(service.stream(asked, script, account, lora), asked.response_format, rate)
+        first = await unless_gone(request, _first(chunks))
+        sse = asked.stream_format == "sse"
+        return _SpeechResponse(
+            _events(first, chunks, account) if sse else _bytes(first, chunks),
+            media_type="text/event-stream" if sse else MEDIA_TYPES[asked.response_format],
+            # The last header: proxies must not collect the sound first.
+            headers={**headers, "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            sounds=chunks,
+            place=place.pop_all(),
+            patience=service.settings.idle_seconds,
+        )
 
 
-_NO_CACHE = {
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",
-}  # the second: proxies must not collect it first
-
-
-def _headers(account: Account, service: SpeechService) -> dict[str, str]:
+def _figures(account: Account, rate: int) -> dict[str, str]:
     usage = account.usage()
     return {
-        "X-Seed": str(account.seed),
-        "X-Sample-Rate": str(service.speaker.sample_rate),
-        "X-Audio-Seconds": f"{account.samples / service.speaker.sample_rate:.3f}",
+        "X-Audio-Seconds": f"{account.samples / rate:.3f}",
         "X-Usage-Input-Tokens": str(usage["input_tokens"]),
         "X-Usage-Output-Tokens": str(usage["output_tokens"]),
         "X-Cut-Short": str(account.cut_short),
     }
 
 
-async def _encoded(
-    sounds: AsyncGenerator[Any, None], format: str, service: SpeechService
-) -> AsyncGenerator[bytes, None]:
-    encoder = make_encoder(format, service.speaker.sample_rate)
-    cheap = format in ("pcm", "wav")
-    try:
-        async with aclosing(sounds) as running:
-            async for sound in running:
-                data = encoder.push(sound) if cheap else await asyncio.to_thread(encoder.push, sound)
-                if data:
-                    yield data
-            data = await asyncio.to_thread(encoder.finish)
-            if data:
-                yield data
-    finally:
-        encoder.close()
+class _SpeechResponse(StreamingResponse):
+    """Sends speech while it is generated.
+
+    Generation ends and the place is given back when the answer has been sent, when the client has gone, and when the
+    client reads nothing for too long; also if the body has never begun.
+
+    Args:
+        content: the body.
+        sounds: the generator of the sound, which may not have been started.
+        place: the place of the request.
+        patience: seconds that the client may read nothing.
+    """
+
+    def __init__(
+        self,
+        content: AsyncGenerator[bytes | str, None],
+        *,
+        sounds: AsyncGenerator[bytes, None],
+        place: ExitStack,
+        patience: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(content, **options)
+        self._content = content
+        self._sounds = sounds
+        self._place = place
+        self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ignored = False
+
+        async def patient(message: Message) -> None:
+            nonlocal ignored
+            try:
+                await asyncio.wait_for(send(message), self._patience)
+            except asyncio.TimeoutError as error:
+                ignored = True
+                raise ClientDisconnect from error
+
+        with self._place:
+            try:
+                await super().__call__(scope, receive, patient)
+            except Exception:
+                if not ignored:
+                    raise
+                logger.warning("a client read nothing for %g s; its answer was ended", self._patience)
+            finally:
+                await self._content.aclose()
+                await self._sounds.aclose()
 
 
 async def _first(chunks: AsyncGenerator[bytes, None]) -> bytes:
@@ -156,20 +184,18 @@ async def _first(chunks: AsyncGenerator[bytes, None]) -> bytes:
         raise
 
 
-async def _rest(
-    first: bytes, chunks: AsyncGenerator[bytes, None], admission: ExitStack
-) -> AsyncGenerator[bytes, None]:
-    with admission:
-        async with aclosing(chunks) as running:
-            yield first
-            async for chunk in running:
-                yield chunk
+async def _bytes(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
 
 
-async def _events(chunks: AsyncGenerator[bytes, None], account: Account) -> AsyncIterator[str]:
+async def _events(
+    first: bytes, chunks: AsyncGenerator[bytes, None], account: Account
+) -> AsyncGenerator[str, None]:
     """OpenAI's events for speech."""
     try:
-        async with aclosing(chunks) as running:
+        async with aclosing(_bytes(first, chunks)) as running:
             async for chunk in running:
                 yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode("ascii")})
         yield _event({"type": "speech.audio.done", "usage": account.usage()})
@@ -205,8 +231,8 @@ async def create_speech_batch(request: Request) -> Response:
                     400, "codes are given one text at a time (/v1/audio/speech)", "response_format"
                 )
             lora = await service.check(asked, asked.input)
-            plan, account = await service.begin(asked, asked.input)
-            samples = await service.whole(asked, plan, account, lora)
+            script, account = await service.begin(asked, asked.input)
+            samples = await service.whole(asked, script, account, lora)
             data = await asyncio.to_thread(
                 encode, samples, asked.response_format, service.speaker.sample_rate
             )
@@ -221,6 +247,7 @@ async def create_speech_batch(request: Request) -> Response:
             "audio_data": base64.b64encode(data).decode("ascii"),
             "media_type": MEDIA_TYPES[asked.response_format],
             "seed": account.seed,
+            "watermarked": service.watermarked,
             "usage": account.usage(),
         }
 
@@ -250,7 +277,7 @@ async def _all(works: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[st
 @router.get("/v1/audio/voices")
 @answering
 async def list_voices(request: Request) -> Response:
-    """The voices that go by name."""
+    """List the voices that go by name."""
     described = await service_of(request).voices.listed()
     return JSONResponse({"voices": [voice["name"] for voice in described], "uploaded_voices": described})
 
@@ -307,7 +334,7 @@ async def delete_voice(request: Request) -> Response:
 
 @router.get("/speech", include_in_schema=False)
 async def page() -> HTMLResponse:
-    """A page to try it. It holds nothing but itself: what it asks of the server needs the key like anything else."""
+    """Show a page for trying the server. The page is public; its requests need the key like any other."""
     html = (files("neucodec_tts_vllm.server") / "page.html").read_text(encoding="utf-8")
     headers = {
         "Content-Security-Policy": "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'none'"
@@ -316,10 +343,10 @@ async def page() -> HTMLResponse:
 
 
 async def read_body(request: Request, service: SpeechService) -> bytes:
-    """The body, if there is room for the request and it is not too large for what is allowed in it.
+    """Read the body of a request, if there is room for the request and the body is not too large.
 
     Raises:
-        ApiError: it is, or there is none; then nothing of it has been kept.
+        ApiError: the body is too large or there is no room; then nothing of it has been kept.
     """
     service.check_room()
     limits = service.settings
@@ -328,7 +355,7 @@ async def read_body(request: Request, service: SpeechService) -> bytes:
 
 
 def _counting(request: Request, limit: int) -> Callable[[], Awaitable[Any]]:
-    """The messages of a request, up to so many bytes."""
+    """Return a `receive` that refuses a body of more than so many bytes."""
     declared = request.headers.get("content-length", "0")
     size = 0
 

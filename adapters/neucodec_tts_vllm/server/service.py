@@ -1,11 +1,11 @@
-"""What the routes share: the pipeline, the voices, the limits, and how a request becomes sound."""
+"""The service behind the routes: the speaker, the voices, the limits, and the way from a request to sound."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.engine import Sampling
+from neucodec_tts.speech.watermark import Watermarker, WatermarkStream, is_wanted
 from neucodec_tts.voices import VoiceLibrary
 from neucodec_tts_vllm.cores import spare_cores
 from neucodec_tts_vllm.decoding import DecodeWorker
@@ -21,7 +22,7 @@ from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.metrics import metrics
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.speaking import Account, Speaker
-from neucodec_tts_vllm.server.stretch import TimeStretch
+from neucodec_tts_vllm.server.time_stretch import TimeStretch
 from neucodec_tts_vllm.server.voices import Voices
 
 if TYPE_CHECKING:
@@ -29,20 +30,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from neucodec_tts.speech.script import Script
     from neucodec_tts_vllm.server.protocol import SpeechRequest, _Settings
+
+    #: Changes the sound of one answer, as it comes.
+    Filter = TimeStretch | WatermarkStream
 
 logger = logging.getLogger(__name__)
 
 
 class SpeechService:
-    """One server's speech.
+    """Speaks for one server.
 
     Args:
-        speaker: the pipeline.
-        voices: whose voices.
+        speaker: generates and decodes.
+        voices: finds and keeps voices.
         settings: limits.
         models: vLLM's register of the names that it serves; None takes any name.
         language: that the model speaks, if it is known.
+        mark: marks the sound as synthetic; None leaves it unmarked.
     """
 
     def __init__(
@@ -52,30 +58,40 @@ class SpeechService:
         settings: ServerSettings,
         models: Any = None,
         language: str | None = None,
+        mark: Watermarker | None = None,
     ) -> None:
         self.speaker = speaker
         self.voices = voices
         self.settings = settings
         self._models = models
         self._language = language
+        self._mark = mark
         self._active = 0
+        self._sessions = 0
         self._metrics = metrics()
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, engine: Any, state: Any, args: Namespace) -> SpeechService:
-        """Load what the model says of itself, and its codec.
+        """Load the model's description of itself, and its codec.
 
         Raises:
-            NeuCodecError: the model is none that speaks, or something of it is missing.
+            NeuCodecError: the model is none that speaks, or a part of it is missing.
         """
         settings = ServerSettings.from_environment()
+        mark = await asyncio.to_thread(Watermarker) if is_wanted(settings.watermark) else None
         speaker, language = await _load(engine, args, settings)
         voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model))
         if settings.default_voice:
             await voices.load(settings.default_voice)
         await speaker.worker.warm_up()
-        return cls(speaker, voices, settings, getattr(state, "openai_serving_models", None), language)
+        models = getattr(state, "openai_serving_models", None)
+        return cls(speaker, voices, settings, models, language, mark)
+
+    @property
+    def watermarked(self) -> bool:
+        """True if the sound of all answers carries a watermark."""
+        return self._mark is not None
 
     def check_room(self, count: int = 1) -> None:
         """Refuse requests that there is no room for, as early as that can be known.
@@ -108,8 +124,24 @@ class SpeechService:
             self._active -= count
             self._metrics.active.set(self._active)
 
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Take in a WebSocket, or refuse it. It takes a place among the requests only while it speaks.
+
+        Raises:
+            ApiError: too many are open.
+        """
+        if self._sessions >= self.settings.max_sessions:
+            self._metrics.requests.labels("refused").inc()
+            raise ApiError(429, f"{self._sessions} sessions are open, and this server takes no more")
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+
     async def check(self, request: _Settings, text: str) -> Any:
-        """Check what costs little to check; returns the LoRA adapter that the request names, if it does.
+        """Check the things that cost little to check; returns the LoRA adapter that the request names, or None.
 
         Raises:
             ApiError: something is wrong.
@@ -131,8 +163,8 @@ class SpeechService:
         self._check_language(request.language)
         return await self._lora(request.model)
 
-    async def begin(self, request: _Settings, text: str) -> tuple[Any, Account]:
-        """Voice, seed and plan of a request.
+    async def begin(self, request: _Settings, text: str) -> tuple[Script, Account]:
+        """Find the voice of a request, fix its seed, and split its text.
 
         Raises:
             ApiError: something is wrong with it.
@@ -140,45 +172,51 @@ class SpeechService:
         """
         voice = await self.voices.of(request)
         sampling, account = self.speaker.begin(self._sampling(request))
-        return await self.speaker.plan(text, voice, sampling), account
+        return await self.speaker.script(text, voice, sampling), account
 
     async def stream(
-        self, request: _Settings, plan: Any, account: Account, lora: Any
+        self, request: _Settings, script: Script, account: Account, lora: Any
     ) -> AsyncGenerator[NDArray[np.float32], None]:
         """Speak while generating, float32 (n,), never none."""
-        stretch = None
-        if request.speed != 1:
-            stretch = TimeStretch(request.speed, self.speaker.sample_rate)
+        filters = self._filters(request)
+        if self._mark is not None:
+            filters.append(self._mark.stream(self.speaker.sample_rate))
         with self._counted(account):
             sounds = self.speaker.stream(
-                plan, account, first_chunk=request.initial_codec_chunk_frames, lora=lora
+                script, account, first_chunk=request.initial_codec_chunk_frames, lora=lora
             )
             async with aclosing(sounds) as running:
                 async for sound in running:
-                    if stretch is not None:
-                        sound = stretch.push(sound)
+                    if filters:
+                        sound = await asyncio.to_thread(_filtered, sound, filters)
                     if sound.size:
+                        account.heard(sound.size)
                         yield sound
-            if stretch is not None and (rest := stretch.flush()).size:
+            if filters and (rest := await asyncio.to_thread(_filtered, None, filters)).size:
+                account.heard(rest.size)
                 yield rest
 
     async def whole(
-        self, request: SpeechRequest, plan: Any, account: Account, lora: Any
+        self, request: SpeechRequest, script: Script, account: Account, lora: Any
     ) -> NDArray[np.float32]:
-        """Speak all of it, float32 (n,)."""
+        """Speak all of a text, float32 (n,)."""
+
+        def finished() -> NDArray[np.float32]:
+            stretched = samples
+            if filters := self._filters(request):
+                stretched = np.concatenate([_filtered(samples, filters), _filtered(None, filters)])
+            return stretched if self._mark is None else self._mark.apply(stretched, self.speaker.sample_rate)
+
         with self._counted(account):
-            samples = await self.speaker.whole(plan, account, lora=lora)
-            if request.speed != 1:
-                stretch = TimeStretch(request.speed, self.speaker.sample_rate)
-                samples = await asyncio.to_thread(
-                    lambda: np.concatenate([stretch.push(samples), stretch.flush()])
-                )
+            samples = await self.speaker.whole(script, account, lora=lora)
+            samples = await asyncio.to_thread(finished)
+            account.heard(samples.size)
             return samples
 
-    async def codes(self, plan: Any, account: Account, lora: Any) -> list[list[int]]:
-        """The codes of each sentence, and no sound."""
+    async def codes(self, script: Script, account: Account, lora: Any) -> list[list[int]]:
+        """Generate the codes of each sentence, and no sound."""
         with self._counted(account):
-            return await self.speaker.codes(plan, account, lora=lora)
+            return [spoken.codes for spoken in await self.speaker.spoken(script, account, lora=lora)]
 
     def close(self) -> None:
         """End the threads."""
@@ -210,8 +248,11 @@ class SpeechService:
         if outcome == "completed" and seconds:
             self._metrics.real_time_factor.observe((time.perf_counter() - account.started) / seconds)
 
+    def _filters(self, request: _Settings) -> list[Filter]:
+        return [] if request.speed == 1 else [TimeStretch(request.speed, self.speaker.sample_rate)]
+
     def _sampling(self, request: _Settings) -> Sampling:
-        """The model's defaults with what the request says instead."""
+        """Return the model's defaults with the changes of the request."""
         default = self.speaker.sampling
         changed: dict[str, Any] = {"seed": request.seed}
         if request.temperature is not None:
@@ -270,6 +311,15 @@ class SpeechService:
         if problem.code == 400:
             raise ApiError(400, f"the adapter {model!r:.200} cannot be loaded", "model")
         return None
+
+
+def _filtered(sound: NDArray[np.float32] | None, filters: Sequence[Filter]) -> NDArray[np.float32]:
+    """Send samples, float32 (n,), through filters; None sends their rest."""
+    samples = np.zeros(0, np.float32) if sound is None else sound
+    for each in filters:
+        pushed = each.push(samples)
+        samples = pushed if sound is not None else np.concatenate([pushed, each.flush()])
+    return samples
 
 
 async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:

@@ -1,4 +1,41 @@
-"""The WebSocket for voice agents: text as it is written, speech sentence by sentence."""
+"""The WebSocket for voice agents: text comes as it is written, speech goes out sentence by sentence.
+
+Connect to ``/v1/audio/speech/stream`` with ``Authorization: Bearer KEY`` where the server has a key. Messages are JSON
+objects in text frames; audio comes in binary frames.
+
+The client sends:
+
+    {"type": "session.config", ...}                 first, and again between utterances. Fields of
+                                                    POST /v1/audio/speech: voice, ref_audio, ref_text, language, model,
+                                                    speed, seed, temperature, top_k, top_p, max_new_tokens,
+                                                    initial_codec_chunk_frames, response_format ("pcm" by default); and
+                                                    split_granularity: "sentence" (default), "clause", "none"
+                                                    stream_audio: true (default), or false for one frame a sentence
+    {"type": "input.text", "text": "Hello the"}     as often as needed; the pieces are joined as they are
+    {"type": "input.done"}                          the utterance ends; what is left of the text is spoken
+    {"type": "input.cancel"}                        silence at once; text that was not spoken is dropped
+    {"type": "session.close"}                       the server closes the connection
+
+The server sends, for each sentence:
+
+    {"type": "audio.start", "utterance_index": 0, "sentence_index": 0, "sentence_text": "Hello there.",
+     "format": "pcm", "sample_rate": 24000, "watermarked": false}
+    binary frames                                   bytes of the format; those of one sentence are one file
+    {"type": "audio.done", "utterance_index": 0, "sentence_index": 0,
+     "usage": {"input_tokens": 12, "output_tokens": 55, "total_tokens": 67}}
+
+and after ``input.done`` or ``input.cancel``:
+
+    {"type": "session.done", "utterance_index": 0, "total_sentences": 2}        "cancelled": true after a cancel
+
+An error ends the session, after
+
+    {"type": "error", "message": "...", "param": "voice", "code": 404}          codes are those of HTTP
+
+A session takes one of the server's places (``NEUCODEC_TTS_MAX_REQUESTS``) only while a sentence is spoken; where there
+is none, the error has code 429. ``NEUCODEC_TTS_MAX_SESSIONS`` limits the open sessions. A session is closed when
+nothing comes and nothing is spoken for ``NEUCODEC_TTS_IDLE_SECONDS``, or when the client reads nothing for so long.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +44,13 @@ import json
 from contextlib import aclosing, suppress
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from neucodec_tts.speech.sentences import clauses, sentences
 from neucodec_tts.text import has_speech
-from neucodec_tts_vllm.server.encoding import encode, make_encoder
+from neucodec_tts_vllm.server.encoding import encode, encoded
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
 from neucodec_tts_vllm.server.protocol import SessionConfig, validated
 from neucodec_tts_vllm.server.routes import log_failure, service_of
@@ -25,16 +63,11 @@ _WAITING_SENTENCES = 256
 
 @router.websocket("/v1/audio/speech/stream")
 async def speech_session(socket: WebSocket) -> None:
-    """Speak while somebody writes.
-
-    The client sends JSON: ``session.config`` first, then ``input.text`` as often as it likes, ``input.done`` at the end
-    of an utterance, ``input.cancel`` to be silent at once, and ``session.close``. It gets JSON, and the audio as binary
-    frames between ``audio.start`` and ``audio.done`` of each sentence; ``session.done`` ends an utterance.
-    """
+    """Speak while the text is written."""
     await socket.accept()
     try:
         service = service_of(socket)
-        with service.admitted():
+        with service.session():
             await _Session(socket, service).run()
     except WebSocketDisconnect:
         return
@@ -42,10 +75,9 @@ async def speech_session(socket: WebSocket) -> None:
         told = as_api_error(error)
         if told.status >= 500:
             log_failure(error)
-        with suppress(RuntimeError, WebSocketDisconnect):
-            await socket.send_json(
-                {"type": "error", "message": told.message, "param": told.param, "code": told.status}
-            )
+        with suppress(RuntimeError, WebSocketDisconnect, asyncio.TimeoutError):
+            message = {"type": "error", "message": told.message, "param": told.param, "code": told.status}
+            await asyncio.wait_for(socket.send_json(message), 10)
     with suppress(RuntimeError, WebSocketDisconnect):
         await socket.close()
 
@@ -58,10 +90,10 @@ class _Session:
         self._text = ""
         self._sentences: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_SENTENCES)  # None: input.done
         self._speaking: asyncio.Task[None] | None = None
-        self._idle = True
+        self._between = True  # True between utterances
+        self._talking = False  # True while a sentence is spoken
         self._utterance = 0
         self._said = 0
-        self._failure: Exception | None = None
 
     async def run(self) -> None:
         self._speaking = asyncio.create_task(self._speak_all())
@@ -73,7 +105,7 @@ class _Session:
             await asyncio.gather(self._speaking, return_exceptions=True)
 
     async def _message(self) -> dict[str, Any]:
-        """The next message; gives up where nothing comes and nothing is being spoken."""
+        """Wait for the next message; gives up when nothing comes and nothing is spoken for too long."""
         while True:
             receiving = asyncio.ensure_future(self._socket.receive())
             watched = {receiving} if self._speaking is None else {receiving, self._speaking}
@@ -88,8 +120,9 @@ class _Session:
             receiving.cancel()
             with suppress(asyncio.CancelledError):
                 await receiving
-            if self._idle and self._sentences.empty():
-                raise ApiError(400, "nothing has come for a long time; the session is closed")
+            if not self._talking and self._sentences.empty():
+                idle = self._service.settings.idle_seconds
+                raise ApiError(408, f"nothing has come for {idle:g} s; the session is closed")
         frame = receiving.result()
         if frame["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(frame.get("code", 1000))
@@ -104,10 +137,10 @@ class _Session:
         return message
 
     async def _take(self, message: dict[str, Any]) -> bool:
-        """Do what a message says; False at the end of the session."""
+        """Obey a message; returns False at the end of the session."""
         kind = message.get("type")
         if kind == "session.config":
-            if self._text or not self._idle:
+            if self._text or not self._between:
                 raise ApiError(400, "session.config cannot come within an utterance; send input.done first")
             config = validated(SessionConfig, {key: value for key, value in message.items() if key != "type"})
             await self._service.check(config, "")
@@ -125,7 +158,7 @@ class _Session:
             await self._cut(done=False)
         elif kind == "input.done":
             await self._cut(done=True)
-            await self._sentences.put(None)
+            await self._put(None)
         elif kind == "input.cancel":
             await self._cancel()
         else:
@@ -154,8 +187,17 @@ class _Session:
 
     async def _queue(self, sentence: str) -> None:
         if has_speech(sentence):
-            self._idle = False
-            await self._sentences.put(sentence)
+            self._between = False
+            await self._put(sentence)
+
+    async def _put(self, sentence: str | None) -> None:
+        """Let a sentence wait for its turn; raises what went wrong if nothing will be spoken any more."""
+        assert self._speaking is not None
+        putting = asyncio.ensure_future(self._sentences.put(sentence))
+        await asyncio.wait({putting, self._speaking}, return_when=asyncio.FIRST_COMPLETED)
+        if not putting.done():
+            putting.cancel()
+            await self._speaking
 
     async def _cancel(self) -> None:
         """Be silent at once, and forget what has not been said."""
@@ -164,7 +206,7 @@ class _Session:
             await asyncio.gather(self._speaking, return_exceptions=True)
         while not self._sentences.empty():
             self._sentences.get_nowait()
-        self._text, self._idle = "", True
+        self._text, self._between = "", True
         await self._done(cancelled=True)
         self._speaking = asyncio.create_task(self._speak_all())
 
@@ -174,10 +216,15 @@ class _Session:
             if sentence is None:
                 await self._done()
                 continue
-            await self._speak(sentence)
+            self._talking = True
+            try:
+                with self._service.admitted():
+                    await self._speak(sentence)
+            finally:
+                self._talking = False
 
     async def _done(self, cancelled: bool = False) -> None:
-        await self._socket.send_json(
+        await self._send(
             {
                 "type": "session.done",
                 "utterance_index": self._utterance,
@@ -187,42 +234,41 @@ class _Session:
         )
         self._utterance += 1
         self._said = 0
-        self._idle = self._sentences.empty()
+        self._between = self._sentences.empty()
 
     async def _speak(self, sentence: str) -> None:
         config, service = self._config, self._service
         assert config is not None
         place = {"utterance_index": self._utterance, "sentence_index": self._said}
         lora = await service.check(config, sentence)
-        plan, account = await service.begin(config, sentence)
+        script, account = await service.begin(config, sentence)
         rate = service.speaker.sample_rate
-        await self._socket.send_json(
+        await self._send(
             {
                 "type": "audio.start",
                 **place,
                 "sentence_text": sentence,
                 "format": config.response_format,
                 "sample_rate": rate,
+                "watermarked": service.watermarked,
             }
         )
-        encoder = make_encoder(config.response_format, rate)
-        held = []
-        try:
-            async with aclosing(service.stream(config, plan, account, lora)) as sounds:
-                async for sound in sounds:
-                    if not config.stream_audio:
-                        held.append(sound)
-                    elif data := encoder.push(sound):
-                        await self._socket.send_bytes(data)
-            if config.stream_audio:
-                data = await asyncio.to_thread(encoder.finish)
-            else:
-                import numpy as np
-
-                data = await asyncio.to_thread(encode, np.concatenate(held), config.response_format, rate)
-            if data:
-                await self._socket.send_bytes(data)
-        finally:
-            encoder.close()
+        sounds = service.stream(config, script, account, lora)
+        if config.stream_audio:
+            async with aclosing(encoded(sounds, config.response_format, rate)) as chunks:
+                async for data in chunks:
+                    await self._send(data)
+        else:
+            async with aclosing(sounds) as running:
+                samples = np.concatenate([sound async for sound in running])
+            await self._send(await asyncio.to_thread(encode, samples, config.response_format, rate))
         self._said += 1
-        await self._socket.send_json({"type": "audio.done", **place, "usage": account.usage()})
+        await self._send({"type": "audio.done", **place, "usage": account.usage()})
+
+    async def _send(self, message: dict[str, Any] | bytes) -> None:
+        """Send a message; gives up when the client reads nothing for too long."""
+        sending = self._socket.send_json if isinstance(message, dict) else self._socket.send_bytes
+        try:
+            await asyncio.wait_for(sending(message), self._service.settings.idle_seconds)  # type: ignore[arg-type]
+        except asyncio.TimeoutError as error:
+            raise WebSocketDisconnect(1001, "the client reads nothing") from error

@@ -1,4 +1,4 @@
-"""What a server allows, from the environment: vLLM's own command line has no room for a plugin's options."""
+"""Limits and choices of a server, from the environment: vLLM's command line has no room for a plugin's options."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from neucodec_tts.errors import EngineError
 
 PREFIX = "NEUCODEC_TTS_"
+_SWITCH = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,20 @@ class ServerSettings:
 
     Attributes:
         codec: folder or hub id, if it is not the codec that the model names.
-        codec_device: where the codec computes; the first GPU if vLLM computes on GPUs, else the CPU.
+        codec_device: device of the codec; the first GPU if vLLM computes on GPUs, else the CPU.
         voices: folder of voices that go by name.
         default_voice: the voice of requests that name none; without it the model chooses.
+        watermark: mark speech as synthetic (1, 0); by default where ``resemble-perth`` is installed.
         max_text_chars: longest text of a request.
         max_upload_bytes: largest recording, and largest body of a request.
         max_voice_seconds: longest recording of a voice.
-        max_voices: how many voices may be kept.
-        max_requests: how many requests are worked on or wait; more are refused with status 429.
+        max_voices: most voices that are kept.
+        max_requests: most requests that are worked on or wait, sentences of WebSockets included; more are refused with
+            status 429.
+        max_sessions: most WebSockets that are open; more are refused with status 429.
         max_batch_items: texts in a request to ``/v1/audio/speech/batch``.
-        idle_seconds: a WebSocket is closed when nothing has come for so long and nothing is being spoken.
+        idle_seconds: a WebSocket is closed when it is silent for so long and sends nothing; a streamed answer is ended
+            when its client reads nothing for so long.
         ref_audio_hosts: names of hosts, with commas between, from which ``ref_audio`` may be fetched; none by default.
     """
 
@@ -34,13 +39,15 @@ class ServerSettings:
     codec_device: str = ""
     voices: str = ""
     default_voice: str = ""
+    watermark: bool | None = None
     max_text_chars: int = 20_000
     max_upload_bytes: int = 10_000_000
     max_voice_seconds: float = 30.0
     max_voices: int = 1000
     max_requests: int = 1024
+    max_sessions: int = 1024
     max_batch_items: int = 64
-    idle_seconds: float = 300.0
+    idle_seconds: float = 60.0
     ref_audio_hosts: tuple[str, ...] = ()
 
     @classmethod
@@ -59,6 +66,10 @@ class ServerSettings:
                 continue
             if isinstance(entry.default, str):
                 values[entry.name] = text
+            elif entry.default is None:
+                if text.lower() not in _SWITCH:
+                    raise EngineError(f"{name} is {text!r}; it must be 1 or 0")
+                values[entry.name] = _SWITCH[text.lower()]
             elif isinstance(entry.default, tuple):
                 values[entry.name] = tuple(host.strip().lower() for host in text.split(",") if host.strip())
             else:

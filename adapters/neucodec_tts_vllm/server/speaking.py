@@ -1,4 +1,4 @@
-"""From a text to its speech on vLLM's engine: the server's pipeline."""
+"""Speak texts on vLLM's engine: generate, decode and join, for any number of requests at a time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError
-from neucodec_tts.speech.assembly import Assembly
-from neucodec_tts.speech.engine import FinishReason, RepetitionDetector, Sampling, SpeechTokens
+from neucodec_tts.speech.assembly import Assembly, assemble
+from neucodec_tts.speech.engine import (
+    FinishReason,
+    RepetitionDetector,
+    Sampling,
+    SpeechTokens,
+    check_prompt,
+)
 from neucodec_tts.speech.joins import Pauses
-from neucodec_tts.speech.plan import Plan, Utterance
-from neucodec_tts.speech.stream import check_codes
-from neucodec_tts_vllm.sampling import allowed_tokens, check_prompt, sampling_params
+from neucodec_tts.speech.script import Script, Sentence
+from neucodec_tts.speech.settling import Spoken, Verdict, fault, settle
+from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from neucodec_tts.prompts import PromptFormat
     from neucodec_tts.tokens import SpeechVocabulary
@@ -42,16 +47,16 @@ _SENTENCES_AT_A_TIME = 16  # of one request that is answered as a whole
 
 @dataclass
 class Account:
-    """What a request has come to so far.
+    """The figures of one request so far.
 
     Attributes:
-        seed: with it the same text is spoken in the same way again.
+        seed: the same text is spoken in the same way again with this seed.
         prompt_tokens: of all prompts.
         speech_tokens: generated and kept.
         started: when it began, by `time.perf_counter`.
         first_token: seconds until the first token; None before it.
         first_audio: seconds until the first sound; None before it.
-        samples: of sound.
+        samples: of sound that was sent.
         cut_short: sentences that did not end by themselves.
     """
 
@@ -65,7 +70,7 @@ class Account:
     cut_short: int = 0
 
     def usage(self) -> dict[str, int]:
-        """In the shape of OpenAI's ``speech.audio.done``."""
+        """Return the tokens in the shape of OpenAI's ``speech.audio.done``."""
         return {
             "input_tokens": self.prompt_tokens,
             "output_tokens": self.speech_tokens,
@@ -73,7 +78,7 @@ class Account:
         }
 
     def heard(self, samples: int) -> None:
-        """Count sound."""
+        """Count samples that are sent."""
         if samples and self.first_audio is None:
             self.first_audio = time.perf_counter() - self.started
         self.samples += samples
@@ -86,11 +91,11 @@ class Speaker:
         engine: vLLM's ``EngineClient``.
         worker: decodes.
         prompt_format: builds prompts.
-        vocabulary: which token ids are codes.
+        vocabulary: maps codes to token ids.
         context_length: tokens that prompt and speech may have together.
         sampling: the model's defaults.
-        utterance_frames: as for `Plan`.
-        seeds: whether this engine can be given seeds.
+        utterance_frames: as for `Script`.
+        seeds: True if this engine takes seeds.
     """
 
     def __init__(
@@ -121,7 +126,7 @@ class Speaker:
 
     @property
     def sample_rate(self) -> int:
-        """Of the sound, in Hz."""
+        """Sample rate of the sound, in Hz."""
         return self.worker.codec.output_sample_rate
 
     def begin(self, sampling: Sampling) -> tuple[Sampling, Account]:
@@ -129,92 +134,87 @@ class Speaker:
         seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
         return replace(sampling, seed=seed), Account(seed)
 
-    async def plan(self, text: str, voice: SpeakerPrompt | None, sampling: Sampling) -> Plan:
-        """What to generate; its seed must be given.
+    async def script(self, text: str, voice: SpeakerPrompt | None, sampling: Sampling) -> Script:
+        """Split a text into sentences; the seed of `sampling` must be given.
 
         Raises:
             PromptError: there is nothing to speak.
         """
         return await self._in_text_thread(
-            lambda: Plan(text, voice, self._format, self._context_length, sampling, self._utterance_frames)
+            lambda: Script(text, voice, self._format, self._context_length, sampling, self._utterance_frames)
         )
 
     async def stream(
-        self, plan: Plan, account: Account, *, first_chunk: int | None = None, lora: Any = None
+        self, script: Script, account: Account, *, first_chunk: int | None = None, lora: Any = None
     ) -> AsyncGenerator[NDArray[np.float32], None]:
-        """Speak while generating; yields samples as soon as they are sound, float32 (n,), never none.
+        """Speak while generating; yields samples as soon as they are final, float32 (n,), never none.
 
-        One sentence is generated ahead of the one that is heard. Left early, everything is given up at once.
+        One sentence is generated ahead of the one that is heard. Leaving early gives up everything at once.
 
         Raises:
             EngineError: the model gave no codes, or the codec failed.
         """
         settings = self._stream_settings(first_chunk)
-        parts: asyncio.Queue[_Part | Exception | None] = asyncio.Queue(1)
-        opened: list[_Part] = []
-        producer = asyncio.create_task(self._produce(plan, account, settings, parts, opened, lora))
+        waiting: asyncio.Queue[_Live | Exception | None] = asyncio.Queue(1)
+        opened: list[_Live] = []
+        producer = asyncio.create_task(self._produce(script, account, settings, waiting, opened, lora))
         assembly = Assembly(self.worker.codec, self._pauses)
         try:
-            while (part := await parts.get()) is not None:
-                if isinstance(part, Exception):
-                    raise part
-                async with aclosing(self._hear(part, assembly)) as sounds:
+            while (live := await waiting.get()) is not None:
+                if isinstance(live, Exception):
+                    raise live
+                async with aclosing(self._hear(live, script, account, assembly)) as sounds:
                     async for sound in sounds:
                         if sound.numel():
-                            account.heard(sound.numel())
                             yield sound.numpy()
-                opened.remove(part)
+                opened.remove(live)
         finally:
             producer.cancel()
-            for part in opened:
-                part.stream.close()
+            for live in opened:
+                live.stream.close()
             await asyncio.gather(producer, return_exceptions=True)
 
     async def whole(
-        self, plan: Plan, account: Account, *, retries: int = 1, lora: Any = None
+        self, script: Script, account: Account, *, retries: int = 1, lora: Any = None
     ) -> NDArray[np.float32]:
-        """Speak all of it, float32 (n,); a sentence that does not end well is generated once more.
+        """Speak all of a text, float32 (n,); a sentence that does not end well is generated once more.
 
         Raises:
             EngineError: the model gave no codes, or the codec failed.
         """
-        spoken = await self._all_sentences(plan, account, retries, lora)
-        sounds = await asyncio.gather(*(self.worker.decode(codes) for _, codes, _ in spoken))
-        samples = await self.worker.call(lambda: self._assembled(spoken, sounds))
-        account.heard(samples.size)
+        spoken = await self.spoken(script, account, retries=retries, lora=lora)
+        sounds = await asyncio.gather(*(self.worker.decode(each.codes) for each in spoken))
+        codec, pauses = self.worker.codec, self._pauses
+        samples, _ = await self.worker.call(lambda: assemble(codec, pauses, zip(spoken, sounds, strict=True)))
         return samples
 
-    async def codes(
-        self, plan: Plan, account: Account, *, retries: int = 1, lora: Any = None
-    ) -> list[list[int]]:
-        """The codes of each sentence, and no sound, as `whole` would decode them.
+    async def spoken(
+        self, script: Script, account: Account, *, retries: int = 1, lora: Any = None
+    ) -> list[Spoken]:
+        """Generate the codes of each sentence, and no sound.
 
         Raises:
             EngineError: the model gave no codes.
         """
-        spoken = await self._all_sentences(plan, account, retries, lora)
-        return [codes for _, codes, _ in spoken]
-
-    async def _all_sentences(self, plan: Plan, account: Account, retries: int, lora: Any) -> list[_Spoken]:
-        utterances = await self._in_text_thread(lambda: list(plan))
+        sentences = await self._in_text_thread(lambda: list(script))
         room = asyncio.Semaphore(_SENTENCES_AT_A_TIME)
 
-        async def one(utterance: Utterance) -> list[_Spoken]:
+        async def speak(sentence: Sentence) -> list[Spoken]:
             async with room:
-                codes, reason = await self._generate(utterance, account, lora)
-            if (reason != "stop" or not codes) and utterance.attempt < retries:
-                others = await self._in_text_thread(lambda: plan.again(utterance))
-                if others:
-                    return [spoken for other in others for spoken in await one(other)]
-            check_codes(codes, utterance)
-            account.prompt_tokens += len(utterance.prompt_ids)
-            account.speech_tokens += len(codes)
-            account.cut_short += reason != "stop"
-            return [(utterance, codes, reason)]
+                spoken = await self._generate(sentence, account, lora)
+            verdict = Verdict()
+            if fault(spoken) is not None:
+                verdict = await self._in_text_thread(lambda: self._settle(spoken, script, retries))
+            if verdict.again:
+                return [each for other in verdict.again for each in await speak(other)]
+            account.prompt_tokens += len(sentence.prompt_ids)
+            account.speech_tokens += len(spoken.codes)
+            account.cut_short += verdict.warning is not None
+            return [spoken]
 
-        tasks = [asyncio.create_task(one(utterance)) for utterance in utterances]
+        tasks = [asyncio.create_task(speak(sentence)) for sentence in sentences]
         try:
-            return [item for group in await asyncio.gather(*tasks) for item in group]
+            return [each for group in await asyncio.gather(*tasks) for each in group]
         finally:
             for task in tasks:
                 task.cancel()
@@ -225,13 +225,8 @@ class Speaker:
         self.worker.close()
         self._text.shutdown(wait=False, cancel_futures=True)
 
-    def _assembled(self, spoken: list[_Spoken], sounds: list[torch.Tensor]) -> NDArray[np.float32]:
-        assembly = Assembly(self.worker.codec, self._pauses)
-        parts: list[torch.Tensor] = []
-        for (utterance, codes, reason), sound in zip(spoken, sounds, strict=True):
-            parts += [assembly.begin(codes), assembly.push(sound), assembly.end(utterance, codes, reason)]
-        samples: NDArray[np.float32] = torch.cat(parts).numpy()
-        return samples
+    def _settle(self, spoken: Spoken, script: Script, retries: int) -> Verdict:
+        return settle(spoken, script, retries, self.worker.codec.frame_rate)
 
     def _stream_settings(self, first_chunk: int | None) -> StreamSettings | None:
         default = self.worker.settings
@@ -244,11 +239,11 @@ class Speaker:
 
     async def _produce(
         self,
-        plan: Plan,
+        script: Script,
         account: Account,
         settings: StreamSettings | None,
-        parts: asyncio.Queue[_Part | Exception | None],
-        opened: list[_Part],
+        waiting: asyncio.Queue[_Live | Exception | None],
+        opened: list[_Live],
         lora: Any,
     ) -> None:
         """Generate sentence after sentence; waits while the listener is more than one behind."""
@@ -256,70 +251,70 @@ class Speaker:
         # After the first token, tokens come some at a time, so that the first chunk's last comes when it is drawn.
         interval = max(divisor for divisor in range(1, 6) if (first - 1) % divisor == 0)
         try:
-            utterances = iter(plan)
-            while (utterance := await self._in_text_thread(lambda: next(utterances, None))) is not None:
-                part = _Part(utterance, self.worker.open(settings))
-                opened.append(part)
-                await parts.put(part)
-                await self._fill(part, account, interval, lora)
-            await parts.put(None)
+            sentences = iter(script)
+            while (sentence := await self._in_text_thread(lambda: next(sentences, None))) is not None:
+                live = _Live(sentence, self.worker.open(settings))
+                opened.append(live)
+                await waiting.put(live)
+                await self._fill(live, account, interval, lora)
+            await waiting.put(None)
         except Exception as error:
-            await parts.put(error)
+            await waiting.put(error)
 
-    async def _fill(self, part: _Part, account: Account, interval: int, lora: Any) -> None:
-        account.prompt_tokens += len(part.utterance.prompt_ids)
+    async def _fill(self, live: _Live, account: Account, interval: int, lora: Any) -> None:
+        account.prompt_tokens += len(live.sentence.prompt_ids)
         try:
-            async with aclosing(self._tokens(part.utterance, interval, account, lora)) as tokens:
+            async with aclosing(self._tokens(live.sentence, interval, account, lora)) as tokens:
                 async for codes, reason in tokens:
                     account.speech_tokens += len(codes)
-                    part.add(codes, reason)
+                    live.add(codes, reason)
         except Exception as error:
-            part.error = error
+            live.error = error
         finally:
-            account.cut_short += part.reason != "stop"
-            part.end()
+            live.end()
 
-    async def _hear(self, part: _Part, assembly: Assembly) -> AsyncGenerator[torch.Tensor, None]:
+    async def _hear(
+        self, live: _Live, script: Script, account: Account, assembly: Assembly
+    ) -> AsyncGenerator[Tensor, None]:
         head = assembly.head_frames
-        while len(part.codes) < head and not part.ended:
-            await part.wait()
-        if head and part.codes:  # the silence at the seam is measured with the codec
-            yield await self.worker.call(lambda: assembly.begin(part.codes))
+        while len(live.codes) < head and not live.ended:
+            await live.wait()
+        if head and live.codes:  # the silence at the seam is measured with the codec
+            yield await self.worker.call(lambda: assembly.begin(live.codes))
         else:
-            yield assembly.begin(part.codes)
-        async for samples in part.stream:
+            yield assembly.begin(live.codes)
+        async for samples in live.stream:
             yield assembly.push(samples)
-        if part.error is not None:
-            raise part.error
-        check_codes(part.codes, part.utterance)
-        yield assembly.end(part.utterance, part.codes, part.reason)
+        if live.error is not None:
+            raise live.error
+        spoken = Spoken(live.sentence, live.codes, live.reason)
+        account.cut_short += self._settle(spoken, script, 0).warning is not None
+        yield assembly.end(spoken)
 
-    async def _generate(
-        self, utterance: Utterance, account: Account, lora: Any
-    ) -> tuple[list[int], FinishReason]:
+    async def _generate(self, sentence: Sentence, account: Account, lora: Any) -> Spoken:
         codes: list[int] = []
         reason: FinishReason = "length"
-        async with aclosing(self._tokens(utterance, _WHOLE_INTERVAL, account, lora)) as tokens:
+        async with aclosing(self._tokens(sentence, _WHOLE_INTERVAL, account, lora)) as tokens:
             async for new, ended in tokens:
                 codes += new
                 reason = ended or reason
-        return codes, reason
+        return Spoken(sentence, codes, reason)
 
     async def _tokens(
-        self, utterance: Utterance, interval: int, account: Account, lora: Any
+        self, sentence: Sentence, interval: int, account: Account, lora: Any
     ) -> AsyncGenerator[tuple[list[int], FinishReason | None], None]:
         """Codes of one sentence as vLLM draws them; a loop is noticed and ended."""
         from vllm.inputs import tokens_input
 
-        check_prompt(utterance.prompt_ids, self._context_length)
-        sampling = utterance.sampling if self.seeds else replace(utterance.sampling, seed=None)
+        check_prompt(sentence.prompt_ids, self._context_length)
+        sampling = sentence.sampling if self.seeds else replace(sentence.sampling, seed=None)
         params = sampling_params(
-            sampling, self._allowed, self._context_length - len(utterance.prompt_ids), interval=interval
+            sampling, self._allowed, self._context_length - len(sentence.prompt_ids), interval=interval
         )
         loop = RepetitionDetector(sampling.repetition_frames)
         name = f"speech-{next(self._numbers)}-{secrets.token_hex(4)}"
         outputs: AsyncIterator[Any] = self._engine.generate(
-            tokens_input(list(utterance.prompt_ids)), params, name, lora_request=lora
+            tokens_input(list(sentence.prompt_ids)), params, name, lora_request=lora
         )
         async with aclosing(outputs) as running:  # type: ignore[type-var]
             async for output in running:
@@ -337,14 +332,11 @@ class Speaker:
                 yield codes, reason
 
 
-_Spoken = tuple[Utterance, list[int], FinishReason]
-
-
-class _Part:
+class _Live:
     """A sentence that is being generated and heard."""
 
-    def __init__(self, utterance: Utterance, stream: DecodeStream) -> None:
-        self.utterance = utterance
+    def __init__(self, sentence: Sentence, stream: DecodeStream) -> None:
+        self.sentence = sentence
         self.stream = stream
         self.codes: list[int] = []
         self.reason: FinishReason = "length"

@@ -1,4 +1,4 @@
-"""Whose voice: names, uploads, and recordings that come with a request."""
+"""Find voices: by name, from uploads, and from recordings that come with a request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Voices:
         self._writing = asyncio.Lock()
 
     async def of(self, request: _Settings) -> SpeakerPrompt | None:
-        """The voice that a request asks for; None leaves it to the model.
+        """Return the voice of a request; None leaves it to the model.
 
         Raises:
             ApiError: there is none of that name, or its recording cannot be used.
@@ -124,7 +124,7 @@ class Voices:
         await asyncio.to_thread(self.library.remove, name)
 
     async def listed(self) -> list[dict[str, Any]]:
-        """What is told of each voice."""
+        """Describe each voice."""
         described = []
         names = {*await asyncio.to_thread(self.library.names)}
         if self._own is not None:
@@ -137,7 +137,7 @@ class Voices:
         return described
 
     def _where(self, name: str) -> VoiceLibrary:
-        """The library that a name is looked up in."""
+        """Return the library that holds a name."""
         if self._own is not None and name in self._own and name not in self.library:
             return self._own
         return self.library
@@ -173,7 +173,7 @@ class Voices:
 
 
 def describe(name: str, voice: SpeakerPrompt) -> dict[str, Any]:
-    """What is told of a voice; not what is said in its recording."""
+    """Describe a voice, without the words of its recording."""
     return {
         "name": name,
         "duration_seconds": round(voice.duration, 2),

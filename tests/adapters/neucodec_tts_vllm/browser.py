@@ -18,7 +18,9 @@ def speak_on_page(url: str, key: str) -> str:
     """Type the key, press Speak, and return what the page says in the end; skips where there is no Chromium."""
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
-        pytest.skip("no Chromium here; on Debian and Ubuntu: apt install chromium")
+        pytest.skip(
+            "the server's page is not tested: no Chromium here; on Debian and Ubuntu: apt install chromium"
+        )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += ["--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0"]

@@ -41,6 +41,7 @@ def llm(speaking_model, request):
     # prompts with seeds are short here. (The default on a CPU is not to, which the server's tests cover.)
     llm = SpeechLLM.from_pretrained(
         speaking_model,
+        watermark=False,
         enforce_eager=True,
         kv_cache_memory_bytes=2304
         * 512,  # little more than one context: requests must make room for each other

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -13,8 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 KEY = "a-key-for-tests"
 MODEL = "nonsense"
@@ -47,23 +50,19 @@ class Server:
     @property
     def block_size(self) -> int:
         """Tokens in a block of vLLM's prefix cache."""
-        found = re.search(r'vllm:cache_config_info{.*block_size="(\d+)"', self._metrics())
-        assert found is not None
-        return int(found[1])
+        (sample,) = self._samples("vllm:cache_config_info")
+        return int(sample.labels["block_size"])
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
-        total = 0.0
-        for line in self._metrics().splitlines():
-            head, _, value = line.rpartition(" ")
-            if head.partition("{")[0] == name and all(
-                f'{key}="{text}"' in head for key, text in labels.items()
-            ):
-                total += float(value)
-        return total
+        return sum(sample.value for sample in self._samples(name) if labels.items() <= sample.labels.items())
 
-    def _metrics(self) -> str:
-        return httpx.get(f"{self.url}/metrics", timeout=60).text
+    def _samples(self, name: str) -> list[Sample]:
+        from prometheus_client.parser import text_string_to_metric_families
+
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
+        families = text_string_to_metric_families(text)
+        return [sample for family in families for sample in family.samples if sample.name == name]
 
 
 @contextmanager
@@ -86,6 +85,7 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
         "NEUCODEC_TTS_MAX_TEXT_CHARS": "2000",
         "NEUCODEC_TTS_MAX_UPLOAD_BYTES": "2000000",
         "NEUCODEC_TTS_MAX_REQUESTS": str(MAX_REQUESTS),
+        "NEUCODEC_TTS_WATERMARK": "0",
         "NEUCODEC_TTS_REF_AUDIO_HOSTS": "localhost,127.0.0.1",
         "SSL_CERT_FILE": str(certificate),
         "VLLM_PLUGINS": "lora_filesystem_resolver",
@@ -100,7 +100,7 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
     # With no slot to spare, vLLM 0.32's CPU build applies an adapter to the model's own requests in the same batch.
     for_vllm += ["--max-loras", "3"]
     for_vllm += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
-    with serving([str(model)], for_vllm, environment, folder) as server:
+    with serving(["--model", str(model)], for_vllm, environment, folder) as server:
         yield server
 
 

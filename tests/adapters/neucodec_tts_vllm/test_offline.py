@@ -213,6 +213,29 @@ def test_texts_that_fail_leave_the_others_alone(llm, voice):
     assert list(llm.speak([])) == []
 
 
+def test_fewer_voices_or_seeds_than_texts_are_refused_at_once(llm, voice):
+    with pytest.raises(EngineError, match="1 voices for 3 texts"):
+        llm.speak(TEXTS, [voice])
+    with pytest.raises(EngineError, match="2 seeds for 3 texts"):
+        llm.speak(TEXTS, voice, seed=[1, 2])
+    with pytest.raises(EngineError, match="single string"):
+        llm.speak("Hello there.")
+    # Nobody knows how many a generator has; those beyond the last seed fail, and the others are spoken.
+    found = {item.index: item for item in llm.speak(iter(TEXTS), voice, seed=[1, 2])}
+    assert found[0].speech().samples.size
+    with pytest.raises(EngineError, match="2 seeds and more texts"):
+        found[2].speech()
+
+
+def test_batches_are_marked_by_the_same_setting(llm):
+    pytest.importorskip("perth", reason='needs pip install "neucodec-tts[watermark]"')
+    (plain,) = llm.speak(TEXTS[:1], seed=1)
+    (marked,) = llm.speak(TEXTS[:1], seed=1, watermark=True)
+    assert (plain.speech().watermarked, marked.speech().watermarked) == (False, True)
+    assert marked.speech().samples.size == plain.speech().samples.size
+    assert not np.array_equal(marked.speech().samples, plain.speech().samples)
+
+
 def test_a_batch_left_early_frees_the_engine(llm):
     items = llm.speak(["Some text that is said."] * 30, seed=1)
     next(items)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
@@ -28,11 +26,10 @@ from tests.adapters.neucodec_tts_vllm.raw_client import (
     connect,
     hang_up,
     post,
-    read_answers,
     read_until,
     request,
 )
-from tests.adapters.neucodec_tts_vllm.server_process import KEY, MAX_REQUESTS
+from tests.adapters.neucodec_tts_vllm.server_process import KEY
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -57,47 +54,6 @@ def test_more_than_the_server_takes_is_refused_at_once(server):
         statuses = list(pool.map(one, range(8)))
     assert set(statuses) == {200, 429}
     until(lambda: server.metric("neucodec_tts:active_requests") == 0, "requests are counted for ever")
-
-
-def test_ten_thousand_requests_to_a_full_server(server):
-    """Each is refused in OpenAI's shape, and the server lives on. They queue up in a hundred connections."""
-    from websockets.asyncio.client import connect as open_session
-
-    connections, each = 100, 100
-    refused = server.metric("neucodec_tts:requests_total", outcome="refused")
-    one = post(server, SPEECH, {"input": "Hello there.", "response_format": "pcm"})
-
-    def ask(_: int) -> Counter[tuple[int, str]]:
-        with connect(server) as connection:
-            # Written beside, since what is not read may keep the server from reading.
-            writer = threading.Thread(target=connection.sendall, args=(one * each,), daemon=True)
-            writer.start()
-            answers = read_answers(connection, each)
-            writer.join()
-        assert all(headers["retry-after"] for _, headers, _ in answers)
-        return Counter((status, json.loads(body)["error"]["type"]) for status, _, body in answers)
-
-    async def fill() -> Counter[tuple[int, str]]:
-        url = server.url.replace("http", "ws", 1) + f"{SPEECH}/stream"
-        sessions = await asyncio.gather(
-            *(open_session(url, additional_headers=server.headers) for _ in range(MAX_REQUESTS))
-        )
-        assert server.metric("neucodec_tts:active_requests") == MAX_REQUESTS
-        found: Counter[tuple[int, str]] = Counter()
-        with ThreadPoolExecutor(connections) as pool:
-            loop = asyncio.get_running_loop()
-            for counted in await asyncio.gather(
-                *(loop.run_in_executor(pool, ask, number) for number in range(connections))
-            ):
-                found += counted
-        await asyncio.gather(*(session.close() for session in sessions))
-        return found
-
-    assert asyncio.run(fill()) == {(429, "rate_limit_error"): connections * each}
-    assert server.metric("neucodec_tts:requests_total", outcome="refused") == refused + connections * each
-    at_rest(server)
-    with server.client() as client:
-        assert client.post(SPEECH, json={"input": "Still here."}).status_code == 200
 
 
 # Too slow

@@ -14,15 +14,15 @@ import soundfile
 
 pytest.importorskip("vllm", reason="vLLM is not installed; the server's parts use what comes with it")
 
-from neucodec_tts.cli.serve import server_command
 from neucodec_tts.errors import AudioError, CheckpointError, EngineError
+from neucodec_tts_vllm.command import server_command
 from neucodec_tts_vllm.server.encoding import encode, make_encoder
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
 from neucodec_tts_vllm.server.fetching import fetch
 from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
 from neucodec_tts_vllm.server.recordings import decode_recording
 from neucodec_tts_vllm.server.settings import ServerSettings
-from neucodec_tts_vllm.server.stretch import TimeStretch
+from neucodec_tts_vllm.server.time_stretch import TimeStretch
 from tests.adapters.neucodec_tts_vllm.reference_host import make_certificate, reference_host
 
 RATE = 24_000
@@ -159,6 +159,11 @@ def test_settings_come_from_the_environment_and_are_checked():
         {"NEUCODEC_TTS_MAX_TEXT_CHARS": "7", "NEUCODEC_TTS_REF_AUDIO_HOSTS": "A.example, b.example,"}
     )
     assert (settings.max_text_chars, settings.ref_audio_hosts) == (7, ("a.example", "b.example"))
+    assert ServerSettings().watermark is None
+    assert ServerSettings.from_environment({"NEUCODEC_TTS_WATERMARK": "off"}).watermark is False
+    assert ServerSettings.from_environment({"NEUCODEC_TTS_WATERMARK": "1"}).watermark is True
+    with pytest.raises(EngineError, match="NEUCODEC_TTS_WATERMARK is 'perhaps'"):
+        ServerSettings.from_environment({"NEUCODEC_TTS_WATERMARK": "perhaps"})
     for wrong in ("x", "-1", "0", "nan", "inf"):
         with pytest.raises(EngineError, match="NEUCODEC_TTS_MAX_VOICE_SECONDS"):
             ServerSettings.from_environment({"NEUCODEC_TTS_MAX_VOICE_SECONDS": wrong})

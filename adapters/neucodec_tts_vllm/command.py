@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import DebugOption
+from neucodec_tts.cli.options import DebugOption, ModelCodecOption, ModelOption, VoicesOption
 from neucodec_tts.cli.terminal import default_model, reporting
 from neucodec_tts.errors import EngineError
 
@@ -18,49 +17,52 @@ PLUGIN = "neucodec_tts"
 
 
 def serve(
-    context: typer.Context,
-    model: Annotated[
-        str | None,
+    vllm_arguments: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[MODEL]",
-            help="A language model that speaks: hub id (neuphonic/neutts-air ...), a folder with a "
-            "speech_config.json, or tiny, the small built-in model, which is the default.",
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all of this machine's.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            "--api-key",
-            envvar="VLLM_API_KEY",
-            help="What clients must know. Better in the environment: other users see a command line.",
+            metavar="[-- VLLM OPTIONS]",
+            help="Options of vLLM, after --, as in: -- --tensor-parallel-size 2. They win over what is chosen here.",
             show_default=False,
         ),
     ] = None,
-    voices: Annotated[
-        Path | None,
+    model: ModelOption = None,
+    codec: ModelCodecOption = None,
+    codec_device: Annotated[
+        str | None,
         typer.Option(
-            "--voices", metavar="DIR", help="Folder of voices; yours by default.", show_default=False
+            "--codec-device",
+            metavar="DEVICE",
+            help="Where the codec computes, as in cuda:1.",
+            show_default=False,
         ),
     ] = None,
+    voices: VoicesOption = None,
     default_voice: Annotated[
         str | None,
         typer.Option(
             "--default-voice", metavar="NAME", help="Voice of requests that name none.", show_default=False
         ),
     ] = None,
-    codec: Annotated[
-        str | None,
+    watermark: Annotated[
+        bool | None,
         typer.Option(
-            "--codec", metavar="CODEC", help="Hub id or folder; the one that the model names by default."
+            "--watermark/--no-watermark",
+            help="Mark the sound as synthetic, inaudibly; the default where resemble-perth is installed.",
+            show_default=False,
         ),
     ] = None,
-    codec_device: Annotated[
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all of this machine's.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen at.")] = 8000,
+    api_key: Annotated[
         str | None,
-        typer.Option("--codec-device", metavar="DEVICE", help="Where the codec computes, as in cuda:1."),
+        typer.Option(
+            "--api-key",
+            envvar="VLLM_API_KEY",
+            help="Key that clients must send. Set it in the environment: other users see a command line.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the command and its environment, and do nothing.")
@@ -69,16 +71,14 @@ def serve(
 ) -> None:
     """Serve speech over HTTP: vLLM's own server with /v1/audio/speech, and a page to try it at /speech.
 
-    Whatever follows -- goes to vLLM as it is, and wins over what is chosen here:
-    serve neuphonic/neutts-air -- --tensor-parallel-size 2
+    For example: serve --model neuphonic/neutts-air --port 8000 -- --tensor-parallel-size 2
     """
+    arguments = vllm_arguments or []
+    if arguments and not arguments[0].startswith("-"):
+        raise typer.BadParameter(f"name the language model by an option: --model {arguments[0]}")
     with reporting(False, False, debug) as terminal:
         environment, command = server_command(
-            default_model(terminal, model),
-            [*context.args],
-            host=host,
-            port=port,
-            on_cpu=_computes_on_cpu(),
+            default_model(terminal, model), arguments, host=host, port=port, on_cpu=_computes_on_cpu()
         )
         chosen = {
             "VLLM_API_KEY": api_key,
@@ -86,6 +86,7 @@ def serve(
             "NEUCODEC_TTS_DEFAULT_VOICE": default_voice,
             "NEUCODEC_TTS_CODEC": codec,
             "NEUCODEC_TTS_CODEC_DEVICE": codec_device,
+            "NEUCODEC_TTS_WATERMARK": None if watermark is None else str(int(watermark)),
         }
         environment |= {name: value for name, value in chosen.items() if value is not None}
         if dry_run:
@@ -100,18 +101,18 @@ def serve(
 def server_command(
     model: str, arguments: list[str], *, host: str, port: int, on_cpu: bool
 ) -> tuple[dict[str, str], list[str]]:
-    """What to run, and what to add to the environment.
+    """Return the additions to the environment, and the command that starts the server.
 
     Args:
         model: folder, hub id, or ``tiny``.
         arguments: of vLLM, after ours, so that they win.
         host: to listen at.
         port: to listen at.
-        on_cpu: whether vLLM computes on the CPU.
+        on_cpu: True if vLLM computes on the CPU.
 
     Raises:
         EngineError: vLLM is not installed.
-        CheckpointError: the model says nothing of how it speaks.
+        CheckpointError: there is no such model, or it is none that speaks.
     """
     if importlib.util.find_spec("vllm") is None:
         raise EngineError(

@@ -1,4 +1,4 @@
-"""Faster or slower speech at the same pitch, as it comes (WSOLA)."""
+"""Play speech faster or slower at the same pitch, as it comes (WSOLA)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEARCH_SECONDS = 0.01
 
 
 class TimeStretch:
-    """Plays samples at another speed: n of them become n / speed.
+    """Plays samples at another speed: n samples become n / speed.
 
     Windows of 40 ms are taken from the sound at their new pace and overlapped by half. Each is moved by up to 10 ms to
     where it continues the one before it best, which keeps the pitch. Any split of the same samples gives the same
@@ -40,13 +40,13 @@ class TimeStretch:
         self._given = 0
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add samples, float32 (n,); returns what is ready, float32 (m,)."""
+        """Add samples, float32 (n,); returns those that are ready, float32 (m,)."""
         self._input = np.concatenate([self._input, samples])
         self._taken += samples.size
         return self._go()
 
     def flush(self) -> NDArray[np.float32]:
-        """The rest, float32 (m,)."""
+        """Return the rest, float32 (m,)."""
         total = round(self._taken / self._speed)
         rest = max(0, total - self._given)
         padding = round(self._speed * (rest + 4 * self._hop)) + 2 * self._search + 4 * self._hop

@@ -1,4 +1,4 @@
-"""What the pipeline makes of tokens, with an engine that speaks codes of real speech."""
+"""Speaking and streaming with an engine that speaks codes of real speech."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAIT = 60  # seconds after which a test that would hang fails
 
 @pytest.fixture(scope="module")
 def thirds(speech_codes: np.ndarray) -> list[np.ndarray]:
-    """Three stretches of real speech, of different lengths."""
+    """Three pieces of real speech, of different lengths."""
     return [speech_codes[:150], speech_codes[150:270], speech_codes[270:430]]
 
 
@@ -202,7 +202,7 @@ def test_what_never_ends_well_is_kept_with_a_warning(
     with caplog.at_level(logging.WARNING, "neucodec_tts"):
         result = tts.speak("Alice was late indeed.", seed=1)
     assert [(s.attempts, s.finish_reason) for s in result.segments] == [(2, "length")]
-    assert "did not stop and was ended after 3.0 s" in caplog.text
+    assert "3.0 s, did not stop by itself; words may be missing" in caplog.text
 
 
 def test_a_sentence_too_long_for_the_context_is_spoken_in_halves(stage: Stage, thirds: list[np.ndarray]):

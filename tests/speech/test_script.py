@@ -1,4 +1,4 @@
-"""Which stretches of a text are spoken in one go, and with what settings."""
+"""How a text is split into sentences, and with what settings each is spoken."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.speech import Sampling
-from neucodec_tts.speech.plan import LONGEST_FRAMES, Plan, derived_seed
-from neucodec_tts.speech.segments import SHORT_FRAMES, SpeakingRate, halves, segments, units
+from neucodec_tts.speech.script import LONGEST_FRAMES, Script, derived_seed
 from neucodec_tts.speech.sentences import Span
+from neucodec_tts.speech.splitting import SHORT_FRAMES, SpeakingRate, halves, split, units
 from tests.prompts.conftest import PlainVoice
 from tests.speech.scripted import Stage
 
@@ -19,7 +19,7 @@ LONG = "Alice was beginning to get very tired of sitting by her sister on the ba
 
 
 def pieces(text: str, most: int = 10_000) -> list[str]:
-    spans = segments(text, lambda stretch: len(stretch) <= most, SpeakingRate())
+    spans = split(text, lambda words: len(words) <= most, SpeakingRate())
     return [text[span.start : span.end] for span in spans]
 
 
@@ -40,7 +40,7 @@ def test_short_sentences_go_with_a_neighbour():
     ),
     st.integers(1, 40),
 )
-def test_every_stretch_fits_and_nothing_is_lost(parts: list[str], most: int):
+def test_every_part_fits_and_nothing_is_lost(parts: list[str], most: int):
     text = "".join(parts)
     found = pieces(text, most)
     assert all(0 < len(piece) <= most for piece in found)
@@ -49,7 +49,7 @@ def test_every_stretch_fits_and_nothing_is_lost(parts: list[str], most: int):
 
 def test_where_not_even_a_character_fits():
     with pytest.raises(PromptError, match="fills the model's context"):
-        list(segments("Hello", lambda stretch: False, SpeakingRate()))
+        list(split("Hello", lambda words: False, SpeakingRate()))
 
 
 def test_a_single_word_of_any_length():
@@ -84,19 +84,19 @@ def test_how_long_a_text_takes():
     assert SpeakingRate.of(LONG, 1).frames_per_unit >= 2
 
 
-# -- plans --------------------------------------------------------------------------------------------------
+# -- scripts --------------------------------------------------------------------------------------------------
 
 
-def planned(stage: Stage, text: str, voice=None, context: int = 2048, **sampling) -> list:
-    return list(Plan(text, voice, stage.prompt_format, context, Sampling(seed=1, **sampling)))
+def scripted(stage: Stage, text: str, voice=None, context: int = 2048, **sampling) -> list:
+    return list(Script(text, voice, stage.prompt_format, context, Sampling(seed=1, **sampling)))
 
 
 def test_prompts_are_those_of_the_format(stage: Stage):
     voice = PlainVoice(np.arange(100), "This is my voice.")
-    (utterance,) = planned(stage, f"  {LONG}\n", voice)
-    assert utterance.text == LONG
-    assert utterance.prompt_ids == stage.prompt_format.prompt_ids(LONG, voice)
-    assert (utterance.span.start, utterance.span.end) == (2, 2 + len(LONG))
+    (sentence,) = scripted(stage, f"  {LONG}\n", voice)
+    assert sentence.text == LONG
+    assert sentence.prompt_ids == stage.prompt_format.prompt_ids(LONG, voice)
+    assert (sentence.span.start, sentence.span.end) == (2, 2 + len(LONG))
 
 
 def test_voice_text_and_speech_fit_into_the_context(stage: Stage):
@@ -104,26 +104,26 @@ def test_voice_text_and_speech_fit_into_the_context(stage: Stage):
         np.arange(400), "This is my voice, which speaks for eight seconds, and rather slowly at that."
     )
     text = " ".join([LONG] * 3 + ["and so on"] * 200)
-    for utterance in planned(stage, text, voice, context=800):
-        assert len(utterance.prompt_ids) + utterance.estimated_frames <= 800
-        assert utterance.sampling.max_frames is not None
-        assert len(utterance.prompt_ids) + utterance.sampling.max_frames <= 800
+    for sentence in scripted(stage, text, voice, context=800):
+        assert len(sentence.prompt_ids) + sentence.estimated_frames <= 800
+        assert sentence.sampling.max_frames is not None
+        assert len(sentence.prompt_ids) + sentence.sampling.max_frames <= 800
     with pytest.raises(PromptError, match="use a shorter recording"):
-        planned(stage, LONG, voice, context=420)
+        scripted(stage, LONG, voice, context=420)
 
 
-def test_no_stretch_is_longer_than_models_can_keep_up(stage: Stage):
-    utterances = planned(stage, "word " * 3000, context=100_000)
-    assert len(utterances) > 5
-    assert all(utterance.estimated_frames <= LONGEST_FRAMES for utterance in utterances)
+def test_no_sentence_is_longer_than_models_can_keep_up(stage: Stage):
+    sentences = scripted(stage, "word " * 3000, context=100_000)
+    assert len(sentences) > 5
+    assert all(sentence.estimated_frames <= LONGEST_FRAMES for sentence in sentences)
 
 
 def test_a_model_of_short_utterances_is_given_them(stage: Stage):
     text = "I am. He came in the morning, said nothing at all, and went away again before it was noon."
 
     def texts(frames: tuple[int, int] | None) -> list[str]:
-        plan = Plan(text, None, stage.prompt_format, 2048, Sampling(seed=1), frames)
-        return [utterance.text for utterance in plan]
+        script = Script(text, None, stage.prompt_format, 2048, Sampling(seed=1), frames)
+        return [sentence.text for sentence in script]
 
     assert texts(None) == texts((60, 1000)) == [text]
     assert texts((0, 1000)) == [text[:5], text[6:]]
@@ -136,14 +136,14 @@ def test_a_model_of_short_utterances_is_given_them(stage: Stage):
 
 
 def test_limits_follow_the_estimate_and_the_caller(stage: Stage):
-    (free,) = planned(stage, LONG)
+    (free,) = scripted(stage, LONG)
     assert 0 < free.sampling.min_frames < free.estimated_frames < free.sampling.max_frames
-    (bounded,) = planned(stage, LONG, min_frames=20, max_frames=30)
+    (bounded,) = scripted(stage, LONG, min_frames=20, max_frames=30)
     assert (bounded.sampling.min_frames, bounded.sampling.max_frames) == (30, 30)
 
 
-def test_each_stretch_has_random_numbers_of_its_own(stage: Stage):
-    first, again = planned(stage, f"{LONG} {LONG}"), planned(stage, f"{LONG} {LONG}")
+def test_each_sentence_has_random_numbers_of_its_own(stage: Stage):
+    first, again = scripted(stage, f"{LONG} {LONG}"), scripted(stage, f"{LONG} {LONG}")
     assert first == again
     assert first[0].sampling.seed != first[1].sampling.seed
     assert derived_seed(1, 2) == 863_661_761_539_424_187, "on any machine"
@@ -156,5 +156,5 @@ def test_each_stretch_has_random_numbers_of_its_own(stage: Stage):
     ids=["sentences", "words", "one word", "commas", "ideographs"],
 )
 def test_hundred_thousand_characters(stage: Stage, text: str):
-    spoken = "".join(utterance.text for utterance in planned(stage, text))
+    spoken = "".join(sentence.text for sentence in scripted(stage, text))
     assert [c for c in spoken if c.isalnum()] == [c for c in text if c.isalnum()]

@@ -1,4 +1,4 @@
-"""Which stretch of the text is spoken in one go: sentences, as far as the model's context holds them."""
+"""Split a text into parts that are spoken in one go: sentences, as far as the model's context holds them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_RATE, _GREATEST_RATE, _USUAL_RATE = 2.0, 9.0, 4.0  # frames a unit; 4 is 
 
 @dataclass(frozen=True)
 class SpeakingRate:
-    """How long a text takes to say, estimated before it is said.
+    """Estimates how long a text takes to say.
 
     Attributes:
         frames_per_unit: codes for about one letter.
@@ -43,7 +43,7 @@ class SpeakingRate:
 
 
 def units(text: str) -> float:
-    """How much there is to say in a text, in letters."""
+    """The amount of speech in a text, in letters."""
     return sum(
         _IDEOGRAPH_UNITS
         if unicodedata.east_asian_width(character) == "W" and character.isalpha()
@@ -52,19 +52,19 @@ def units(text: str) -> float:
     )
 
 
-def segments(
+def split(
     text: str, fits: Callable[[str], bool], rate: SpeakingRate, shortest: int = SHORT_FRAMES
 ) -> Iterator[Span]:
-    """Stretches of a text to be spoken one after the other, found as they are asked for.
+    """Split a text into parts that are spoken one after the other; each is computed when it is asked for.
 
-    Each is one sentence, or several where one is very short. A sentence that does not fit is cut at clauses, where
-    a clause does not fit at words, and at last anywhere.
+    A part is one sentence, or several where one is very short. A sentence that does not fit is cut at clauses, a
+    clause that does not fit at words, and a word that does not fit anywhere.
 
     Args:
         text: of any length.
-        fits: whether a stretch can be spoken in one go. What is shorter must fit if the longer does.
-        rate: estimates how long it takes.
-        shortest: frames; a sentence that is estimated to be shorter goes with a neighbour.
+        fits: returns True for text that can be spoken in one go, and for all that is shorter.
+        rate: estimates the length of speech.
+        shortest: frames; a sentence with a shorter estimate is joined to a neighbour.
 
     Raises:
         PromptError: not even one character fits.
@@ -133,7 +133,7 @@ def _packed(text: str, parts: list[Span], fits: Callable[[str], bool]) -> Iterat
 
 
 def _most_that_fit(text: str, parts: list[Span], first: int, fits: Callable[[str], bool]) -> int:
-    """How many parts from ``first`` on fit together; found by doubling and halving, as `fits` is not cheap."""
+    """Count the parts from ``first`` on that fit together, by doubling and halving, as `fits` is not cheap."""
 
     def fit(count: int) -> bool:
         return fits(text[parts[first].start : parts[first + count - 1].end])
