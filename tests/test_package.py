@@ -146,6 +146,7 @@ def test_the_wheel_holds_nothing_else(wheel):
     roots = {root for root in roots if not root.endswith(".dist-info")}
     assert "neucodec_tts" in roots
     assert all(root.startswith("neucodec_tts") for root in roots)
+    assert [name for name in wheel.namelist() if "benchmark" in name or "/serving/" in name] == []
 
 
 def test_the_licences_of_all_that_is_in_the_wheel_are_named(wheel, metadata):

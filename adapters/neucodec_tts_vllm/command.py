@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import DebugOption, reporting, speech_model_name
+from neucodec_tts.cli.options import DebugOption, ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.terminal import default_model, reporting
 from neucodec_tts.errors import EngineError
 
 PLUGIN = "neucodec_tts"
@@ -25,27 +25,8 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="The language model: a hub id (neuphonic/neutts-air ...), a folder with a speech_config.json, or "
-            "tiny, the small built-in one (the default).",
-            show_default=False,
-        ),
-    ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            "--codec",
-            "-c",
-            metavar="CODEC",
-            help="The codec: a hub id, a folder, or tiny. The default is the one that the model names.",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelOption = None,
+    codec: ModelCodecOption = None,
     codec_device: Annotated[
         str | None,
         typer.Option(
@@ -55,15 +36,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    voices: Annotated[
-        Path | None,
-        typer.Option(
-            "--voices",
-            metavar="DIR",
-            help="The folder of voices. The default is your own.",
-            show_default=False,
-        ),
-    ] = None,
+    voices: VoicesOption = None,
     default_voice: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +78,7 @@ def serve(
         raise typer.BadParameter(f"name the language model by an option: --model {arguments[0]}")
     with reporting(False, False, debug) as terminal:
         environment, command = server_command(
-            speech_model_name(terminal, model), arguments, host=host, port=port, on_cpu=_computes_on_cpu()
+            default_model(terminal, model), arguments, host=host, port=port, on_cpu=_computes_on_cpu()
         )
         chosen = {
             "VLLM_API_KEY": api_key,

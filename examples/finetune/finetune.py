@@ -117,7 +117,7 @@ def prepare_base(options: argparse.Namespace) -> tuple[Path, SpeechConfig]:
         if options.from_config:
             start = str(options.out / "random")
             save_random_model(options.from_config, Path(start), options.seed)
-        command = ["extend-vocab", start, "--out", str(base), "--language", options.language]
+        command = ["extend-vocab", start, "--output", str(base), "--language", options.language]
         command += [
             "--format",
             "llasa" if options.format == "llasa" else "neutts",
@@ -141,7 +141,7 @@ def prepare_data(options: argparse.Namespace, codec: str) -> Path:
     manifest = data / "manifest.json"
     if manifest.is_file() and json.loads(manifest.read_text())["complete"]:
         return data
-    neucodec_tts("prepare", options.source, "--out", str(data), "--model", codec)
+    neucodec_tts("prepare", options.source, "--output", str(data), "--codec", codec)
     return data
 
 

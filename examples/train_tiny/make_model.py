@@ -91,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         model.save_pretrained(base)
         tokenizer.save_pretrained(base)
-        command = [sys.executable, "-m", "neucodec_tts", "extend-vocab", base, "--out", str(args.out)]
+        command = [sys.executable, "-m", "neucodec_tts", "extend-vocab", base, "--output", str(args.out)]
         command += ["--codec", args.codec, "--layout", "vocab", "--overwrite", "--seed", str(args.seed)]
         subprocess.run(command, check=True)
     config = SpeechConfig.read(args.out / "speech_config.json")

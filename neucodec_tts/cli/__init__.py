@@ -11,8 +11,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0: done. 1: the work failed, with one line ``error: ...`` on stderr. 2: wrong use. 130: interrupted by Ctrl-C.
 
     Args:
-        arguments: what follows the program's name; that of this process by default.
+        arguments: what follows the program's name; None takes those of this process.
     """
+    from neucodec_tts.cli.environment import set_threads
+
+    set_threads()  # before anything imports torch
     from neucodec_tts.cli.app import run
 
     run(arguments)

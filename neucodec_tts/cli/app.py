@@ -1,22 +1,19 @@
-"""All commands under one name."""
+"""All commands under one name: those of this package, and those that adapters bring by entry points."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from importlib.metadata import entry_points
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import neucodec_tts
-import neucodec_tts.cli.bench_plugin  # its command, and those of the next, belong to `bench`
-import neucodec_tts.cli.bench_serve
-import neucodec_tts.cli.bench_speech
 from neucodec_tts.cli.bench import bench
-from neucodec_tts.cli.bench_prepare import bench_prepare
 from neucodec_tts.cli.decode import decode
 from neucodec_tts.cli.demo import demo
 from neucodec_tts.cli.encode import encode
@@ -27,8 +24,54 @@ from neucodec_tts.cli.roundtrip import roundtrip
 from neucodec_tts.cli.say import say
 from neucodec_tts.cli.voice import voice
 
+GROUP = "neucodec_tts.commands"
+"""Entry points of commands: the name is the command's, the value a function that typer makes a command of.
+
+Help imports the function's module, so that module must import nothing large.
+"""
+
+
+class Commands(TyperGroup):
+    """The commands of this package and of all entry points in `GROUP`; ours come first where names are equal."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order in which help shows them."""
+        own = super().list_commands(ctx)
+        return [*own, *sorted({point.name for point in entry_points(group=GROUP)} - set(own))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name; one that cannot be imported says so when it is run, and harms no other."""
+        own = super().get_command(ctx, cmd_name)
+        points = [] if own is not None else entry_points(group=GROUP, name=cmd_name)
+        for point in points:
+            wrapped = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            try:
+                wrapped.command(cmd_name)(point.load())
+                return typer.main.get_command(wrapped)
+            except Exception as problem:  # whatever an adapter raises while it is imported
+                broken = typer.Typer(add_completion=False)
+                broken.command(
+                    cmd_name,
+                    add_help_option=False,
+                    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+                )(_broken(point, problem))
+                return typer.main.get_command(broken)
+        return own
+
+
+def _broken(point: EntryPoint, problem: Exception) -> Callable[[], None]:
+    def command() -> None:
+        package = "" if point.dist is None else f" of {point.dist.name}"
+        typer.echo(f"error: the command {point.name!r}{package} does not import: {problem!r}", err=True)
+        raise typer.Exit(1)
+
+    command.__doc__ = "(cannot be imported)"
+    return command
+
+
 app = typer.Typer(
     name="neucodec-tts",
+    cls=Commands,
     help="Speech to NeuCodec's codes and back: 50 codes, 800 bits, for a second of speech.",
     no_args_is_help=True,
     add_completion=False,
@@ -37,12 +80,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, encode, decode, roundtrip, info, say, voice, prepare, extend_vocab):
-    app.command()(command)
-for point in entry_points(group="neucodec_tts.commands"):
-    app.command(point.name)(point.load())
-bench.command("prepare")(bench_prepare)
-app.add_typer(bench)
+for function in (demo, say, voice, encode, decode, roundtrip, prepare, extend_vocab, info, bench):
+    app.command()(function)
 
 
 def _print_version(wanted: bool) -> None:

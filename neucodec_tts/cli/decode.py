@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
+from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES, plan
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    load_codec,
-    reporting,
-)
+from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +27,9 @@ class AudioFormat(str, Enum):
     mp3 = "mp3"
 
 
+@command
 def decode(
+    terminal: Terminal,
     inputs: Annotated[
         list[Path], typer.Argument(metavar="CODES", help="Files of codes, or folders of them.")
     ],
@@ -47,11 +42,8 @@ def decode(
     audio_format: Annotated[
         AudioFormat | None, typer.Option("--format", help="Of the files in a folder: wav is the default.")
     ] = None,
-    model: ModelOption = None,
+    codec_name: CodecOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Turn codes back into speech, 24 kHz.
 
@@ -67,18 +59,17 @@ def decode(
         suffix=f".{audio_format.value}" if audio_format else None,
         things="files of codes",
     )
-    with reporting(as_json, quiet, debug) as terminal:
-        codec = load_codec(terminal, model, device)
-        from neucodec_tts.audio import write_audio
-        from neucodec_tts.codec.storage import load_codes
+    codec = load_codec(terminal, codec_name, device)
+    from neucodec_tts.audio import write_audio
+    from neucodec_tts.codec.storage import load_codes
 
-        task: Task[torch.Tensor, torch.Tensor] = Task(
-            verb="decoded",
-            read=lambda path: load_codes(path, codec),
-            run=lambda sequences: codec.decode([*sequences]),
-            write=lambda path, waveform: write_audio(path, waveform, codec.output_sample_rate),
-            seconds=lambda codes: codes.numel() / codec.frame_rate,
-            count=lambda codes, waveform: codes.numel(),
-        )
-        outcome = work_off(terminal, task, jobs, output)
-        report(terminal, task, outcome, output, codec.codec_id)
+    task: Task[torch.Tensor, torch.Tensor] = Task(
+        verb="decoded",
+        read=lambda path: load_codes(path, codec),
+        run=lambda sequences: codec.decode([*sequences]),
+        write=lambda path, waveform: write_audio(path, waveform, codec.output_sample_rate),
+        seconds=lambda codes: codes.numel() / codec.frame_rate,
+        count=lambda codes, waveform: codes.numel(),
+    )
+    outcome = work_off(terminal, task, jobs, output)
+    report(terminal, task, outcome, output, codec)

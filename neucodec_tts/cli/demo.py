@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -10,19 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neucodec_tts.cli.options import DeviceOption
 from neucodec_tts.cli.roundtrip import run_roundtrip
-from neucodec_tts.cli.sinks import loudspeaker_sink
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    Stopwatch,
-    Terminal,
-    real_time,
-    reporting,
-)
-from neucodec_tts.errors import AudioError, EngineError, NeuCodecError
+from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, real_time
+from neucodec_tts.errors import NeuCodecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +28,9 @@ TEXT = "The first words it says are mine."
 SEED = 0
 
 
+@command
 def demo(
+    terminal: Terminal,
     text: Annotated[
         str, typer.Argument(metavar="[TEXT]", help="What to say: a sentence or two of English.")
     ] = TEXT,
@@ -51,62 +46,59 @@ def demo(
         ),
     ] = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Say a text in three voices, and send a recording of human speech through the codec, all without a network."""
-    with reporting(as_json, quiet, debug) as terminal:
-        from neucodec_tts.text import check_text, speakable
+    from neucodec_tts.text import check_text, speakable
 
-        text = speakable(check_text(text))
-        if play:
-            loudspeaker_sink()  # what is missing is said before the work
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise NeuCodecError(
-                f"cannot make the folder {output}: {problem.strerror}; name another with -o"
-            ) from problem
-        with terminal.progress("loading the models"):
-            from transformers.utils import logging
+    text = speakable(check_text(text))
+    if play:
+        loudspeaker_sink()  # what is missing is said before the work
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise NeuCodecError(
+            f"cannot make the folder {output}: {problem.strerror}; name another with -o"
+        ) from problem
+    with terminal.progress("loading the models"):
+        from transformers.utils import logging
 
-            from neucodec_tts.speech import TextToSpeech
+        from neucodec_tts.speech import TextToSpeech
 
-            logging.disable_progress_bar()  # this command has its own
-            tts = TextToSpeech.from_pretrained("tiny", device=device)
-        _say_whence(terminal)
-        terminal.say(f'\n"{text}"')
-        assert tts.model_voices is not None
-        spoken = {
-            name: _speak(terminal, tts, text, tts.model_voices.load(name), name, output / f"{name}.wav")
-            for name in tts.model_voices.names()
+        logging.disable_progress_bar()  # this command has its own
+        tts = TextToSpeech.from_pretrained("tiny", device=device)
+    _say_whence(terminal)
+    terminal.say(f'\n"{text}"')
+    assert tts.model_voices is not None
+    spoken = {
+        name: _speak(terminal, tts, text, tts.model_voices.load(name), name, output / f"{name}.wav")
+        for name in tts.model_voices.names()
+    }
+    picture = _draw(terminal, tts, text, spoken, output / "voices.png")
+    terminal.say("")
+    codec_result = _roundtrip(terminal, tts, output)
+    terminal.result(
+        {
+            "text": text,
+            "device": tts.codec.device,
+            "voices": {voice: each.summary() for voice, each in spoken.items()},
+            "picture": picture,
+            "roundtrip": codec_result,
         }
-        picture = _draw(terminal, tts, text, spoken, output / "voices.png")
-        terminal.say("")
-        codec_result = _roundtrip(terminal, tts, output)
-        terminal.result(
-            {
-                "text": text,
-                "voices": {voice: each.summary() for voice, each in spoken.items()},
-                "picture": picture,
-                "roundtrip": codec_result,
-            }
-        )
-        if play is not False:
-            _play(terminal, spoken, required=bool(play))
-        for line in (
-            "",
-            f"Listen to {', '.join(str(each.path) for each in spoken.values())}"
-            + (f"; look at {picture}." if picture else "."),
-            "",
-            "Next:",
-            f'  neucodec-tts say "Say what you like." --voice {next(iter(spoken))} -o said.wav',
-            '  neucodec-tts say "In my voice." --voice YOUR.wav --voice-text "What is said there." -o mine.wav',
-            '  neucodec-tts say "As it should sound." --model neuphonic/neutts-air --voice YOUR.wav '
-            '--voice-text "..." -o real.wav',
-        ):
-            terminal.say(line)
+    )
+    if play or (play is None and sys.stdout.isatty()):
+        play_speech(terminal, [each.speech for each in spoken.values()], required=bool(play))
+    for line in (
+        "",
+        f"Listen to {', '.join(str(each.path) for each in spoken.values())}"
+        + (f"; look at {picture}." if picture else "."),
+        "",
+        "Next:",
+        f'  neucodec-tts say "Say what you like." --voice {next(iter(spoken))} -o said.wav',
+        '  neucodec-tts say "In my voice." --voice YOUR.wav --voice-text "What is said there." -o mine.wav',
+        '  neucodec-tts say "As it should sound." --model neuphonic/neutts-air --voice YOUR.wav '
+        '--voice-text "..." -o real.wav',
+    ):
+        terminal.say(line)
 
 
 @dataclass(frozen=True)
@@ -145,7 +137,8 @@ def _speak(
     with watch, terminal.progress(f"speaking as {name}"):
         speech = tts.speak(text, voice, seed=SEED)
     speech.save(path)
-    terminal.say(f"  {name:<6}{path}: {speech.duration:.2f} s ({real_time(watch.seconds, speech.duration)})")
+    speed = real_time(watch.seconds, speech.duration, tts.codec.device)
+    terminal.say(f"  {name:<6}{path}: {speech.duration:.2f} s ({speed})")
     return Spoken(path, speech, watch.seconds)
 
 
@@ -199,14 +192,3 @@ def _roundtrip(terminal: Terminal, tts: TextToSpeech, output: Path) -> dict[str,
     return run_roundtrip(
         terminal, tts.codec, original, output / "reconstruction.wav", codes_file=output / "codes.safetensors"
     )
-
-
-def _play(terminal: Terminal, spoken: dict[str, Spoken], required: bool) -> None:
-    try:
-        sound = loudspeaker_sink()
-        for each in spoken.values():
-            sound([each.speech.samples], each.speech.sample_rate, terminal)
-    except (AudioError, EngineError) as problem:
-        if required:
-            raise
-        terminal.note(f"not played: {problem}")

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
+from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.paths import AUDIO_SUFFIXES, plan
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    load_codec,
-    reporting,
-)
+from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.errors import AudioError
 
 if TYPE_CHECKING:
@@ -32,7 +25,9 @@ class CodesFormat(str, Enum):
     npy = "npy"
 
 
+@command
 def encode(
+    terminal: Terminal,
     inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Recordings, or folders of them.")],
     output: Annotated[
         Path,
@@ -44,11 +39,8 @@ def encode(
         CodesFormat | None,
         typer.Option("--format", help="Of the files in a folder: safetensors is the default."),
     ] = None,
-    model: ModelOption = None,
+    codec_name: CodecOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Turn recordings into codes, 50 for each second.
 
@@ -64,27 +56,26 @@ def encode(
         suffix=f".{codes_format.value}" if codes_format else None,
         things="recordings",
     )
-    with reporting(as_json, quiet, debug) as terminal:
-        codec = load_codec(terminal, model, device)
-        from neucodec_tts.audio import as_waveform
-        from neucodec_tts.codec.storage import save_codes
+    codec = load_codec(terminal, codec_name, device)
+    from neucodec_tts.audio import as_waveform
+    from neucodec_tts.codec.storage import save_codes
 
-        def read(path: Path) -> torch.Tensor:
-            waveform = as_waveform(path, target_rate=codec.sample_rate)
-            if waveform.numel() < codec.min_samples:
-                raise AudioError(
-                    f"{path}: {1000 * waveform.numel() / codec.sample_rate:.1f} ms are shorter than one frame "
-                    f"({1000 / codec.frame_rate:g} ms); leave it out"
-                )
-            return waveform
+    def read(path: Path) -> torch.Tensor:
+        waveform = as_waveform(path, target_rate=codec.sample_rate)
+        if waveform.numel() < codec.min_samples:
+            raise AudioError(
+                f"{path}: {1000 * waveform.numel() / codec.sample_rate:.1f} ms are shorter than one frame "
+                f"({1000 / codec.frame_rate:g} ms); leave it out"
+            )
+        return waveform
 
-        task: Task[torch.Tensor, torch.Tensor] = Task(
-            verb="encoded",
-            read=read,
-            run=lambda waveforms: codec.encode([*waveforms], codec.sample_rate),
-            write=lambda path, codes: save_codes(path, codes, codec),
-            seconds=lambda waveform: waveform.numel() / codec.sample_rate,
-            count=lambda waveform, codes: codes.numel(),
-        )
-        outcome = work_off(terminal, task, jobs, output)
-        report(terminal, task, outcome, output, codec.codec_id)
+    task: Task[torch.Tensor, torch.Tensor] = Task(
+        verb="encoded",
+        read=read,
+        run=lambda waveforms: codec.encode([*waveforms], codec.sample_rate),
+        write=lambda path, codes: save_codes(path, codes, codec),
+        seconds=lambda waveform: waveform.numel() / codec.sample_rate,
+        count=lambda waveform, codes: codes.numel(),
+    )
+    outcome = work_off(terminal, task, jobs, output)
+    report(terminal, task, outcome, output, codec)

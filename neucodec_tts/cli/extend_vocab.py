@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import DebugOption, JsonOption, QuietOption, Stopwatch, reporting
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, command
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.files import atomic_folder
 
@@ -51,11 +51,11 @@ class Weights(str, Enum):
     float16 = "float16"
 
 
+@command
 def extend_vocab(
+    terminal: Terminal,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal language model: hub id or folder.")],
-    output: Annotated[
-        Path, typer.Option("--out", "--output", "-o", metavar="DIR", help="The new model's folder.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The new model's folder.")],
     token_format: Annotated[
         TokenFormat, typer.Option("--format", help="Whose tokens and prompts to use.")
     ] = (TokenFormat.neutts),
@@ -84,80 +84,76 @@ def extend_vocab(
     dtype: Annotated[Weights, typer.Option("--dtype", help="Of the weights: auto keeps it.")] = Weights.auto,
     seed: Annotated[int, typer.Option("--seed", help="Of the new embeddings.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it exists.")] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Add the codec's codes to a language model, ready to be trained to speak.
 
     The folder holds the model with rows for every code, the tokenizer, and speech_config.json, which says which
     codec and prompt format belong to it. Nothing is left behind if it fails.
     """
-    with reporting(as_json, quiet, debug) as terminal:
-        _check_free(output, overwrite)
-        watch = Stopwatch()
-        with watch, terminal.progress("extending the vocabulary"):
-            from neucodec_tts.prompts.speech_config import KNOWN_MODELS, SpeechConfig
-            from neucodec_tts.tokens.embeddings import embedding_table
-            from neucodec_tts.tokens.scheme import scheme_by_name
-            from neucodec_tts.tokens.vocabulary import SpeechVocabulary
+    _check_free(output, overwrite)
+    watch = Stopwatch()
+    with watch, terminal.progress("extending the vocabulary"):
+        from neucodec_tts.prompts.speech_config import KNOWN_MODELS, SpeechConfig
+        from neucodec_tts.tokens.embeddings import embedding_table
+        from neucodec_tts.tokens.scheme import scheme_by_name
+        from neucodec_tts.tokens.vocabulary import SpeechVocabulary
 
-            codebook_size, levels, codec_id = _codebook(codec)
-            tokenizer, network = _load(model, dtype.value)
-            old_rows = embedding_table(network).shape[0]
-            vocabulary = SpeechVocabulary.extend(
-                tokenizer,
-                network,
-                codebook_size,
-                init.value,
-                format=token_format.value,
-                levels=levels,
-                pad_to_multiple_of=pad_to_multiple_of,
-                seed=seed,
-            )
-            rows = embedding_table(network).shape[0]
-            template = KNOWN_MODELS[
-                "neuphonic/neutts-air" if token_format.value == "neutts" else "HKUSTAudio/Llasa-1B"
-            ]
-            config = SpeechConfig(
-                token_format.value,
-                codec=codec,
-                codec_id=codec_id,
-                token_pattern=scheme_by_name(token_format.value).pattern,
-                codebook_size=codebook_size,
-                language=language if token_format.value == "neutts" else None,
-                context_length=min(2048, getattr(network.config, "max_position_embeddings", None) or 2048),
-                sampling=template.sampling,
-            )
-            # What is wrong with the language or the chat template should be heard now, not after training. Only
-            # whoever trains or speaks needs espeak-ng, though.
-            if not config.needs_phones or importlib.util.find_spec("phonemizer"):
-                config.make_format(tokenizer, vocabulary)
-            with atomic_folder(output, CheckpointError) as folder:
-                network.save_pretrained(folder)
-                vocabulary.save_tokenizer(tokenizer, folder, layout.value)
-                config.save(folder)
-        first, end = vocabulary.id_range or (int(vocabulary.ids.min()), vocabulary.required_rows)
-        terminal.result(
-            {
-                "model": model,
-                "folder": output,
-                "format": token_format.value,
-                "codes": codebook_size,
-                "first_id": first,
-                "last_id": end - 1,
-                "embedding_rows": {"before": old_rows, "after": rows},
-                "init": init.value,
-                "layout": layout.value,
-                "codec": codec,
-                "codec_id": codec_id,
-                "work_seconds": watch.seconds,
-            }
+        codebook_size, levels, codec_id = _codebook(codec)
+        tokenizer, network = _load(model, dtype.value)
+        old_rows = embedding_table(network).shape[0]
+        vocabulary = SpeechVocabulary.extend(
+            tokenizer,
+            network,
+            codebook_size,
+            init.value,
+            format=token_format.value,
+            levels=levels,
+            pad_to_multiple_of=pad_to_multiple_of,
+            seed=seed,
         )
-        terminal.say(
-            f"extended {model} to {output}: {codebook_size:,} codes at the ids {first} to {end - 1}, "
-            f"{rows:,} embedding rows instead of {old_rows:,} ({watch.seconds:.1f} s)"
+        rows = embedding_table(network).shape[0]
+        template = KNOWN_MODELS[
+            "neuphonic/neutts-air" if token_format.value == "neutts" else "HKUSTAudio/Llasa-1B"
+        ]
+        config = SpeechConfig(
+            token_format.value,
+            codec=codec,
+            codec_id=codec_id,
+            token_pattern=scheme_by_name(token_format.value).pattern,
+            codebook_size=codebook_size,
+            language=language if token_format.value == "neutts" else None,
+            context_length=min(2048, getattr(network.config, "max_position_embeddings", None) or 2048),
+            sampling=template.sampling,
         )
+        # What is wrong with the language or the chat template should be heard now, not after training. Only
+        # whoever trains or speaks needs espeak-ng, though.
+        if not config.needs_phones or importlib.util.find_spec("phonemizer"):
+            config.make_format(tokenizer, vocabulary)
+        with atomic_folder(output, CheckpointError) as folder:
+            network.save_pretrained(folder)
+            vocabulary.save_tokenizer(tokenizer, folder, layout.value)
+            config.save(folder)
+    first, end = vocabulary.id_range or (int(vocabulary.ids.min()), vocabulary.required_rows)
+    terminal.result(
+        {
+            "model": model,
+            "folder": output,
+            "format": token_format.value,
+            "codes": codebook_size,
+            "first_id": first,
+            "last_id": end - 1,
+            "embedding_rows": {"before": old_rows, "after": rows},
+            "init": init.value,
+            "layout": layout.value,
+            "codec": codec,
+            "codec_id": codec_id,
+            "work_seconds": watch.seconds,
+        }
+    )
+    terminal.say(
+        f"extended {model} to {output}: {codebook_size:,} codes at the ids {first} to {end - 1}, "
+        f"{rows:,} embedding rows instead of {old_rows:,} ({watch.seconds:.1f} s)"
+    )
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
@@ -181,13 +177,17 @@ def _codebook(codec: str) -> tuple[int, tuple[int, ...] | None, str | None]:
 
 
 def _load(model: str, dtype: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from neucodec_tts.built_in import speech_model
+    from neucodec_tts.speech.loading import load_tokenizer
+
     logging.disable_progress_bar()  # this command has its own
+    # It asks first whether the hub can be reached; transformers alone would try for a minute.
+    tokenizer = load_tokenizer(model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        network = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        network = AutoModelForCausalLM.from_pretrained(speech_model(model), dtype=dtype)
     except (OSError, ValueError, KeyError) as problem:
         raise CheckpointError(
             f"{model} cannot be loaded as a causal language model: {problem}; give a folder or a hub id of one, "

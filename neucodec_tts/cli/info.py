@@ -1,4 +1,4 @@
-"""``neucodec-tts info``: what is installed here, and what a model or a data set is."""
+"""``neucodec-tts info``: what is installed here, and what a codec or a data set is."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ import typer
 
 import neucodec_tts
 from neucodec_tts.cli.dataset_info import show_dataset
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    load_codec,
-    reporting,
-)
+from neucodec_tts.cli.options import DeviceOption
+from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 _SEMANTIC = {"wav2vec2-bert": "Wav2Vec2-BERT", "hubert": "HuBERT"}
 _PACKAGES = ("torch", "transformers", "torchaudio", "soundfile", "numpy", "pystoi", "pesq", "matplotlib")
 
 
+@command
 def info(
-    model: Annotated[
+    terminal: Terminal,
+    what: Annotated[
         str | None,
         typer.Argument(
-            metavar="WHAT",
-            help="A model: hub id, folder, or tiny, which is the default. Or the folder of a data set.",
+            metavar="[WHAT]",
+            help="A codec: a hub id, a folder, or tiny (the default). Or the folder of a data set.",
             show_default=False,
         ),
     ] = None,
@@ -43,70 +39,66 @@ def info(
         ),
     ] = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
-    """Show versions, devices, and a model's configuration, parameters and codec id.
+    """Show versions, devices, and a codec's configuration, parameters and id.
 
     Of a data set that `prepare` made: hours, speakers, a histogram of lengths, and how its codes are used.
     """
-    dataset = model is not None and (Path(model) / "manifest.json").is_file()
+    dataset = what is not None and (Path(what) / "manifest.json").is_file()
     if plot is not None and not dataset:
         raise typer.BadParameter("--plot draws a data set; name its folder")
-    with reporting(as_json, quiet, debug) as terminal:
-        if model is not None and dataset:
-            show_dataset(terminal, Path(model), plot)
-            return
-        versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
-        versions |= {name: _version(name) for name in _PACKAGES}
-        terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-        devices = _devices()
-        terminal.say("devices    " + ", ".join(devices))
-        codec = load_codec(terminal, model, device)
-        from neucodec_tts.metrics.scores import bit_rate
+    if what is not None and dataset:
+        show_dataset(terminal, Path(what), plot)
+        return
+    versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
+    versions |= {name: _version(name) for name in _PACKAGES}
+    terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    devices = _devices()
+    terminal.say("devices    " + ", ".join(devices))
+    codec = load_codec(terminal, what, device)
+    from neucodec_tts.metrics.scores import bit_rate
 
-        parameters = {
-            name: sum(each.numel() for each in part.parameters()) for name, part in codec.named_children()
-        }
-        bits = bit_rate(codec.codebook_size, codec.frame_rate)
-        config = codec.config.to_dict()
-        description: dict[str, object] = {
-            "model": model or "tiny",
-            "codec_id": codec.codec_id,
-            "sample_rate": codec.sample_rate,
-            "output_sample_rate": codec.output_sample_rate,
-            "frame_rate": codec.frame_rate,
-            "codebook_size": codec.codebook_size,
-            "bit_rate": bits,
-            "dtype": str(codec.dtype).removeprefix("torch."),
-            "device": str(codec.device),
-            "parameters": parameters,
-        }
-        terminal.say(f"model      {description['model']}, codec id {codec.codec_id}")
-        terminal.say(
-            f"audio      {codec.sample_rate} Hz in, {codec.output_sample_rate} Hz out; {codec.frame_rate:g} codes "
-            f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
-        )
-        total = sum(parameters.values())
-        terminal.say(
-            f"parameters {_millions(total)}: "
-            + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
-        )
-        semantic = config["semantic_model_config"]
-        terminal.say(
-            f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "
-            f"{semantic['num_attention_heads']} heads ({_SEMANTIC[semantic['model_type']]})"
-        )
-        terminal.say(
-            f"acoustic   {config['encoder_hidden_size']} channels, strides "
-            + ", ".join(str(ratio) for ratio in config["downsampling_ratios"])
-        )
-        terminal.say(
-            f"decoder    {config['num_hidden_layers']} layers of {config['hidden_size']}, "
-            f"{config['num_attention_heads']} heads"
-        )
-        terminal.result(description | {"versions": versions, "devices": devices, "config": config})
+    parameters = {
+        name: sum(each.numel() for each in part.parameters()) for name, part in codec.named_children()
+    }
+    bits = bit_rate(codec.codebook_size, codec.frame_rate)
+    config = codec.config.to_dict()
+    description: dict[str, object] = {
+        "codec": what or "tiny",
+        "codec_id": codec.codec_id,
+        "sample_rate": codec.sample_rate,
+        "output_sample_rate": codec.output_sample_rate,
+        "frame_rate": codec.frame_rate,
+        "codebook_size": codec.codebook_size,
+        "bit_rate": bits,
+        "dtype": str(codec.dtype).removeprefix("torch."),
+        "device": str(codec.device),
+        "parameters": parameters,
+    }
+    terminal.say(f"codec      {description['codec']}, codec id {codec.codec_id}")
+    terminal.say(
+        f"audio      {codec.sample_rate} Hz in, {codec.output_sample_rate} Hz out; {codec.frame_rate:g} codes "
+        f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
+    )
+    total = sum(parameters.values())
+    terminal.say(
+        f"parameters {_millions(total)}: "
+        + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
+    )
+    semantic = config["semantic_model_config"]
+    terminal.say(
+        f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "
+        f"{semantic['num_attention_heads']} heads ({_SEMANTIC[semantic['model_type']]})"
+    )
+    terminal.say(
+        f"acoustic   {config['encoder_hidden_size']} channels, strides "
+        + ", ".join(str(ratio) for ratio in config["downsampling_ratios"])
+    )
+    terminal.say(
+        f"decoder    {config['num_hidden_layers']} layers of {config['hidden_size']}, "
+        f"{config['num_attention_heads']} heads"
+    )
+    terminal.result(description | {"versions": versions, "devices": devices, "config": config})
 
 
 def _version(package: str) -> str:

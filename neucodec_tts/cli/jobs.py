@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import typer
 
 from neucodec_tts.cli.paths import Job, make_parents
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, real_time
 from neucodec_tts.errors import NeuCodecError
+
+if TYPE_CHECKING:
+    from neucodec_tts.codec.neucodec import NeuCodec
 
 GROUP_SECONDS = 240.0
 """Files are read, computed and written in groups of about this much audio, so that a folder of any size fits."""
@@ -80,7 +83,7 @@ def _finish(task: Task[Item, Result], group: list[tuple[Job, Item]], output: Pat
 
 
 def report(
-    terminal: Terminal, task: Task[Item, Result], outcome: Outcome, output: Path, codec_id: str
+    terminal: Terminal, task: Task[Item, Result], outcome: Outcome, output: Path, codec: NeuCodec
 ) -> None:
     """Say what came of it.
 
@@ -91,7 +94,8 @@ def report(
         {
             "files": outcome.files,
             "failed": outcome.failed,
-            "codec_id": codec_id,
+            "codec_id": codec.codec_id,
+            "device": codec.device,
             "audio_seconds": outcome.audio_seconds,
             "codes": outcome.codes,
             "work_seconds": outcome.watch.seconds,
@@ -101,7 +105,7 @@ def report(
         name, where = f"{len(outcome.files)} files", f"the folder {output}"
         if len(outcome.files) == 1:
             name, where = str(outcome.files[0]["input"]), str(outcome.files[0]["output"])
-        speed = real_time(outcome.watch.seconds, outcome.audio_seconds)
+        speed = real_time(outcome.watch.seconds, outcome.audio_seconds, codec.device)
         terminal.say(
             f"{task.verb} {name} to {where}: {outcome.audio_seconds:.2f} s of speech, {outcome.codes} codes ({speed})"
         )

@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.prepare_report import counted, report_prepared, showing_progress
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    Terminal,
-    codec_name,
-    load_codec,
-    reporting,
-)
+from neucodec_tts.cli.terminal import Terminal, command, default_codec, load_codec
 
 if TYPE_CHECKING:
     from neucodec_tts.dataset import Prepared, PrepareSettings, Source, TokenSettings
@@ -69,7 +60,9 @@ def _column(what: str) -> typer.models.OptionInfo:
     return option
 
 
+@command
 def prepare(
+    terminal: Terminal,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -81,9 +74,9 @@ def prepare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="The data set's folder.", show_default=False),
+        typer.Option("--output", "-o", metavar="DIR", help="The data set's folder.", show_default=False),
     ] = None,
-    model: ModelOption = None,
+    codec_name: CodecOption = None,
     device: DeviceOption = None,
     min_seconds: Annotated[
         float, typer.Option("--min-seconds", min=0, help="Leave out what is shorter.")
@@ -96,17 +89,19 @@ def prepare(
         typer.Option(
             "--text-rule",
             help="Leave out for the text: any, nothing; speakable, what has no letter or digit; neutts, as NeuTTS' "
-            "fine-tuning script (digits, acronyms, currency signs, no punctuation at the end). With --tokens the "
+            "fine-tuning script (digits, acronyms, currency signs, no punctuation at the end). With --model the "
             "default is speakable, else any.",
             show_default=False,
         ),
     ] = None,
-    tokens: Annotated[
+    model: Annotated[
         str | None,
         typer.Option(
-            "--tokens",
+            "--model",
+            "-m",
             metavar="MODEL",
-            help="Add training examples for this language model: hub id or folder.",
+            help="Add training tokens for this language model: a hub id, a folder, or tiny.",
+            show_default=False,
         ),
     ] = None,
     token_format: Annotated[
@@ -124,7 +119,8 @@ def prepare(
     tokens_only: Annotated[
         bool,
         typer.Option(
-            "--tokens-only", help="Add training examples to the data set in --out; SOURCE is not needed."
+            "--tokens-only",
+            help="Add the training tokens to the data set that is in --output already, without SOURCE.",
         ),
     ] = False,
     workers: Annotated[
@@ -183,9 +179,6 @@ def prepare(
         typer.Option("--split", help="Of a data set of the hub; train by default.", show_default=False),
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Of a data set of the hub.")] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Turn a corpus into a data set to train on: Parquet shards of codes, and of a model's training examples.
 
@@ -193,92 +186,89 @@ def prepare(
     that cannot be used do not stop it: rejects.parquet says which, and why.
     """
     if out is None:
-        raise typer.BadParameter("name the data set's folder", param_hint="--out")
-    if tokens_only and tokens is None:
-        raise typer.BadParameter(
-            "--tokens-only needs --tokens MODEL, the model to make training examples for"
-        )
+        raise typer.BadParameter("name the data set's folder", param_hint="--output")
+    if tokens_only and model is None:
+        raise typer.BadParameter("--tokens-only needs --model, the language model to make tokens for")
     if source is None and not tokens_only:
         raise typer.BadParameter("name the corpus", param_hint="SOURCE")
-    if (token_format or language) and tokens is None:
-        raise typer.BadParameter(
-            "--format and --language say how --tokens are made, and there is no --tokens"
-        )
+    if (token_format or language) and model is None:
+        raise typer.BadParameter("--format and --language are for training tokens; name the --model")
     if engine == "local" and (num_gpus is not None or concurrency is not None):
         raise typer.BadParameter("--num-gpus and --concurrency are for --engine ray")
-    with reporting(as_json, quiet, debug) as terminal:
-        from neucodec_tts.dataset import Columns, PrepareSettings, TokenSettings, open_source
-        from neucodec_tts.dataset.packages import parquet
+    from neucodec_tts.dataset import Columns, PrepareSettings, TokenSettings, open_source
+    from neucodec_tts.dataset.packages import parquet
 
-        parquet()  # whether it is installed should be known before anything is loaded
-        for_model = None
-        if tokens is not None:
-            for_model = TokenSettings(tokens, token_format.value if token_format else None, language)
-        if tokens_only and for_model is not None:
-            _add_tokens(terminal, out, for_model)
-            return
-        settings = PrepareSettings(
-            min_seconds,
-            max_seconds or None,
-            text_rule.value if text_rule else None,
-            shard_items,
-            batch_seconds,
-        )
-        corpus = open_source(
-            source or "",
-            kind.value if kind else None,
-            columns=Columns(audio_column, text_column, id_column, speaker_column),
-            audio_root=audio_root,
-            config=config,
-            split=split,
-            revision=revision,
-        )
-        if engine == "local":
-            prepared = _prepare(terminal, corpus, out, model, device, settings, for_model, workers)
-        else:
-            from neucodec_tts.dataset.engines import prepare_engine
+    parquet()  # whether it is installed should be known before anything is loaded
+    for_model = None
+    if model is not None:
+        for_model = TokenSettings(model, token_format.value if token_format else None, language)
+    if tokens_only and for_model is not None:
+        _add_tokens(terminal, out, for_model)
+        return
+    settings = PrepareSettings(
+        min_seconds,
+        max_seconds or None,
+        text_rule.value if text_rule else None,
+        shard_items,
+        batch_seconds,
+    )
+    corpus = open_source(
+        source or "",
+        kind.value if kind else None,
+        columns=Columns(audio_column, text_column, id_column, speaker_column),
+        audio_root=audio_root,
+        config=config,
+        split=split,
+        revision=revision,
+    )
+    if engine == "local":
+        prepared, found = _prepare(terminal, corpus, out, codec_name, device, settings, for_model, workers)
+    else:
+        from neucodec_tts.dataset.engines import prepare_engine
 
-            prepare_elsewhere = prepare_engine(engine)
-            # What an engine itself says, as Ray does of dead workers, is no result.
-            with redirect_stdout(sys.stderr), showing_progress(terminal) as on_progress:
-                prepared = prepare_elsewhere(
-                    corpus,
-                    out,
-                    codec_name(terminal, model),
-                    settings,
-                    tokens=for_model,
-                    device=device,
-                    workers=workers,
-                    num_gpus=num_gpus,
-                    concurrency=concurrency,
-                    on_progress=on_progress,
-                )
-        report_prepared(terminal, corpus, prepared)
-        if prepared.manifest.rows == 0:
-            terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
-            raise typer.Exit(1)
+        found = device
+        prepare_elsewhere = prepare_engine(engine)
+        # What an engine itself says, as Ray does of dead workers, is no result.
+        with redirect_stdout(sys.stderr), showing_progress(terminal) as on_progress:
+            prepared = prepare_elsewhere(
+                corpus,
+                out,
+                default_codec(terminal, codec_name),
+                settings,
+                tokens=for_model,
+                device=device,
+                workers=workers,
+                num_gpus=num_gpus,
+                concurrency=concurrency,
+                on_progress=on_progress,
+            )
+    report_prepared(terminal, corpus, prepared, found)
+    if prepared.manifest.rows == 0:
+        terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
+        raise typer.Exit(1)
 
 
 def _prepare(
     terminal: Terminal,
     corpus: Source,
     out: Path,
-    model: str | None,
+    codec_name: str | None,
     device: str | None,
     settings: PrepareSettings,
     tokens: TokenSettings | None,
     workers: int | None,
-) -> Prepared:
+) -> tuple[Prepared, object]:
     from neucodec_tts.dataset import prepare as prepare_dataset
 
     # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
     # ever have a shape again. It looks at this when it is used first.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    codec = load_codec(terminal, model, device)
+    codec = load_codec(terminal, codec_name, device)
     with showing_progress(terminal) as on_progress:
-        return prepare_dataset(
+        prepared = prepare_dataset(
             corpus, out, codec, settings, tokens=tokens, workers=workers, on_progress=on_progress
         )
+    return prepared, codec.device
 
 
 def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:

@@ -17,8 +17,15 @@ _REDRAW_SECONDS = 0.25
 _NOTE_SECONDS = 60.0  # between lines where there is no terminal to draw a bar on
 
 
-def report_prepared(terminal: Terminal, corpus: Source, prepared: Prepared) -> None:
-    """Say what was made, what was left out, and where the time went."""
+def report_prepared(terminal: Terminal, corpus: Source, prepared: Prepared, device: object = None) -> None:
+    """Say what was made, what was left out, and where the time went.
+
+    Args:
+        terminal: to say it on.
+        corpus: that was prepared.
+        prepared: the result.
+        device: that encoded; None where an engine chose it.
+    """
     manifest, progress = prepared.manifest, prepared.progress
     rejected = sum(manifest.rejects.values())
     seconds = progress.seconds
@@ -42,6 +49,7 @@ def report_prepared(terminal: Terminal, corpus: Source, prepared: Prepared) -> N
             "rejects": manifest.rejects,
             "content": manifest.content,
             "codec_id": manifest.codec["codec_id"],
+            "device": device,
             "settings": manifest.settings,
             "tokens": manifest.tokens,
             "run": {
@@ -65,7 +73,7 @@ def report_prepared(terminal: Terminal, corpus: Source, prepared: Prepared) -> N
         terminal.say(f"nothing to do: {where}")
         return
     again = f", {prepared.shards_before} shards were there already" if prepared.shards_before else ""
-    terminal.say(f"prepared {where} ({real_time(seconds, progress.audio_seconds)}{again})")
+    terminal.say(f"prepared {where} ({real_time(seconds, progress.audio_seconds, device)}{again})")
     if rejected:
         terminal.say(
             f"left out {rejected}: {counted(manifest.rejects)}; {prepared.folder / 'rejects.parquet'} says which"

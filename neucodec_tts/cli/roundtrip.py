@@ -9,24 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    Stopwatch,
-    Terminal,
-    load_codec,
-    real_time,
-    reporting,
-)
+from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec, real_time
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
 
 
+@command
 def roundtrip(
+    terminal: Terminal,
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording.")],
     output: Annotated[
         Path | None,
@@ -41,11 +33,8 @@ def roundtrip(
         Path | None,
         typer.Option(metavar="PNG", help="Also draw waveforms, mel spectrograms and codes into this file."),
     ] = None,
-    model: ModelOption = None,
+    codec_name: CodecOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Encode and decode a recording, and say how much of it is left.
 
@@ -54,9 +43,8 @@ def roundtrip(
     target = Path(f"{source.stem}-reconstructed.wav") if output is None else output
     if os.path.realpath(target) == os.path.realpath(source):
         raise typer.BadParameter(f"-o {target} is the input, too; give another output")
-    with reporting(as_json, quiet, debug) as terminal:
-        codec = load_codec(terminal, model, device)
-        terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
+    codec = load_codec(terminal, codec_name, device)
+    terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
 
 
 def run_roundtrip(
@@ -88,7 +76,7 @@ def run_roundtrip(
         reconstruction = codec.decode(codes)
     write_audio(target, reconstruction, codec.output_sample_rate)
     terminal.say(
-        f"{source} to {codes.numel()} codes to {target}: {seconds:.2f} s, codec {codec.codec_id}"
+        f"{source} to {codes.numel()} codes to {target}: {seconds:.2f} s, codec {codec.codec_id}, on {codec.device}"
         + (f", codes in {codes_file}" if codes_file else "")
     )
     with terminal.progress("scoring"):
@@ -157,6 +145,7 @@ def run_roundtrip(
         "codes_file": codes_file,
         "plot": plot,
         "codec_id": codec.codec_id,
+        "device": codec.device,
         "seconds": seconds,
         "codes": codes.numel(),
         **asdict(scores),

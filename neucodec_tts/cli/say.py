@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -10,51 +11,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neucodec_tts.cli.sinks import loudspeaker_sink, stdout_sink
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    QuietOption,
-    Stopwatch,
-    Terminal,
-    real_time,
-    reporting,
-    speech_model_name,
-)
+from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech, stdout_sink
+from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, default_model, real_time
 from neucodec_tts.errors import PromptError
 
 if TYPE_CHECKING:
-    from neucodec_tts.speech import Sampling, Segment, TextToSpeech
+    from neucodec_tts.speech import Sampling, Segment, SpeechResult, SpeechStream, TextToSpeech
     from neucodec_tts.voices import SpeakerPrompt
 
+DEFAULT_OUTPUT = Path("speech.wav")
 _VOICE_FILES = (".safetensors", ".pt", ".pth", ".npy")
 
 
+@command
 def say(
+    terminal: Terminal,
     text: Annotated[
         str | None,
-        typer.Argument(metavar="[TEXT]", help="What to say; by default it is read from standard input."),
+        typer.Argument(metavar="[TEXT]", help="The text. The default is to read it from standard input."),
     ] = None,
-    model: Annotated[
-        str | None,
+    output: Annotated[
+        Path | None,
         typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="A language model that speaks: hub id (neuphonic/neutts-air, neuphonic/neutts-nano, "
-            "HKUSTAudio/Llasa-1B ...), a folder with a speech_config.json, or tiny, the small built-in model, which "
-            "is the default.",
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A .wav (.flac, .ogg, .opus, .mp3) file. The default is speech.wav, or the next free name.",
             show_default=False,
         ),
     ] = None,
+    model: ModelOption = None,
     voice: Annotated[
         str | None,
         typer.Option(
             "--voice",
             "-v",
             metavar="VOICE",
-            help="A name in your library or among the model's own voices, a voice's file, or a recording of 3 to 15 s.",
+            help="A name in your folder of voices or among the model's own, a voice's file, or a recording of 3 to "
+            "15 s. The default is the one that the model names.",
+            show_default=False,
         ),
     ] = None,
     voice_text: Annotated[
@@ -62,17 +58,15 @@ def say(
         typer.Option(
             "--voice-text",
             metavar="TEXT",
-            help="What is said in the recording, word for word; by default what stands in the .txt file of the same "
-            "name.",
+            help="The transcript of that recording, word for word. The default is the .txt file of the same name.",
             show_default=False,
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read the text from a file (UTF-8).")
-    ] = None,
-    output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="A .wav (.flac, .ogg, .opus, .mp3) file."),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="Read the text from a file (UTF-8).", show_default=False
+        ),
     ] = None,
     stream: Annotated[
         bool,
@@ -90,20 +84,21 @@ def say(
         int | None, typer.Option("--seed", help="Speak in the same way again.", show_default=False)
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Of the sampling; the model's own by default.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw from so many tokens; 0 for all.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option("--top-p", help="Draw from so much of the probability.")
-    ] = None,
-    codec: Annotated[
-        str | None,
+        float | None,
         typer.Option(
-            "--codec", metavar="CODEC", help="Hub id or folder; the one that the model names by default."
+            "--temperature", help="Of the sampling; the model's own by default.", show_default=False
         ),
     ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Draw from so many tokens; 0 for all.", show_default=False)
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", help="Draw from so much of the probability.", show_default=False),
+    ] = None,
+    codec: ModelCodecOption = None,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="What runs the language model.")
+        str, typer.Option("--engine", metavar="NAME", help="The engine that runs the language model.")
     ] = "transformers",
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Sentences that are generated together.")
@@ -112,79 +107,91 @@ def say(
         bool | None,
         typer.Option(
             "--watermark/--no-watermark",
-            help="Mark the sound as synthetic, inaudibly; the default where resemble-perth is installed.",
+            help="Mark the sound as synthetic, inaudibly. The default is to, where resemble-perth is installed.",
             show_default=False,
         ),
     ] = None,
-    library: Annotated[
-        Path | None,
-        typer.Option(
-            "--library", metavar="DIR", help="The library of voices; yours by default.", show_default=False
-        ),
-    ] = None,
+    voices: VoicesOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
-    """Say a text, in the voice of a recording.
+    """Say a text: say "Good morning."
 
-    For example: say "Good morning." -o morning.wav, or say "Good morning." --model neuphonic/neutts-air --voice
-    dave.wav --voice-text "What Dave says there." -o morning.wav
+    In the voice of a recording: say "Good morning." --model neuphonic/neutts-air --voice dave.wav --voice-text "The
+    words of the recording." -o morning.wav
     """
-    if sum((output is not None, stream, play)) != 1:
-        raise typer.BadParameter("say where the speech should go: one of -o FILE, --stream and --play")
+    if sum((output is not None, stream, play)) > 1:
+        raise typer.BadParameter("-o FILE, --stream and --play exclude each other")
     if text is not None and file is not None:
         raise typer.BadParameter("give the text either as an argument or by --file")
     to_stdout = stream and not sys.stdout.isatty()
-    if as_json and to_stdout:
+    if terminal.json and to_stdout:
         raise typer.BadParameter(
             "--json and --stream both want standard output; use -o or --play with --json"
         )
-    if watermark and output is None:
-        raise typer.BadParameter("only whole recordings can be watermarked (-o), not streams")
-    with reporting(as_json, quiet, debug) as terminal:
-        from neucodec_tts.audio import check_output
-        from neucodec_tts.text import check_text, speakable
-        from neucodec_tts.voices.speaker import SpeakerPrompt
+    to_file = not (stream or play)
+    from neucodec_tts.audio import check_output
+    from neucodec_tts.text import check_text, speakable
+    from neucodec_tts.voices.speaker import SpeakerPrompt
 
-        # What can be wrong without any model is found before one is loaded.
-        text = speakable(check_text(_read_text(text, file)))
-        sink = None
-        if output is None:
-            sink = stdout_sink() if to_stdout else loudspeaker_sink()
-        else:
-            check_output(output)
-        model = speech_model_name(terminal, model)
-        speaker = None if voice is None else _voice(voice, voice_text, library, model)
-        tts = _load(terminal, model, codec, engine, device, library)
-        if isinstance(speaker, Recording):
-            with terminal.progress("listening to the voice"):
-                speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
-        sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
-        watch = Stopwatch()
+    # What can be wrong without any model is found before one is loaded.
+    text = speakable(check_text(_read_text(text, file)))
+    sink = None
+    if to_file:
+        check_output(output or DEFAULT_OUTPUT)
+    else:
+        sink = stdout_sink() if to_stdout else loudspeaker_sink()
+    model = default_model(terminal, model)
+    speaker = None if voice is None else _voice(voice, voice_text, voices, model)
+    with terminal.progress("loading the models"):
+        from transformers.utils import logging
+
+        from neucodec_tts.speech.text_to_speech import TextToSpeech
+
+        logging.disable_progress_bar()  # this command has its own
+        tts = TextToSpeech.from_pretrained(model, codec=codec, engine=engine, device=device, voices=voices)
+    if isinstance(speaker, Recording):
+        with terminal.progress("listening to the voice"):
+            speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
+    sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
+    watch = Stopwatch()
+    if sink is None:
+        with watch, terminal.progress("speaking", len(text)) as advance:
+            result = tts.speak(
+                text,
+                speaker,
+                seed=seed,
+                sampling=sampling,
+                batch_size=batch_size,
+                watermark=watermark,
+                on_segment=_progress(advance),
+            )
         if output is not None:
-            with watch, terminal.progress("speaking", len(text)) as advance:
-                marked = _with_watermark(watermark)
-                result = tts.speak(
-                    text,
-                    speaker,
-                    seed=seed,
-                    sampling=sampling,
-                    batch_size=batch_size,
-                    watermark=marked,
-                    on_segment=_progress(advance),
-                )
             result.save(output)
-            seconds, segments, seed = result.duration, result.segments, result.seed
-        else:
-            assert sink is not None
-            marked = False
-            terminal.note("a stream carries no watermark")
-            with watch, tts.stream(text, speaker, seed=seed, sampling=sampling) as speech:
-                seconds = sink(speech, speech.sample_rate, terminal)
-                segments, seed = speech.segments, speech.seed
-        _report(terminal, tts, output, seconds, segments, seed, marked, watch, to_stdout)
+        target = output or _save_beside(result)
+        _report(terminal, tts, target, result.duration, result, watch, to_stdout)
+        if output is None and sys.stdout.isatty():
+            play_speech(terminal, [result])
+        return
+    with watch, tts.stream(text, speaker, seed=seed, sampling=sampling, watermark=watermark) as speech:
+        seconds = sink(speech, speech.sample_rate, terminal)
+    _report(terminal, tts, None, seconds, speech, watch, to_stdout)
+
+
+def _save_beside(result: SpeechResult) -> Path:
+    """Save it under the first free name of speech.wav, speech-2.wav, speech-3.wav and so on."""
+    for number in itertools.count(1):
+        path = DEFAULT_OUTPUT if number == 1 else DEFAULT_OUTPUT.with_stem(f"{DEFAULT_OUTPUT.stem}-{number}")
+        try:
+            path.open("xb").close()  # the name is taken in one step, so that no other command takes it, too
+            break
+        except FileExistsError:
+            continue
+    try:
+        result.save(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def _read_text(text: str | None, file: Path | None) -> str:
@@ -204,18 +211,6 @@ def _read_text(text: str | None, file: Path | None) -> str:
             f"the text {'on standard input' if file is None else f'in {file}'} is not UTF-8 (byte {problem.start}); "
             "convert it: iconv -t utf-8"
         ) from problem
-
-
-def _load(
-    terminal: Terminal, model: str, codec: str | None, engine: str, device: str | None, library: Path | None
-) -> TextToSpeech:
-    with terminal.progress("loading the models"):
-        from transformers.utils import logging
-
-        from neucodec_tts.speech.text_to_speech import TextToSpeech
-
-        logging.disable_progress_bar()  # this command has its own
-        return TextToSpeech.from_pretrained(model, codec=codec, engine=engine, device=device, voices=library)
 
 
 @dataclass(frozen=True)
@@ -257,12 +252,6 @@ def _sampling(tts: TextToSpeech, **changes: Any) -> Sampling:
     return replace(tts.sampling, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _with_watermark(wanted: bool | None) -> bool:
-    from neucodec_tts.speech.watermark import is_available
-
-    return is_available() if wanted is None else wanted
-
-
 def _progress(advance: Callable[[int], None]) -> Callable[[Segment], None]:
     """Moves a bar over the characters of the text."""
     done = 0
@@ -280,12 +269,11 @@ def _report(
     tts: TextToSpeech,
     output: Path | None,
     seconds: float,
-    segments: tuple[Segment, ...],
-    seed: int,
-    marked: bool,
+    spoken: SpeechResult | SpeechStream,
     watch: Stopwatch,
     to_stdout: bool,
 ) -> None:
+    segments = spoken.segments
     listed = [
         {name: value for name, value in asdict(segment).items() if name != "codes"}
         | {"speech_tokens": segment.speech_tokens}
@@ -296,8 +284,9 @@ def _report(
             "output": output,
             "audio_seconds": seconds,
             "sample_rate": tts.codec.output_sample_rate,
-            "seed": seed,
-            "watermarked": marked,
+            "device": tts.codec.device,
+            "seed": spoken.seed,
+            "watermarked": spoken.watermarked,
             "segments": listed,
             "prompt_tokens": sum(segment.prompt_tokens for segment in segments),
             "speech_tokens": sum(segment.speech_tokens for segment in segments),
@@ -305,9 +294,10 @@ def _report(
         }
     )
     where = f"to {output}" if output is not None else "as a stream"
+    speed = real_time(watch.seconds, seconds, tts.codec.device)
     line = (
         f"said {len(segments)} sentence{'s' if len(segments) != 1 else ''} {where}: {seconds:.2f} s of speech "
-        f"({real_time(watch.seconds, seconds)}), {'with' if marked else 'without'} a watermark, seed {seed}"
+        f"({speed}), {'with' if spoken.watermarked else 'without'} a watermark, seed {spoken.seed}"
     )
     # Standard output holds the samples then.
     (terminal.note if to_stdout else terminal.say)(line)

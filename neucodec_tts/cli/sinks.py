@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -13,6 +14,10 @@ from neucodec_tts.errors import AudioError, EngineError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from neucodec_tts.speech import SpeechResult
+
+logger = logging.getLogger(__name__)
 
 Sink = Callable[["Iterable[NDArray[np.float32]]", int, Terminal], float]
 """Takes sound as it comes and its sample rate; returns how many seconds there were."""
@@ -68,6 +73,22 @@ def loudspeaker_sink() -> Sink:
         return samples / sample_rate
 
     return sound
+
+
+def play_speech(terminal: Terminal, spoken: Iterable[SpeechResult], required: bool = False) -> None:
+    """Play speech where sounddevice is installed and there is a loudspeaker.
+
+    Raises:
+        AudioError, EngineError: it cannot be played, and it is required.
+    """
+    try:
+        sink = loudspeaker_sink()
+        for each in spoken:
+            sink([each.samples], each.sample_rate, terminal)
+    except (AudioError, EngineError) as problem:
+        if required:
+            raise
+        logger.debug("not played: %s", problem)
 
 
 def _pcm16(samples: NDArray[np.float32]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import logging
 import math
@@ -9,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from neucodec_tts.cli.environment import quiet_dependencies
+from neucodec_tts.cli.options import DebugOption, JsonOption, QuietOption
 from neucodec_tts.errors import NeuCodecError
 
 if TYPE_CHECKING:
@@ -22,25 +26,6 @@ if TYPE_CHECKING:
 
 PROGRESS_AFTER_SECONDS = 2.0
 """Work that is done sooner shows no progress bar."""
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        help="Hub id (neuphonic/neucodec), folder, or tiny, the small built-in model, which is the default.",
-        show_default=False,
-    ),
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="DEVICE", help="cpu (the default), cuda, cuda:1, mps ...")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON object, and nothing else.")
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and log more.")]
 
 
 @dataclass(frozen=True)
@@ -100,7 +85,10 @@ class Terminal:
 
 @contextmanager
 def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
-    """Run the body of a command: errors of ours become one line and exit code 1, Ctrl-C exit code 130."""
+    """Run the body of a command: errors of ours become one line and exit code 1, Ctrl-C exit code 130.
+
+    Warnings of other packages are shown with `debug` only.
+    """
     terminal = Terminal(as_json, quiet)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -110,7 +98,8 @@ def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
         logger.addHandler(handler)
         logger.setLevel(handler.level)
     try:
-        yield terminal
+        with nullcontext() if debug else quiet_dependencies():
+            yield terminal
     except NeuCodecError as problem:
         if debug:
             raise
@@ -123,30 +112,55 @@ def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
         logger.removeHandler(handler)
 
 
-def codec_name(terminal: Terminal, model: str | None) -> str:
-    """The name of the codec that the option names; that it is the default is said."""
+def command(body: Callable[..., None]) -> Callable[..., None]:
+    """Make a typer command of a function whose first argument is a `Terminal`.
+
+    The command has the function's other arguments as its options, and ``--json``, ``--quiet`` and ``--debug``.
+    """
+    signature = inspect.signature(body, eval_str=True)
+    parameters = list(signature.parameters.values())[1:]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in (("as_json", JsonOption), ("quiet", QuietOption), ("debug", DebugOption))
+    ]
+
+    @functools.wraps(body)
+    def run(*, as_json: bool, quiet: bool, debug: bool, **options: object) -> None:
+        with reporting(as_json, quiet, debug) as terminal:
+            body(terminal, **options)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def default_codec(terminal: Terminal, codec: str | None) -> str:
+    """The codec that an option names; without one the built-in codec, with a note."""
+    if codec is None:
+        terminal.note(
+            "using the small built-in codec 'tiny'; for NeuCodec's quality: --codec neuphonic/neucodec"
+        )
+    return codec or "tiny"
+
+
+def default_model(terminal: Terminal, model: str | None) -> str:
+    """The language model that an option names; without one the built-in model, with a note."""
     if model is None:
         terminal.note(
-            "using the small built-in model 'tiny'; for the quality NeuCodec is known for: --model neuphonic/neucodec"
+            "using the small built-in model 'tiny'; for a model that speaks well: --model neuphonic/neutts-air"
         )
-        return "tiny"
-    return model
+    return model or "tiny"
 
 
-def speech_model_name(terminal: Terminal, model: str | None) -> str:
-    """The name of the language model that the option names; that it is the default is said."""
-    if model is None:
-        terminal.note(
-            "using the small built-in model 'tiny'; models that speak well: --model neuphonic/neutts-air, ..."
-        )
-        return "tiny"
-    return model
+def load_codec(terminal: Terminal, codec: str | None, device: str | None) -> NeuCodec:
+    """Load the codec that the options name.
 
-
-def load_codec(terminal: Terminal, model: str | None, device: str | None) -> NeuCodec:
-    """The codec that the options name."""
-    name = codec_name(terminal, model)
-    with terminal.progress("loading the model"):
+    Raises:
+        CheckpointError: there is no such codec.
+        DeviceError: there is no such device.
+    """
+    name = default_codec(terminal, codec)
+    with terminal.progress("loading the codec"):
         from neucodec_tts.codec.neucodec import NeuCodec
 
         return NeuCodec.from_pretrained(name, device=device)
@@ -166,9 +180,10 @@ class Stopwatch:
         self.seconds += time.perf_counter() - self._start
 
 
-def real_time(work_seconds: float, audio_seconds: float) -> str:
-    """How fast that was, as people say it."""
-    return f"{work_seconds:.2f} s, {audio_seconds / max(work_seconds, 1e-9):.3g} times real time"
+def real_time(work_seconds: float, audio_seconds: float, device: object = None) -> str:
+    """The speed as people say it: "0.5 s, 20 times real time, on cpu"."""
+    speed = f"{work_seconds:.2f} s, {audio_seconds / max(work_seconds, 1e-9):.3g} times real time"
+    return speed if device is None else f"{speed}, on {device}"
 
 
 def _plain(value: object) -> object:

@@ -7,21 +7,16 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.terminal import (
-    DebugOption,
-    DeviceOption,
-    JsonOption,
-    ModelOption,
-    QuietOption,
-    load_codec,
-    reporting,
-)
+from neucodec_tts.cli.options import CodecOption, DeviceOption, VoicesOption
+from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 CUT_TO_SECONDS = 15.0
 _CODES = (".safetensors", ".pt", ".pth", ".npy")
 
 
+@command
 def voice(
+    terminal: Terminal,
     reference: Annotated[
         Path,
         typer.Argument(
@@ -32,7 +27,7 @@ def voice(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="NAME", help="A name in your library of voices, or a .safetensors file."
+            "--output", "-o", metavar="NAME", help="A name in your folder of voices, or a .safetensors file."
         ),
     ],
     text: Annotated[
@@ -62,18 +57,10 @@ def voice(
     trim: Annotated[
         bool, typer.Option("--trim/--no-trim", help="Leave out the quiet before and after the speech.")
     ] = True,
-    library: Annotated[
-        Path | None,
-        typer.Option(
-            "--library", metavar="DIR", help="The library of voices; yours by default.", show_default=False
-        ),
-    ] = None,
+    voices: VoicesOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the voice of that name.")] = False,
-    model: ModelOption = None,
+    codec_name: CodecOption = None,
     device: DeviceOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Make a voice from a recording: 3 to 15 s of clean, natural speech of one person.
 
@@ -90,50 +77,51 @@ def voice(
             check_name(output)
         except PromptError as problem:
             raise typer.BadParameter(f"-o: {problem}") from problem
-    with reporting(as_json, quiet, debug) as terminal:
-        if text is None:
-            text = transcript_beside(reference)
-        if text is None and reference.suffix.lower() != ".safetensors":
-            raise typer.BadParameter(
-                f"--text is missing: say what is spoken in {reference}, or write it into "
-                f"{reference.with_suffix('.txt')}"
-            )
-        voices = VoiceLibrary(library)
-        if not to_file and output in voices and not overwrite:
-            raise PromptError(
-                f"there is a voice {output!r} in {voices.folder} already; take another name, or --overwrite"
-            )
-        if reference.suffix.lower() in _CODES:
-            made = SpeakerPrompt.load(reference, text=text, language=language)
-        else:
-            codec = load_codec(terminal, model, device)
-            made = SpeakerPrompt.from_audio(
-                codec,
-                reference,
-                text or "",
-                language=language,
-                trim=trim,
-                cut_to=CUT_TO_SECONDS if cut else None,
-            )
-        if to_file:
-            target = Path(output)
-            made.save(target)
-        else:
-            target = voices.save(output, made, overwrite=overwrite)
-        terminal.result(
-            {
-                "voice": None if to_file else output,
-                "file": target,
-                "seconds": made.duration,
-                "codes": len(made),
-                "text": made.text,
-                "language": made.language,
-                "codec_id": made.codec_id,
-                "metadata": made.metadata,
-                "advice": [{"kind": advice.kind, "message": advice.message} for advice in made.advice],
-            }
+    if text is None:
+        text = transcript_beside(reference)
+    if text is None and reference.suffix.lower() != ".safetensors":
+        raise typer.BadParameter(
+            f"--text is missing: say what is spoken in {reference}, or write it into "
+            f"{reference.with_suffix('.txt')}"
         )
-        named = "the voice" if to_file else f"the voice {output!r}"
-        terminal.say(
-            f"made {named} from {reference}: {made.duration:.1f} s of speech, {len(made)} codes, in {target}"
+    library = VoiceLibrary(voices)
+    if not to_file and output in library and not overwrite:
+        raise PromptError(
+            f"there is a voice {output!r} in {library.folder} already; take another name, or --overwrite"
         )
+    where = ""
+    if reference.suffix.lower() in _CODES:
+        made = SpeakerPrompt.load(reference, text=text, language=language)
+    else:
+        codec = load_codec(terminal, codec_name, device)
+        made = SpeakerPrompt.from_audio(
+            codec,
+            reference,
+            text or "",
+            language=language,
+            trim=trim,
+            cut_to=CUT_TO_SECONDS if cut else None,
+        )
+        where = f" (encoded on {codec.device})"
+    if to_file:
+        target = Path(output)
+        made.save(target)
+    else:
+        target = library.save(output, made, overwrite=overwrite)
+    terminal.result(
+        {
+            "voice": None if to_file else output,
+            "file": target,
+            "seconds": made.duration,
+            "codes": len(made),
+            "text": made.text,
+            "language": made.language,
+            "codec_id": made.codec_id,
+            "metadata": made.metadata,
+            "advice": [{"kind": advice.kind, "message": advice.message} for advice in made.advice],
+        }
+    )
+    named = "the voice" if to_file else f"the voice {output!r}"
+    terminal.say(
+        f"made {named} from {reference}: {made.duration:.1f} s of speech, {len(made)} codes, in {target}{where}"
+    )

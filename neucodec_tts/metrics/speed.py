@@ -1,7 +1,7 @@
-"""How fast the codec is beside ``transformers``' ``NeuCodecModel``: the same weights, input and device, in one run.
+"""Time a codec beside ``transformers``' ``NeuCodecModel``: same weights, same input, same device.
 
-The two are timed in turn, once each per repeat, so that whatever else the machine does meets both; the figures are
-medians. Absolute times say something about the machine, the ratio about the code.
+The two take turns, so that other work on the machine slows both. Absolute times describe the machine, the ratio
+describes the code.
 """
 
 from __future__ import annotations
@@ -23,126 +23,44 @@ if TYPE_CHECKING:
 
     from neucodec_tts.codec.neucodec import NeuCodec
 
-Direction = Literal["encode", "decode"]
+Work = Literal["encode", "decode", "stream"]
 
 
 @dataclass(frozen=True)
-class SpeedComparison:
-    """Times of both, and whether their answers agree."""
+class Speed:
+    """Times of one kind of work, in seconds.
 
-    direction: Direction
-    seconds: float
-    """Length of each item."""
-    batch: int
-    size: str
-    device: str
-    threads: int
-    """PyTorch's, on a CPU."""
-    transformers_version: str
-    ours: list[float]
-    """Seconds of each repeat, the whole batch."""
-    theirs: list[float]
-    agreement: float
-    """encode: share of equal codes; decode: SNR in dB of ours against theirs."""
-
-    @property
-    def ours_median(self) -> float:
-        """Seconds."""
-        return median(self.ours)
-
-    @property
-    def theirs_median(self) -> float:
-        """Seconds."""
-        return median(self.theirs)
-
-    @property
-    def ratio(self) -> float:
-        """Their time over ours: above 1 where ours is faster."""
-        return self.theirs_median / self.ours_median
-
-
-def compare_speed(
-    direction: Direction,
-    *,
-    seconds: float = 10.0,
-    batch: int = 1,
-    size: Literal["full", "tiny"] = "full",
-    repeats: int = 5,
-    device: str | None = None,
-    advance: Callable[[int], None] = lambda count: None,
-) -> SpeedComparison:
-    """Time `repeats` runs of ours and of ``transformers``, taking turns, after one run of each to warm up.
-
-    What is timed is what a user calls: from waveforms in memory to codes in memory, features included, or the
-    other way round. Weights are float32. Size "full" is NeuCodec's own configuration with random weights, which take
-    as long as trained ones; "tiny" is the built-in checkpoint.
-
-    Args:
-        direction: what to time.
-        seconds: length of each item; items are of one length, the case in which ``transformers`` is right, too.
-        batch: number of items.
-        size: which model.
-        repeats: timed runs of each.
-        device: ``"cpu"`` by default.
-        advance: is called with 1 after each run, warm-up included: 2 * (`repeats` + 1) times.
-
-    Raises:
-        NeuCodecError: the numbers make no sense, or there is no such device or checkpoint.
+    Attributes:
+        work: what was timed. `transformers` cannot stream.
+        seconds: length of each item.
+        batch: items at a time; 1 for a stream.
+        ours: each repeat, the whole batch.
+        theirs: the same by ``transformers``; empty where it cannot do it.
+        agreement: encode: share of equal codes; decode: SNR of ours against theirs, in dB; None for a stream.
+        first_sound: each repeat of a stream, from the first code to the first samples, codes at hand; else empty.
     """
-    import torch
-    import transformers
 
-    if repeats < 1 or batch < 1 or seconds < 0.1:
-        raise NeuCodecError(
-            f"cannot time {repeats} repeats of {batch} items of {seconds} s; at least 1, 1 and 0.1 are needed"
-        )
-    codec = codec_of_size(size, device)
-    peer = _transformers_model(codec)
-    generator = np.random.default_rng(0)
-    waveforms = [
-        generator.normal(0.0, 0.1, round(seconds * codec.sample_rate)).astype(np.float32)
-        for _ in range(batch)
-    ]
-    frames = round(seconds * codec.frame_rate)
-    sequences = [torch.from_numpy(generator.integers(0, codec.codebook_size, frames)) for _ in range(batch)]
-    runs: tuple[Callable[[], torch.Tensor], Callable[[], torch.Tensor]]
-    if direction == "encode":
-        runs = (
-            lambda: torch.stack(codec.encode(list(waveforms), codec.sample_rate)),
-            lambda: _encode_with_transformers(peer, waveforms, codec.sample_rate),
-        )
-    else:
-        runs = (
-            lambda: torch.stack(codec.decode(list(sequences))),
-            lambda: _decode_with_transformers(peer, sequences),
-        )
-    outputs = []
-    for run in runs:
-        outputs.append(run())
-        advance(1)
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for run, taken in zip(runs, times, strict=True):
-            start = time.perf_counter()
-            run()  # ends with a copy to the CPU, so a GPU has finished
-            taken.append(time.perf_counter() - start)
-            advance(1)
-    return SpeedComparison(
-        direction=direction,
-        seconds=seconds,
-        batch=batch,
-        size=size,
-        device=str(codec.device),
-        threads=torch.get_num_threads(),
-        transformers_version=transformers.__version__,
-        ours=times[0],
-        theirs=times[1],
-        agreement=_agreement(direction, *outputs),
-    )
+    work: Work
+    seconds: float
+    batch: int
+    ours: list[float]
+    theirs: list[float]
+    agreement: float | None = None
+    first_sound: tuple[float, ...] = ()
+
+    @property
+    def real_time_factor(self) -> float:
+        """Median of ours, in seconds per second of audio."""
+        return median(self.ours) / (self.batch * self.seconds)
+
+    @property
+    def ratio(self) -> float | None:
+        """Their median time over ours: above 1 where ours is faster. None where there is none of theirs."""
+        return median(self.theirs) / median(self.ours) if self.theirs else None
 
 
-def codec_of_size(size: str, device: str | None) -> NeuCodec:
-    """The built-in codec for "tiny", NeuCodec's own configuration with random weights for "full".
+def random_codec(device: str | None = None) -> NeuCodec:
+    """NeuCodec at full size with random weights, float32, which take as long as trained ones.
 
     Raises:
         DeviceError: there is no such device.
@@ -153,17 +71,96 @@ def codec_of_size(size: str, device: str | None) -> NeuCodec:
     from neucodec_tts.codec.devices import find_device
     from neucodec_tts.codec.neucodec import NeuCodec
 
-    if size == "tiny":
-        return NeuCodec.from_pretrained("tiny", device=device)
     torch.manual_seed(0)
     return NeuCodec(NeuCodecConfig()).to(find_device(device)).eval().requires_grad_(False)
 
 
-def _transformers_model(codec: NeuCodec) -> NeuCodecModel:
-    """``NeuCodecModel`` that shares the codec's weights in memory."""
+def measure_speed(
+    codec: NeuCodec,
+    work: Work,
+    *,
+    seconds: float = 10.0,
+    batch: int = 1,
+    repeats: int = 5,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Speed:
+    """Time `repeats` runs, after one to warm up; ours and those of ``transformers`` take turns.
+
+    Timed is what a user calls: waveforms in memory to codes in memory, features included; codes to waveforms; codes
+    one by one to samples.
+
+    Args:
+        codec: what is timed.
+        work: what it does.
+        seconds: length of each item. All items have one length, the case in which ``transformers`` is right, too.
+        batch: items at a time.
+        repeats: timed runs of each.
+        advance: called with 1 after each of the `repeats` + 1 rounds.
+
+    Raises:
+        NeuCodecError: a number is too small.
+    """
+    import torch
+
+    if repeats < 1 or batch < 1 or seconds < 0.1:
+        raise NeuCodecError(
+            f"cannot time {repeats} repeats of {batch} items of {seconds} s; at least 1, 1 and 0.1 are needed"
+        )
+    generator = np.random.default_rng(0)
+    frames = round(seconds * codec.frame_rate)
+    sequences = [torch.from_numpy(generator.integers(0, codec.codebook_size, frames)) for _ in range(batch)]
+    if work == "stream":
+        rounds = []
+        for _ in range(repeats + 1):
+            rounds.append(_stream(codec, sequences[0]))
+            advance(1)
+        totals, firsts = zip(*rounds[1:], strict=True)
+        return Speed(work, seconds, 1, [*totals], [], None, firsts)
+    peer = _transformers_model(codec)
+    samples = round(seconds * codec.sample_rate)
+    waveforms = [generator.normal(0.0, 0.1, samples).astype(np.float32) for _ in range(batch)]
+    runs: list[Callable[[], torch.Tensor]]
+    if work == "encode":
+        runs = [lambda: torch.stack(codec.encode([*waveforms], codec.sample_rate))]
+        if peer is not None:
+            runs.append(lambda: _encode_with_transformers(peer, waveforms, codec.sample_rate))
+    else:
+        runs = [lambda: torch.stack(codec.decode([*sequences]))]
+        if peer is not None:
+            runs.append(lambda: _decode_with_transformers(peer, sequences))
+    outputs = [run() for run in runs]
+    advance(1)
+    times: list[list[float]] = [[], []]
+    for _ in range(repeats):
+        for run, taken in zip(runs, times, strict=False):
+            start = time.perf_counter()
+            run()  # ends with a copy to the CPU, so a GPU has finished
+            taken.append(time.perf_counter() - start)
+        advance(1)
+    agreement = _agreement(work, *outputs) if peer is not None else None
+    return Speed(work, seconds, batch, times[0], times[1], agreement)
+
+
+def _stream(codec: NeuCodec, codes: torch.Tensor) -> tuple[float, float]:
+    """Seconds until the last and until the first samples of a stream whose codes come one by one."""
+    start = time.perf_counter()
+    first = 0.0
+    with codec.stream() as decoder:
+        for code in codes.tolist():
+            if decoder.push(code).numel() and not first:
+                first = time.perf_counter() - start
+        if decoder.flush().numel() and not first:
+            first = time.perf_counter() - start
+    return time.perf_counter() - start, first
+
+
+def _transformers_model(codec: NeuCodec) -> NeuCodecModel | None:
+    """``NeuCodecModel`` that shares the codec's weights in memory; None for a codec that ``transformers`` lacks."""
     import torch
     from transformers import NeuCodecModel
 
+    if codec.architecture != "NeuCodecModel":
+        return None
     with torch.device(codec.device):
         peer = NeuCodecModel(codec.config)
     peer.load_state_dict(codec.state_dict(), assign=True)
@@ -191,8 +188,8 @@ def _decode_with_transformers(peer: NeuCodecModel, sequences: list[torch.Tensor]
     return audio.flatten(1)
 
 
-def _agreement(direction: Direction, ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    if direction == "encode":
+def _agreement(work: Work, ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    if work == "encode":
         return float((ours == theirs).double().mean())
     noise = float((ours - theirs).double().pow(2).sum())
     return float("inf") if noise == 0 else 10 * math.log10(theirs.double().pow(2).sum().item() / noise)

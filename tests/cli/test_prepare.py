@@ -24,7 +24,7 @@ def corpus(recording) -> Path:
 
 
 def test_prepare_and_info(call, corpus):
-    arguments = ["prepare", corpus, "--out", "data", "--workers", "0"]
+    arguments = ["prepare", corpus, "--output", "data", "--workers", "0"]
     done = call(*arguments)
     assert done.code == 0
     assert "prepared data: 3.0 s of speech, 2 utterances in 1 shards" in done.out
@@ -61,7 +61,16 @@ def test_prepare_and_info(call, corpus):
 
 def test_nothing_kept_is_a_failure(call, corpus):
     done = call(
-        "prepare", corpus, "--out", "data", "--workers", "0", "--text-rule", "neutts", "--min-seconds", "20"
+        "prepare",
+        corpus,
+        "--output",
+        "data",
+        "--workers",
+        "0",
+        "--text-rule",
+        "neutts",
+        "--min-seconds",
+        "20",
     )
     assert done.code == 1
     assert "error: nothing was kept of corpus: too short 2, no text 1" in done.err
@@ -72,7 +81,7 @@ def test_a_second_run_is_refused(call, corpus):
 
     info = CodecInfo.of(NeuCodec.from_pretrained("tiny"))
     with preparing(corpus, "data", info, PrepareSettings()):
-        done = call("prepare", corpus, "--out", "data", "-m", "tiny")
+        done = call("prepare", corpus, "--output", "data", "-c", "tiny")
     assert done.code == 1
     assert "data is being written by another run" in done.err
 
@@ -81,14 +90,14 @@ def test_a_second_run_is_refused(call, corpus):
     ("arguments", "code", "says"),
     [
         (["prepare", "corpus"], 2, "name the data set's folder"),
-        (["prepare", "--out", "data"], 2, "name the corpus"),
-        (["prepare", "--out", "data", "--tokens-only"], 2, "--tokens-only needs --tokens MODEL"),
-        (["prepare", "corpus", "--out", "data", "--format", "neutts"], 2, "there is no --tokens"),
-        (["prepare", "corpus", "--out", "data", "--text-rule", "nice"], 2, "'nice' is not one of"),
-        (["prepare", "corpse", "--out", "data"], 1, "error: corpse: no such file or folder"),
-        (["prepare", "corpus", "--out", "."], 1, "holds other files (corpus, speech.wav)"),
-        (["prepare", "speech.wav", "--out", "data"], 1, "not a kind of table that is known"),
-        (["prepare", "--out", "data", "--tokens-only", "--tokens", "x"], 1, "data holds no data set"),
+        (["prepare", "--output", "data"], 2, "name the corpus"),
+        (["prepare", "--output", "data", "--tokens-only"], 2, "--tokens-only needs --model"),
+        (["prepare", "corpus", "--output", "data", "--format", "neutts"], 2, "name the --model"),
+        (["prepare", "corpus", "--output", "data", "--text-rule", "nice"], 2, "'nice' is not one of"),
+        (["prepare", "corpse", "--output", "data"], 1, "error: corpse: no such file or folder"),
+        (["prepare", "corpus", "--output", "."], 1, "holds other files (corpus, speech.wav)"),
+        (["prepare", "speech.wav", "--output", "data"], 1, "not a kind of table that is known"),
+        (["prepare", "--output", "data", "--tokens-only", "--model", "x"], 1, "data holds no data set"),
         (["info", "corpus", "--plot", "a.png"], 2, "--plot draws a data set"),
     ],
 )
@@ -107,17 +116,6 @@ def test_info_of_what_is_not_complete(call, corpus):
     done = call("info", "data")
     assert done.code == 1
     assert "data is not complete; run the command that it was begun with again" in done.err
-
-
-def test_bench_prepare(call):
-    done = call(
-        "bench", "prepare", "-m", "tiny", "--utterances", "2", "--repeats", "1", "--workers", "0", "--json"
-    )
-    assert done.code == 0
-    found = json.loads(done.out)
-    assert len(found["encode"]) == len(found["prepare"]) == 1
-    assert found["ratio"] == pytest.approx(found["encode"][0] / found["prepare"][0])
-    assert 0 <= found["padding"] <= 0.1
 
 
 def test_the_histogram():

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 from neucodec_tts import NeuCodec, SpeakerPrompt, VoiceLibrary
+from neucodec_tts.errors import AudioError
 from tests.speech.small_models import save_model
 from tests.test_readme import ASSETS
 from tests.voices.test_recording import RATE, melody
@@ -62,10 +64,77 @@ def test_a_text_to_a_file(say):
     done = say("Hello there.", "-o", "out.wav", "--seed", 7)
     assert done.code == 0, done.err
     assert done.out.startswith("said 1 sentence to out.wav: 0.80 s of speech (")
+    assert "times real time, on c" in done.out
     assert done.out.endswith("without a watermark, seed 7\n")
     samples, rate = soundfile.read("out.wav")
     assert (samples.size, rate) == (19_200, 24_000)
     assert "did not stop and was ended after 0.8 s" in done.err
+
+
+def test_without_an_output_the_next_free_name_is_written(say):
+    for name in ("speech.wav", "speech-2.wav", "speech-3.wav"):
+        done = say("Hello there.", "--seed", 7)
+        assert done.code == 0, done.err
+        assert done.out.startswith(f"said 1 sentence to {name}: 0.80 s of speech (")
+    assert Path("speech.wav").read_bytes() == Path("speech-3.wav").read_bytes()
+    Path("speech-2.wav").unlink()
+    Path("speech.wav").write_bytes(b"mine")
+    assert json.loads(say("Hello there.", "--json").out)["output"] == "speech-2.wav"
+    assert Path("speech.wav").read_bytes() == b"mine"
+
+
+def test_two_commands_at_once_write_two_files(folder: Path):
+    """Each takes its name in one step, so neither writes over the other's."""
+    running = [subprocess.Popen([*PROGRAM, "Hello.", "-q"], stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
+    assert sorted(path.name for path in folder.glob("speech*")) == ["speech-2.wav", "speech.wav"]
+    assert all(soundfile.info(path).frames == 19_200 for path in folder.glob("speech*"))
+
+
+def test_a_failed_save_leaves_no_file(say, folder: Path, monkeypatch):
+    def full(path, *arguments):
+        raise AudioError(f"{path}: no space left on the device")
+
+    monkeypatch.setattr("neucodec_tts.audio.write_audio", full)
+    done = say("Hello there.")
+    assert done.code == 1
+    assert "no space left" in done.err
+    assert list(folder.glob("speech*")) == []
+
+
+@pytest.mark.parametrize(("terminal", "played"), [(True, 1), (False, 0)])
+def test_it_is_played_at_a_terminal(say, monkeypatch, terminal, played):
+    """By a package that stands for sounddevice, which needs a loudspeaker."""
+    heard: list[int] = []
+
+    class Stream:
+        def __init__(self, **options):
+            assert options["samplerate"] == 24_000
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            heard.append(self.samples)
+
+        def write(self, chunk):
+            self.samples = len(chunk)
+
+    fake = SimpleNamespace(OutputStream=Stream, PortAudioError=OSError)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    assert say("Hello there.").code == 0
+    assert heard == [19_200] * played
+    assert say("Hello there.", "-o", "named.wav").code == 0
+    assert len(heard) == played, "a file that was asked for is not played"
+
+
+def test_a_loudspeaker_that_fails_costs_nothing(say, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    done = say("Hello there.", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert Path("speech.wav").exists()
 
 
 def test_a_seed_says_it_the_same_way_again(say):
@@ -108,7 +177,7 @@ def test_without_a_model_the_built_in_one_speaks(call, folder):
     done = call("say", "They are all gone.", "-o", "out.wav", "-v", "slt", "--seed", 1, "--json")
     assert done.code == 0
     assert (
-        "using the small built-in model 'tiny'; models that speak well: --model neuphonic/neutts-air"
+        "using the small built-in model 'tiny'; for a model that speaks well: --model neuphonic/neutts-air"
         in done.err
     )
     assert [segment["finish_reason"] for segment in json.loads(done.out)["segments"]] == ["stop"]
@@ -144,7 +213,7 @@ def test_voices(say):
         ["--voice", "dave"],
         ["--voice", "mine.safetensors"],
         ["--voice", "codes.pt", "--voice-text", "This is my voice."],
-        ["--voice", "dave", "--library", "voices"],
+        ["--voice", "dave", "--voices", "voices"],
         ["--voice", "dave.flac"],
         ["--voice", "dave.flac", "--voice-text", TRANSCRIPT],
         [],
@@ -265,8 +334,7 @@ def test_help_names_the_models(call):
         (["", "-o", "a.wav"], 1, "error: the text is empty"),
         ([" \n ", "-o", "a.wav"], 1, "error: the text is empty"),
         (["🙂 … *", "-o", "a.wav"], 1, "error: there is nothing to pronounce in '🙂 … *'"),
-        (["Hi"], 2, "one of -o FILE, --stream and --play"),
-        (["Hi", "-o", "a.wav", "--stream"], 2, "one of -o FILE, --stream and --play"),
+        (["Hi", "-o", "a.wav", "--stream"], 2, "-o FILE, --stream and --play exclude each other"),
         (["Hi", "--file", "dave.txt", "-o", "a.wav"], 2, "either as an argument or by --file"),
         (["Hi", "--stream", "--json"], 2, "--json and --stream both want standard output"),
         (["Hi", "--stream", "--watermark"], 2, "only whole recordings can be watermarked"),

@@ -173,7 +173,7 @@ def test_the_command_line_goes_on_where_it_was_killed(tmp_path, codec, write_cli
         "--shard-items",
         "1",
     ]
-    command += ["--batch-seconds", "4", "--workers", "1", "--quiet", "--out"]
+    command += ["--batch-seconds", "4", "--workers", "1", "--quiet", "--output"]
     for attempt in range(10):
         out = tmp_path / f"out{attempt}"
         with subprocess.Popen([*command, out], cwd=ROOT) as process:

@@ -75,7 +75,7 @@ def base(work: Path) -> Path:
     sys.path.insert(0, str(RECIPE))
     importlib.import_module("small_model").save_random_model("small", work / "random", seed=0)
     sys.path.remove(str(RECIPE))
-    command = ["extend-vocab", str(work / "random"), "--out", str(work / "base"), "--layout", "vocab"]
+    command = ["extend-vocab", str(work / "random"), "--output", str(work / "base"), "--layout", "vocab"]
     command += ["--codec", str(work / "codec")]
     subprocess.run([sys.executable, "-m", "neucodec_tts", *command, "-q"], check=True)
     config = SpeechConfig.read(work / "base" / "speech_config.json").to_dict()

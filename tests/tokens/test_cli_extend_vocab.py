@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +60,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_neutts_with_the_full_codebook(run: Run, qwen: Path, tmp_path: Path):
     out = tmp_path / "deep" / "speaking"
     code, stdout, err = run(
-        qwen, "--out", out, "--pad-to-multiple-of", 64, "--language", "de", "--layout", "vocab"
+        qwen, "--output", out, "--pad-to-multiple-of", 64, "--language", "de", "--layout", "vocab"
     )
     assert code == 0, err
     assert stdout.count("\n") == 1
@@ -138,7 +141,9 @@ def test_existing_folders_are_safe(run: Run, qwen: Path, small_codec: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        (["{nowhere}"], 1, "cannot be loaded as a causal language model"),
+        (["{nowhere}"], 1, "there is no folder"),
+        (["qwen"], 1, "there is no folder 'qwen'"),
+        (["somebody/else"], 1, "cannot get 'somebody/else': offline mode is on"),
         (["{qwen}", "--dtype", "int7"], 2, "int7"),
         (["{qwen}", "--format", "orpheus"], 2, "orpheus"),
         (["{qwen}", "--format", "llasa"], 1, "chat template, and this tokenizer has none"),
@@ -152,8 +157,26 @@ def test_failures_leave_nothing(
     if "--language" in arguments:
         pytest.importorskip("phonemizer", reason='needs pip install "neucodec-tts[phonemes]"')
     filled = [argument.format(qwen=qwen, nowhere=tmp_path / "nowhere") for argument in arguments]
-    code, out, err = run(*filled, "--out", tmp_path / "out")
+    code, out, err = run(*filled, "--output", tmp_path / "out")
     assert code == exit_code, err
     assert message in " ".join(err.replace("│", " ").split())
     assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hub_that_cannot_be_reached_is_named_at_once(tmp_path: Path):
+    """In a process of its own, without offline mode; nothing listens at the port."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    command = [
+        sys.executable,
+        "-m",
+        "neucodec_tts",
+        "extend-vocab",
+        "somebody/else",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot get 'somebody/else': http://127.0.0.1:9 cannot be reached")
     assert list(tmp_path.iterdir()) == []

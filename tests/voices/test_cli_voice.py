@@ -38,7 +38,7 @@ def run(codec_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     app.command()(voice)
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, [*map(str, arguments), "--model", str(codec_folder)])
+        result = CliRunner().invoke(app, [*map(str, arguments), "--codec", str(codec_folder)])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result.exit_code, result.stdout, result.stderr
 
@@ -60,7 +60,7 @@ def test_into_the_library(run: Run, tmp_path: Path):
     assert "--overwrite" in err
     assert run(DEMO, "--text", "Other words", "-o", "allison", "--overwrite")[0] == 0
     assert VoiceLibrary(tmp_path / "voices").load("allison").text == "Other words"
-    assert run(DEMO, "--text", TEXT, "-o", "allison", "--library", tmp_path / "others")[0] == 0
+    assert run(DEMO, "--text", TEXT, "-o", "allison", "--voices", tmp_path / "others")[0] == 0
     assert VoiceLibrary(tmp_path / "others").names() == ["allison"]
 
 

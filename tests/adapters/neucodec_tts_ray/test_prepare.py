@@ -46,7 +46,7 @@ def test_same_bytes(
     options = ["--engine", "ray", "--concurrency", "2", "--workers", "0", "--json"]
     options += ["--min-seconds", "0.1", "--shard-items", "3", "--batch-seconds", "4"]
     with pytest.raises(SystemExit) as ended:
-        main(["prepare", corpus.name, "--out", str(tmp_path / "out"), *options])
+        main(["prepare", corpus.name, "--output", str(tmp_path / "out"), *options])
     assert ended.value.code == 0
     said = json.loads(capsys.readouterr().out)
     assert files_of(tmp_path / "out") == files_of(alone.folder)

@@ -1,0 +1,74 @@
+"""Options that several commands share: one name, one letter and one meaning each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        "-c",
+        metavar="CODEC",
+        help="The codec: a hub id (neuphonic/neucodec), a folder, or tiny, the small built-in one (the default).",
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="The language model: a hub id (neuphonic/neutts-air, neuphonic/neutts-nano, HKUSTAudio/Llasa-1B ...), a "
+        "folder with a speech_config.json, or tiny, the small built-in one (the default).",
+        show_default=False,
+    ),
+]
+ModelCodecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        "-c",
+        metavar="CODEC",
+        help="The codec: a hub id, a folder, or tiny. The default is the one that the model names.",
+        show_default=False,
+    ),
+]
+VoicesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--voices",
+        metavar="DIR",
+        help="The folder of voices. The default is your own.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Where to compute: cpu, cuda, cuda:1, mps ... The default is the GPU where there is one.",
+        show_default=False,
+    ),
+]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        "-l",
+        metavar="CODE",
+        help="The language, as espeak names it: en-us, de, fr-fr, es ...",
+        show_default=False,
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show tracebacks, all warnings, and a more detailed log.")
+]

@@ -1,1 +1,0 @@
-"""Measurements of serving, streaming and the speech pipeline."""
