@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from neucodec_tts.built_in import speech_model
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
+from neucodec_tts.codec.devices import default_device
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig
@@ -40,7 +39,7 @@ def load(
     Returns:
         The arguments of its constructor.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or str(default_device())
     model = speech_model(model)
     # Cheap things first: what is misspelt is found before gigabytes are read.
     loader = engine_loader(engine)
