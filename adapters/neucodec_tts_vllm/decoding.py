@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
-from neucodec_tts.codec.lists import share_of
+from neucodec_tts.codec.devices import share_of
 from neucodec_tts.codec.scheduling import DecodeScheduler
 from neucodec_tts.codec.streaming import Decoded, StreamSettings, Window
 from neucodec_tts.errors import CodesError, EngineError

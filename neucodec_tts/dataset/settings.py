@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -113,9 +112,6 @@ class CodecInfo:
             raise DatasetError(
                 f"a codebook of {codec.codebook_size} does not fit into the 16 bits a code has in a data set"
             )
-        digest = hashlib.sha256()
-        for parameter in (*codec.fc_encoder.parameters(), *codec.quantizer.project_in.parameters()):
-            digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
         return cls(
             codec.codec_id,
             codec.codebook_size,
@@ -123,7 +119,7 @@ class CodecInfo:
             codec.sample_rate,
             codec.hop_length,
             str(codec.dtype).removeprefix("torch."),
-            digest.hexdigest()[:12],
+            codec.encoder_fingerprint(),
             codec.device.type == "cpu",
         )
 
