@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from neucodec_tts.built_in import speech_model
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
-from neucodec_tts.codec.devices import default_device
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig

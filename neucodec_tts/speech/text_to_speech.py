@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.checkpoints.hub import HubOptions
+from neucodec_tts.codec.devices import default_device
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.assembly import Assembly, assemble
@@ -148,7 +149,7 @@ class TextToSpeech:
             PromptError: its prompt format needs something that is not installed.
         """
         hub = HubOptions(revision, cache_dir, token, local_files_only)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or str(default_device())
         # Cheap things first: what is misspelt is found before gigabytes are read.
         loader = engine_loader(engine)
         description = SpeechModel.load(os.fspath(model), hub)
