@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import torch
@@ -284,7 +285,7 @@ class NeuCodec(nn.Module):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
         semantic_model: str | None = None,
@@ -374,7 +375,7 @@ class NeuCodec(nn.Module):
         return self._codec_id or codebook_id(self.quantizer.project_out.weight)
 
     def encoder_fingerprint(self) -> str:
-        """SHA-256 over all weights that a recording's codes depend on, 12 hexadecimal digits; about 2 s a GB."""
+        """SHA-256 over all weights that a recording's codes depend on, 12 hexadecimal digits; 0.6 s a GB on one core."""
         weights = {key: value for key, value in self.state_dict().items() if key.startswith(_ENCODER)}
         return weights_fingerprint(weights)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import soundfile
@@ -178,3 +180,23 @@ def test_training_mode_passes_gradients_through_the_quantizer(speech):
     audio.square().mean().backward()
     without = [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == ["semantic_encoder.masked_spec_embed"]  # of Wav2Vec2-BERT's own pretraining
+
+
+@pytest.mark.parametrize(
+    "part", ["semantic_encoder", "semantic_adapter", "acoustic_encoder", "fc_encoder", "quantizer.project_in"]
+)
+def test_the_fingerprint_of_the_encoder_covers_all_of_its_parts(codec, part):
+    changed = copy.deepcopy(codec)
+    assert changed.encoder_fingerprint() == codec.encoder_fingerprint()
+    with torch.no_grad():
+        weight = list(changed.get_submodule(part).parameters())[-1]
+        weight.view(-1)[-1] += 1e-3
+    assert changed.encoder_fingerprint() != codec.encoder_fingerprint()
+
+
+def test_the_fingerprint_of_the_encoder_leaves_the_decoder_out(codec):
+    changed = copy.deepcopy(codec)
+    with torch.no_grad():
+        changed.acoustic_decoder.head.linear.weight += 1
+    assert changed.encoder_fingerprint() == codec.encoder_fingerprint()
+    assert changed.half().encoder_fingerprint() != codec.encoder_fingerprint()
