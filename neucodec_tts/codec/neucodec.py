@@ -375,7 +375,7 @@ class NeuCodec(nn.Module):
         return self._codec_id or codebook_id(self.quantizer.project_out.weight)
 
     def encoder_fingerprint(self) -> str:
-        """SHA-256 over all weights that a recording's codes depend on, 12 hexadecimal digits; 0.6 s a GB on one core."""
+        """SHA-256 over all weights that codes depend on, 12 hexadecimal digits; 0.6 s a GB on one core."""
         weights = {key: value for key, value in self.state_dict().items() if key.startswith(_ENCODER)}
         return weights_fingerprint(weights)
 
