@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 EXACT_SECONDS = 600.0
 """Recordings up to this long are computed as a whole, longer ones in overlapping windows of this length."""
 _WINDOW_OVERLAP_SECONDS = 10.0
-# Of a batch in the acoustic encoder, which takes the most memory.
+# Length of a batch in the acoustic encoder, which takes the most memory.
 _ACOUSTIC_SECONDS = {"cpu": 20.0, "gpu": 160.0}
 _ENCODER = (
     "semantic_encoder.",
@@ -465,7 +465,7 @@ class NeuCodec(nn.Module):
         memory = frames.memory
         samples = (lengths * self.output_hop_length).tolist()
         return [
-            # Of its own, so that a stream that waits does not hold the memory of a whole batch.
+            # A copy, so that a stream that waits does not hold the memory of a whole batch.
             Decoded(audio[i, : samples[i]], memory[i].clone())
             for i in range(len(windows))
         ]

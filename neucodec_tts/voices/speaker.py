@@ -32,8 +32,8 @@ _FORMAT, _VERSION = "neucodec-voice", "1"
 _LARGEST_CODE = 2**16 - 1
 
 
-class Encoder(Protocol):
-    """What is asked of a codec; `NeuCodec` is one."""
+class EncodingCodec(Protocol):
+    """The part of a codec that encodes; `NeuCodec` has it."""
 
     @property
     def codec_id(self) -> str:
@@ -111,7 +111,7 @@ class SpeakerPrompt:
     @classmethod
     def from_audio(
         cls,
-        codec: Encoder,
+        codec: EncodingCodec,
         audio: Audio,
         text: str,
         *,

@@ -1,4 +1,4 @@
-"""What users call, and what it answers to bad input."""
+"""The calls of users, and the errors for bad input."""
 
 from __future__ import annotations
 

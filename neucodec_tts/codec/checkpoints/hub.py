@@ -27,7 +27,7 @@ class HubKeywords(TypedDict):
 
 @dataclass(frozen=True)
 class HubOptions:
-    """How a repository of the hub is reached."""
+    """Arguments for downloads from the hub, named as those of ``transformers``."""
 
     revision: str | None = None
     """Branch, tag or commit; None is the main branch."""
