@@ -52,20 +52,19 @@ def test_the_callers_precision_changes_nothing(codec, speech, seen, precision, a
 
 @pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="PyTorch 2.9 has these flags")
 def test_the_newer_flags_are_guarded_as_well(codec):
-    def newer():
-        backends = torch.backends
-        return backends.mkldnn.matmul.fp32_precision, backends.mkldnn.conv.fp32_precision
-
-    before, seen = newer(), []
-    torch.backends.mkldnn.matmul.fp32_precision = torch.backends.mkldnn.conv.fp32_precision = "bf16"
-    hook = codec.acoustic_decoder.fc.register_forward_hook(lambda *_: seen.append(newer()))
+    matmul, conv = (getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv"))
+    before, seen = (matmul.fp32_precision, conv.fp32_precision), []
+    matmul.fp32_precision = conv.fp32_precision = "bf16"
+    hook = codec.acoustic_decoder.fc.register_forward_hook(
+        lambda *_: seen.append((matmul.fp32_precision, conv.fp32_precision))
+    )
     try:
         codec.decode([1, 2, 3])
         assert seen == [("ieee", "ieee")]
-        assert newer() == ("bf16", "bf16")
+        assert (matmul.fp32_precision, conv.fp32_precision) == ("bf16", "bf16")
     finally:
         hook.remove()
-        torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.conv.fp32_precision = before
+        matmul.fp32_precision, conv.fp32_precision = before
 
 
 @pytest.mark.parametrize("first_out", ["a", "b"])
