@@ -273,7 +273,7 @@ def _first_sound(clock: Clock, start: float, samples: int) -> FirstSound:
 
 
 def _timed(tts: TextToSpeech, clock: Clock) -> TextToSpeech:
-    """The same pipeline with a clock around its engine and its codec."""
+    """Return the same `TextToSpeech` with a clock around its engine and its codec."""
     return TextToSpeech(
         TimedEngine(tts.engine, clock),
         cast("NeuCodec", TimedCodec(tts.codec, clock)),
@@ -285,4 +285,5 @@ def _timed(tts: TextToSpeech, clock: Clock) -> TextToSpeech:
         stream_settings=tts.stream_settings,
         voices=tts.voices,
         utterance_frames=tts.utterance_frames,
+        watermark=tts.watermark,
     )

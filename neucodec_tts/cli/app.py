@@ -44,7 +44,7 @@ class Commands(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         points = [] if own is not None else entry_points(group=GROUP, name=cmd_name)
         for point in points:
-            wrapped = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            wrapped = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
             try:
                 wrapped.command(cmd_name)(point.load())
                 return typer.main.get_command(wrapped)

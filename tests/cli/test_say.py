@@ -337,7 +337,6 @@ def test_help_names_the_models(call):
         (["Hi", "-o", "a.wav", "--stream"], 2, "-o FILE, --stream and --play exclude each other"),
         (["Hi", "--file", "dave.txt", "-o", "a.wav"], 2, "either as an argument or by --file"),
         (["Hi", "--stream", "--json"], 2, "--json and --stream both want standard output"),
-        (["Hi", "--stream", "--watermark"], 2, "only whole recordings can be watermarked"),
         (["--file", "none.txt", "-o", "a.wav"], 1, "error: none.txt cannot be read"),
         (["--file", "model", "-o", "a.wav"], 1, "error: model cannot be read"),
         (["--file", "latin1.txt", "-o", "a.wav"], 1, "latin1.txt is not UTF-8 (byte 1)"),
