@@ -80,7 +80,7 @@ def measure_streaming(
     for each in settings:
         streamed = []
         for codes in sequences:
-            with StreamingDecoder(codec, **vars(each)) as decoder:
+            with StreamingDecoder(codec, each) as decoder:
                 streamed.append(torch.cat([decoder.push(codes), decoder.flush()]))
         pairs = list(zip(recordings, wholes, streamed, strict=True))
         rows.append(

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neucodec_tts import NeuCodecError, SpeakerPrompt, TextToSpeech
-from neucodec_tts.speech.watermark import is_available
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"voice: {voice.duration:.1f} s, {len(voice)} codes, kept in {kept}")
 
         # The speech: sentence by sentence in that voice, joined with pauses.
-        result = tts.speak(options.text, voice, seed=options.seed, watermark=is_available())
+        result = tts.speak(options.text, voice, seed=options.seed)
         result.save(options.output)
     except NeuCodecError as problem:
         print(f"error: {problem}")

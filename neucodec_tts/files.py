@@ -47,7 +47,7 @@ def atomic_path(
             _make(temporary)
             yield temporary
             if sync:
-                with open(temporary, "rb") as opened:
+                with open(temporary, "r+b") as opened:  # Windows syncs only what may be written
                     os.fsync(opened.fileno())
             os.replace(temporary, target)
         except NeuCodecError:  # CheckpointError is an OSError, too

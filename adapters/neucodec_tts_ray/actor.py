@@ -25,7 +25,7 @@ class UnitActor:
     """Reads, encodes and writes units of work, on any machine of the cluster.
 
     Args:
-        recipe: what is to be made.
+        recipe: the data set.
         codec: hub id, folder, or ``"tiny"``: the same for every actor.
         device: of the codec.
         workers: reader processes.

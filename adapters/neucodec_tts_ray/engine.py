@@ -46,11 +46,11 @@ GPU_WORKERS = 8
 
 
 @dataclass(frozen=True)
-class Layout:
+class Placement:
     """The use of the cluster.
 
     Attributes:
-        encoders: how many.
+        encoders: number of actors.
         num_gpus: of each.
         num_cpus: of each; one for every reader process and one for itself.
         workers: reader processes of each.
@@ -74,12 +74,12 @@ class Layout:
         workers: int | None = None,
         num_gpus: float | None = None,
         concurrency: int | None = None,
-    ) -> Layout:
+    ) -> Placement:
         """Fit encoders into a cluster.
 
         Args:
             resources: ``ray.cluster_resources()``.
-            device: see `PrepareEngine`; so `workers`, `num_gpus` and `concurrency`.
+            device: see `PrepareEngine`, also for `workers`, `num_gpus` and `concurrency`.
 
         Raises:
             DatasetError: the cluster is too small for what is asked for.
@@ -138,23 +138,23 @@ def prepare(
     info = CodecInfo.of(NeuCodec.from_pretrained(codec, device="cpu"))
     out = Path(out).absolute()
     with cluster():
-        layout = Layout.of(
+        placement = Placement.of(
             ray.cluster_resources(),
             device=device,
             workers=workers,
             num_gpus=num_gpus,
             concurrency=concurrency,
         )
-        info = replace(info, on_cpu=layout.device.startswith("cpu"))
+        info = replace(info, on_cpu=placement.device.startswith("cpu"))
         with preparing(source, out, info, settings, tokens=tokens) as preparation:
             progress, pending = preparation.progress, preparation.pending
             if pending:
-                layout = replace(layout, encoders=min(layout.encoders, len(pending)))
-                logger.info("%s", layout)
-                for report in _reports(preparation.recipe, pending, codec, layout):
+                placement = replace(placement, encoders=min(placement.encoders, len(pending)))
+                logger.info("%s", placement)
+                for report in _reports(preparation.recipe, pending, codec, placement):
                     if "error" in report:
                         raise getattr(errors, report["kind"])(report["error"])
-                    progress.add(report["counts"], layout.encoders)
+                    progress.add(report["counts"], placement.encoders)
                     on_progress(progress)
             return preparation.finish()
 
@@ -187,7 +187,7 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _reports(recipe: Recipe, units: list[int], codec: str, layout: Layout) -> Iterator[dict[str, Any]]:
+def _reports(recipe: Recipe, units: list[int], codec: str, placement: Placement) -> Iterator[dict[str, Any]]:
     """Yield the actors' report of each unit, in the order in which they finish.
 
     Raises:
@@ -205,18 +205,18 @@ def _reports(recipe: Recipe, units: list[int], codec: str, layout: Layout) -> It
             fn_constructor_kwargs={
                 "recipe": recipe,
                 "codec": codec,
-                "device": layout.device,
-                "workers": layout.workers,
-                "threads": layout.num_cpus,
+                "device": placement.device,
+                "workers": placement.workers,
+                "threads": placement.num_cpus,
                 "folder": os.getcwd(),
             },
             compute=ray.data.ActorPoolStrategy(
-                size=layout.encoders,
-                max_concurrent_calls_per_actor=layout.units_at_once,
+                size=placement.encoders,
+                max_concurrent_calls_per_actor=placement.units_at_once,
                 enable_true_multi_threading=True,
             ),
-            num_gpus=layout.num_gpus,
-            num_cpus=layout.num_cpus,
+            num_gpus=placement.num_gpus,
+            num_cpus=placement.num_cpus,
         )
         try:
             for row in reports.iter_rows():

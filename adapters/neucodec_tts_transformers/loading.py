@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
+from neucodec_tts.codec.devices import default_device
 from neucodec_tts.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def load_model(
         CheckpointError: there is no such model, it cannot be downloaded, or it is damaged.
         DeviceError: there is no such device.
     """
-    target = torch.device(device) if device else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    target = torch.device(device) if device else default_device()
     wanted = dtype or ("float32" if target.type == "cpu" else "bfloat16")
     # Asked first, because it fails at once where there is no network; transformers would try for 24 s.
     location = locate(model, hub)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
-from neucodec_tts.codec.lists import share_of
+from neucodec_tts.codec.devices import share_of
 from neucodec_tts.codec.scheduling import DecodeScheduler
 from neucodec_tts.codec.streaming import Decoded, StreamSettings, Window
 from neucodec_tts.errors import CodesError, EngineError
@@ -149,7 +149,7 @@ class DecodeWorker:
         return stream
 
     async def decode(self, codes: Sequence[int]) -> Tensor:
-        """Decode a whole utterance, (frames,) to float32 (480 * frames,), together with others that wait.
+        """Decode a whole sentence, (frames,) to float32 (480 * frames,), together with others that wait.
 
         Raises:
             CodesError: something among them is no code.

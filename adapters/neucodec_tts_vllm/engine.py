@@ -141,19 +141,16 @@ class VLLMEngine:
         return TokenStream(self._generate(prompt_ids, sampling))
 
     def _generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, FinishReason]:
-        running = self._start(prompt_ids, sampling, interval=1)
-        loop = RepetitionDetector(sampling.repetition_frames)
+        batch = Batch(self, interval=1)
         try:
+            batch.add(0, prompt_ids, sampling)
             while True:
-                tokens, finish_reason = self._next(running)
-                for token in tokens:
-                    yield token
-                    if loop.push(token):
-                        return "repetition"
-                if finish_reason is not None:
-                    return finish_reason
+                for _, tokens, reason in batch.news():
+                    yield from tokens
+                    if reason is not None:
+                        return reason
         finally:
-            self._end(running)
+            batch.close()
 
     def generate_batch(
         self, prompts: Sequence[Sequence[int]], samplings: Sequence[Sampling]
@@ -209,14 +206,6 @@ class VLLMEngine:
             if not running.finished:
                 self.llm.llm_engine.abort_request([running.inner_name], internal=True)
 
-    def _next(self, running: _Running) -> tuple[list[int], FinishReason | None]:
-        """Return the new tokens of a generation; waits until there are some."""
-        while True:
-            with self._lock:
-                if running.events:
-                    return running.take()
-                self._step()
-
     def _step(self) -> None:
         """Let the engine go on by a step, and hand out its tokens. The lock is held."""
         try:
@@ -257,18 +246,21 @@ class _Running:
 
 
 class Batch:
-    """Generations that run together; more may be added at any time, and each is handed out when it has ended.
+    """Generations that run together; more may be added at any time.
 
     Args:
         engine: runs them.
+        interval: number of tokens that vLLM hands out at a time, after the first.
     """
 
-    def __init__(self, engine: VLLMEngine) -> None:
+    def __init__(self, engine: VLLMEngine, interval: int = _BATCH_INTERVAL) -> None:
         self._engine = engine
-        self._members: dict[int, tuple[_Running, list[int], RepetitionDetector]] = {}
+        self._interval = interval
+        self._members: dict[int, tuple[_Running, RepetitionDetector]] = {}
+        self._ids: dict[int, list[int]] = {}  # so far, of those that `finished` will hand out
 
     def __len__(self) -> int:
-        """Generations that have not been handed out."""
+        """Number of generations that run."""
         return len(self._members)
 
     def add(self, index: int, prompt_ids: Sequence[int], sampling: Sampling) -> None:
@@ -278,8 +270,30 @@ class Batch:
             EngineError: the prompt cannot be continued.
         """
         check_prompt(prompt_ids, self._engine.context_length, self._engine._rows)
-        running = self._engine._start(prompt_ids, sampling, interval=_BATCH_INTERVAL)
-        self._members[index] = (running, [], RepetitionDetector(sampling.repetition_frames))
+        running = self._engine._start(prompt_ids, sampling, self._interval)
+        self._members[index] = (running, RepetitionDetector(sampling.repetition_frames))
+
+    def news(self) -> Iterator[tuple[int, list[int], FinishReason | None]]:
+        """Let the engine go on by a step; yields new tokens, and why a generation ended if it has.
+
+        Raises:
+            EngineError: vLLM has failed.
+        """
+        with self._engine._lock:
+            if not any(running.events for running, _ in self._members.values()):
+                self._engine._step()
+        for index, (running, loop) in list(self._members.items()):
+            reason = None
+            while running.events and reason is None:
+                tokens, reason = running.take()
+                for count, token in enumerate(tokens, start=1):
+                    if loop.push(token):
+                        tokens, reason = tokens[:count], "repetition"
+                        break
+                if reason is not None:
+                    del self._members[index]
+                    self._engine._end(running)
+                yield index, tokens, reason
 
     def finished(self) -> Iterator[tuple[int, Generated]]:
         """Let the engine go on by a step; yields the generations that have ended since.
@@ -287,27 +301,16 @@ class Batch:
         Raises:
             EngineError: vLLM has failed.
         """
-        with self._engine._lock:
-            if not any(running.events for running, _, _ in self._members.values()):
-                self._engine._step()
-        for index, (running, ids, loop) in list(self._members.items()):
-            reason = None
-            while running.events and reason is None:
-                tokens, reason = running.take()
-                for token in tokens:
-                    ids.append(token)
-                    if loop.push(token):
-                        reason = "repetition"
-                        break
+        for index, tokens, reason in self.news():
+            ids = self._ids.setdefault(index, [])
+            ids += tokens
             if reason is not None:
-                del self._members[index]
-                self._engine._end(running)
-                yield index, Generated(ids, reason)
+                yield index, Generated(self._ids.pop(index), reason)
 
     def close(self) -> None:
-        """Give up the generations that have not been handed out."""
+        """Give up the generations that still run."""
         members, self._members = self._members, {}
-        for running, _, _ in members.values():
+        for running, _ in members.values():
             self._engine._end(running)
 
 

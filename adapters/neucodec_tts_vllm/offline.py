@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -246,7 +246,7 @@ class SpeechLLM:
         if verdict.warning is not None:
             logger.warning("text %d: %s", text.index, verdict.warning)
         at = next(at for at, part in enumerate(text.parts) if part is sentence)
-        text.parts[at : at + 1] = verdict.again or [spoken]
+        text.parts[at : at + 1] = [*verdict.again] or [spoken]
         text.missing += len(verdict.again) - 1
         return verdict.again
 
@@ -264,7 +264,7 @@ class _Text:
     error: NeuCodecError | None = None
 
 
-def _is_list(given: object) -> bool:
+def _is_list(given: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(given, Sequence) and not isinstance(given, str)
 
 

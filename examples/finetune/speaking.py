@@ -40,7 +40,7 @@ def speak_sentences(
         voices: for each a row of the same speaker, in whose voice to speak, or None.
         out: folder for the sound.
     """
-    tts = TextToSpeech.from_pretrained(model, codec=codec)
+    tts = TextToSpeech.from_pretrained(model, codec=codec, watermark=False)  # it is measured
     out.mkdir(parents=True, exist_ok=True)
     rate = tts.codec.output_sample_rate
     done = []

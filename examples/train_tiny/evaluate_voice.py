@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures, and all that was heard, here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    tts = TextToSpeech.from_pretrained(args.model, codec=args.codec)
+    tts = TextToSpeech.from_pretrained(args.model, codec=args.codec, watermark=False)
     changes = {"temperature": args.temperature, "top_k": args.top_k}
     for name, value in changes.items():
         if value is not None:

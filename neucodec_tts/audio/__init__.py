@@ -2,19 +2,22 @@
 
 - `reading`: `load_audio`, the one reader of files, for the library, the command line, corpora and servers
 - `ffmpeg`: the program, for formats that libsndfile does not read or write
-- `waveform`: `as_waveform`, checks, mixing to mono
+- `containers`: files whose header does not tell how much is in them; `mp3`: the frames of MP3; `splice`: parts of files
+- `channels`: many channels to one
+- `waveform`: `as_waveform` and `as_mono`, from all that people hold, and their checks
 - `resampling`: other sample rates
 - `writing`: `write_audio`
 """
 
 from neucodec_tts.audio.reading import AUDIO_SUFFIXES, AudioTooLongError, load_audio
-from neucodec_tts.audio.waveform import Audio, as_waveform
+from neucodec_tts.audio.waveform import Audio, as_mono, as_waveform
 from neucodec_tts.audio.writing import check_output, write_audio
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "Audio",
     "AudioTooLongError",
+    "as_mono",
     "as_waveform",
     "check_output",
     "load_audio",

@@ -1,4 +1,4 @@
-"""The program ffmpeg, for formats that libsndfile does not know. Nothing else in this project calls it to read audio.
+"""The program ffmpeg, for formats that libsndfile does not know. Everything that needs it calls it here.
 
 It is found in ``PATH``. It is not a Python dependency: most users never need it.
 """
@@ -16,7 +16,7 @@ _CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,nut,ogg,"
     "rm,sox,tta,voc,w64,wav,wv"
 )
-"""What ffmpeg may take a file for: containers of sound that name no other file, as play lists do."""
+"""The containers that ffmpeg may read: none of them names other files, as play lists do."""
 
 
 class NoFfmpegError(AudioError):

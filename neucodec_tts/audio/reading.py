@@ -59,7 +59,7 @@ class AudioTooLongError(AudioError):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is to be read of a recording, in seconds."""
+    """The part of a recording that is to be read, and its greatest length, in seconds."""
 
     name: str
     start: float
@@ -91,7 +91,7 @@ def load_audio(
         start: the beginning of the part, in seconds.
         end: its end, in seconds; None is the end of the recording. An end up to 0.1 s beyond it counts as its end.
         max_seconds: longer audio is refused before it is decoded; None takes any length.
-        name: what to call it in an error; a file goes by its path.
+        name: its name in errors; a file goes by its path.
         timeout: seconds to wait for ffmpeg, for formats that need it; None waits for ever.
 
     Returns:

@@ -66,6 +66,32 @@ def as_waveform(
     """
     import torch
 
+    samples, rate, _ = as_mono(audio, sample_rate, channels_first=channels_first, name=name)
+    waveform = torch.from_numpy(np.require(samples, dtype=np.float32, requirements=["C", "W"]))
+    return resample(waveform, rate, target_rate)
+
+
+def as_mono(
+    audio: Audio,
+    sample_rate: int | float | None = None,
+    *,
+    channels_first: bool | None = None,
+    name: str = "audio",
+) -> tuple[np.ndarray, int, str]:
+    """Turn any recording into one channel at its own rate: all that `as_waveform` does but for resampling.
+
+    Args:
+        audio: as for `as_waveform`.
+        sample_rate: as for `as_waveform`.
+        channels_first: as for `as_waveform`.
+        name: as for `as_waveform`.
+
+    Returns:
+        float array (samples,), its sample rate in Hz, and what to call the recording in an error.
+
+    Raises:
+        AudioError: as for `as_waveform`.
+    """
     samples, own_rate, first, name = _open(audio, name)
     if own_rate is None:
         if sample_rate is None:
@@ -79,9 +105,7 @@ def as_waveform(
                 "sample_rate out for what says its own"
             )
     check_values(samples, name, rate)
-    samples = _mono(samples, name, first if first is not None else channels_first)
-    waveform = torch.from_numpy(np.require(samples, dtype=np.float32, requirements=["C", "W"]))
-    return resample(waveform, rate, target_rate)
+    return _mono(samples, name, first if first is not None else channels_first), rate, name
 
 
 def _open(audio: object, name: str) -> tuple[np.ndarray, int | None, bool | None, str]:

@@ -1,14 +1,20 @@
-"""Which items are computed together."""
+"""Lists of items, computed in batches of like length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from neucodec_tts.codec.devices import out_of_memory, share_of
+from neucodec_tts.errors import DeviceError
+
 MAX_PADDING = 0.1
 """Largest share of a batch that may be padding."""
+_BATCH_SECONDS = {"cpu": 60.0, "gpu": 480.0}
 
 
 def plan_batches(lengths: Sequence[int], max_total: int, max_padding: float = MAX_PADDING) -> list[list[int]]:
@@ -39,21 +45,52 @@ def plan_batches(lengths: Sequence[int], max_total: int, max_padding: float = MA
     return batches
 
 
-def split_windows(waveform: Tensor, window: int, overlap: int) -> Iterator[Tensor]:
-    """Cut a waveform (samples,) into windows that overlap, all in samples; one that fits a window stays whole."""
-    start = 0
-    while waveform.numel() - start > window:
-        yield waveform[start : start + window]
-        start += window - overlap
-    yield waveform[start:]
+def run_in_batches(
+    run: Callable[[list[Tensor]], list[Tensor]],
+    items: list[Tensor],
+    rate: float,
+    device: torch.device,
+    max_batch_seconds: float | None,
+) -> list[Tensor]:
+    """Call ``run`` on batches of items of like length.
+
+    Args:
+        run: computes one batch.
+        items: tensors (length,).
+        rate: positions of an item a second, in Hz.
+        device: of ``run``.
+        max_batch_seconds: length of a batch, padding included; 60 s on a CPU and 480 s on a GPU by default.
+
+    Returns:
+        The results in the order of the items.
+
+    Raises:
+        DeviceError: there is too little memory for a batch.
+    """
+    seconds = share_of(_BATCH_SECONDS, device) if max_batch_seconds is None else max_batch_seconds
+    results: list[Tensor | None] = [None] * len(items)
+    for batch in plan_batches([item.numel() for item in items], int(seconds * rate)):
+        try:
+            outputs = run([items[i] for i in batch])
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            longest = max(items[i].numel() for i in batch) / rate
+            mend = "use a device with more memory, or cut it"
+            if len(batch) > 1:
+                mend = f"set max_batch_seconds below {seconds:.0f}"
+            raise DeviceError(
+                f"{device} has too little memory for a batch of {len(batch)} items of up to {longest:.1f} s; {mend}"
+            ) from error
+        for index, output in zip(batch, outputs, strict=True):
+            results[index] = output.clone()
+    return [result for result in results if result is not None]
 
 
-def join_windows(windows: list[Tensor], overlap: int) -> Tensor:
-    """Codes of overlapping windows; each half of an overlap is taken from the window that it is deeper inside."""
-    if len(windows) == 1:
-        return windows[0]
-    half = overlap // 2
-    parts = [
-        codes[half if i else 0 : -half if i < len(windows) - 1 else None] for i, codes in enumerate(windows)
-    ]
-    return torch.cat(parts)
+def split_items(value: Any) -> tuple[list[Any], bool]:
+    """The items of a list, and True; or a single item, which may be a list of numbers, and False."""
+    if isinstance(value, list | tuple):
+        numbers = [isinstance(item, int | float | np.number) for item in value]
+        if not value or not all(numbers):
+            return list(value), True
+    return [value], False

@@ -1,8 +1,8 @@
-"""Convolutions over long waveforms in pieces, so that memory does not grow with the length."""
+"""Long recordings in pieces, so that memory does not grow with the length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def forward_in_chunks(
     reach: int,
     chunk_frames: int,
 ) -> Tensor:
-    """``encode`` in pieces that each see as far around them as the network reaches; equal up to rounding.
+    """Call ``encode`` on pieces that each see as far around them as the network reaches; equal up to rounding.
 
     Args:
         encode: waveform (B, 1, T) and valid samples of each item (or None) to (B, C, T / hop_length).
@@ -44,3 +44,23 @@ def forward_in_chunks(
             inside = (lengths - left * hop_length).clamp(min=hop_length, max=window.shape[-1])
         pieces.append(encode(window, inside)[..., start - left : stop - left])
     return torch.cat(pieces, dim=-1)
+
+
+def split_windows(waveform: Tensor, window: int, overlap: int) -> Iterator[Tensor]:
+    """Cut a waveform (samples,) into windows that overlap, all in samples; one that fits a window stays whole."""
+    start = 0
+    while waveform.numel() - start > window:
+        yield waveform[start : start + window]
+        start += window - overlap
+    yield waveform[start:]
+
+
+def join_windows(windows: list[Tensor], overlap: int) -> Tensor:
+    """Codes of overlapping windows; each half of an overlap is taken from the window that it is deeper inside."""
+    if len(windows) == 1:
+        return windows[0]
+    half = overlap // 2
+    parts = [
+        codes[half if i else 0 : -half if i < len(windows) - 1 else None] for i, codes in enumerate(windows)
+    ]
+    return torch.cat(parts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from neucodec_tts.codec.devices import exact_convolutions
+from neucodec_tts.codec.devices import exact_math
 from neucodec_tts.codec.frames import ContinuedFrames
 from neucodec_tts.codec.streaming import Decoded, Window, stack_memories
 
@@ -83,19 +83,19 @@ class _Shape:
         self._codec = codec
         self._lookback = lookback
         self._codes = torch.zeros(size, frames, dtype=torch.long, device=codec.device)
-        # Of each row the length, how much of it is played, and what was before: (3, size).
+        # Of each row the length, the frames of it that are played, and those before it: (3, size).
         self._counts = torch.full((3, size), frames, dtype=torch.long, device=codec.device)
-        self._memories: Tensor | None = None
-        self._memories = torch.zeros_like(self._compute()[1])
+        self._layout = codec.acoustic_decoder.memory_layout(lookback)
+        dtype = torch.promote_types(codec.dtype, torch.float32)
+        self._memories = torch.zeros(size, self._layout.size, dtype=dtype, device=codec.device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._results = (torch.empty(0), torch.empty(0))  # what the graph writes to
+        self._results = (torch.empty(0), torch.empty(0))  # the graph's output
         if memory is not None:
             self._record(memory)
 
     def decode(self, windows: list[Window]) -> list[Decoded]:
         lengths = [window.codes.numel() for window in windows]
         size, frames = self._codes.shape
-        assert self._memories is not None
         padded = torch.zeros(size, frames, dtype=torch.long)
         # Rows without a window have all frames, so that no statistics are those of nothing.
         counts = torch.full((3, size), frames)
@@ -119,17 +119,18 @@ class _Shape:
         return [Decoded(audio[row, : length * hop], kept[row].clone()) for row, length in enumerate(lengths)]
 
     def _compute(self) -> tuple[Tensor, Tensor]:
-        """Samples (size, frames * 480), and what is remembered (size, S)."""
+        """Samples (size, frames * 480), and the memories after them (size, S)."""
         lengths, settled, before = self._counts
         frames = ContinuedFrames(
             lengths,
             self._codes.shape[1],
             settled=settled,
             before=before,
+            layout=self._layout,
             memory=self._memories,
             lookback=self._lookback,
         )
-        with exact_convolutions(), torch.no_grad():
+        with exact_math(self._codec.device), torch.no_grad():
             audio = self._codec.acoustic_decoder(self._codec.quantizer.lookup(self._codes), frames)
             return audio, frames.memory
 
@@ -137,10 +138,8 @@ class _Shape:
         with torch.cuda.device(self._codec.device):
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(
-                side
-            ):  # plans of cuFFT and algorithms of cuDNN are chosen in the first runs
-                for _ in range(3):
+            with torch.cuda.stream(side):
+                for _ in range(3):  # the first runs choose plans of cuFFT and algorithms of cuDNN
                     self._compute()
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()

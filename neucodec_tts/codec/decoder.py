@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
-from neucodec_tts.codec.frames import Frames
+from neucodec_tts.codec.frames import Frames, MemoryLayout
 
 
 class ResNetBlock(nn.Module):
@@ -48,8 +48,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, frames: Frames) -> Tensor:
         """(B, L, C) to (B, L, C)."""
-        key = frames.remember(self.k_proj(x), frames.lookback)
-        value = frames.remember(self.v_proj(x), frames.lookback)
+        key = frames.remember(self.k_proj, self.k_proj(x), frames.lookback)
+        value = frames.remember(self.v_proj, self.v_proj(x), frames.lookback)
         mask = frames.mask_behind(frames.lookback)
         attended = F.scaled_dot_product_attention(
             self._heads(self.q_proj(x)),
@@ -105,6 +105,8 @@ class ISTFTHead(nn.Module):
         super().__init__()
         self.n_fft = config.n_fft
         self.hop_length = config.hop_length
+        #: Pieces before a frame that its samples are made from.
+        self.reach = self.n_fft // self.hop_length // 2
         self.linear = nn.Linear(config.hidden_size, self.n_fft + 2)
         self.register_buffer("window", torch.hann_window(self.n_fft, device="cpu"), persistent=False)
 
@@ -115,11 +117,9 @@ class ISTFTHead(nn.Module):
         magnitude = magnitude.exp().clamp(max=1e2)
         spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
         pieces = torch.fft.irfft(spectrum, self.n_fft, dim=-1) * self.window
-        frames.silence(pieces)
         # Samples of a frame are made from the pieces on either side of it, too.
-        before = self.n_fft // self.hop_length // 2
-        pieces = frames.remember(pieces, before)
-        mask = frames.mask_behind(before)
+        pieces = frames.remember(self, frames.zero(pieces, time=1), self.reach)
+        mask = frames.mask_behind(self.reach)
         there = pieces.new_ones(1, pieces.shape[1]) if mask is None else mask.to(pieces.dtype)
         # Where an item has ended there is neither signal nor weight.
         audio = self._overlap_add(pieces) / self._overlapping_weight(there).clamp(min=1e-11)
@@ -171,7 +171,7 @@ class Decoder(nn.Module):
         Args:
             quantized: (B, L, quantization_dim).
             lengths: valid frames of each item, LongTensor (B,), or ``Frames``, which may go on from others; None if
-                all are whole and have L.
+                all have L.
 
         Returns:
             Waveform, float32 (B, L * 480), zero beyond an item's end.
@@ -185,3 +185,18 @@ class Decoder(nn.Module):
         for block in self.post_net:
             x = block(x, frames)
         return self.head(self.norm(x), frames)
+
+    def memory_layout(self, lookback: int) -> MemoryLayout:
+        """The layout of a stream's memory, where attention sees ``lookback`` frames before a part."""
+        shapes: dict[nn.Module, tuple[int, int]] = {}
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d):
+                shapes[module] = module.kernel_size[0] // 2, module.in_channels
+            elif isinstance(module, nn.GroupNorm):
+                shapes[module] = 2, module.num_groups
+            elif isinstance(module, Attention):
+                for projection in (module.k_proj, module.v_proj):
+                    shapes[projection] = lookback, module.num_heads * module.head_dim
+            elif isinstance(module, ISTFTHead):
+                shapes[module] = module.reach, module.n_fft
+        return MemoryLayout(shapes)

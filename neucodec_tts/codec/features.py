@@ -1,4 +1,4 @@
-"""What the two encoders hear: the padded waveform, and Kaldi's mel filter bank, normalised per item."""
+"""The input of the two encoders: the padded waveform, and Kaldi's mel filter bank, normalised per item."""
 
 from __future__ import annotations
 

@@ -1,37 +1,58 @@
-"""``NeuCodec``: the parts put together, and its checkpoints; ``CodecInterface`` has the calls that users make."""
+"""``NeuCodec``: 16 kHz speech to codes at 50 Hz, and codes to 24 kHz speech."""
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
-from typing import Any, TypeVar, cast
+import pkgutil
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import torch
 from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
+from neucodec_tts.audio import as_waveform
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
-from neucodec_tts.codec.checkpoints import load as checkpoint
+from neucodec_tts.codec.batching import run_in_batches, split_items
+from neucodec_tts.codec.checkpoints.fingerprints import codebook_id, weights_fingerprint
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
+from neucodec_tts.codec.checkpoints.load import check, load
+from neucodec_tts.codec.checkpoints.save import save
+from neucodec_tts.codec.chunks import join_windows, split_windows
+from neucodec_tts.codec.codes import Codes, check_codes
 from neucodec_tts.codec.decoder import Decoder
-from neucodec_tts.codec.devices import exact_convolutions, find_device, find_dtype
+from neucodec_tts.codec.devices import exact_math, find_device, find_dtype, share_of
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
 from neucodec_tts.codec.frames import ContinuedFrames
-from neucodec_tts.codec.interface import CodecInterface
-from neucodec_tts.codec.lists import share_of
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
-from neucodec_tts.codec.streaming import Decoded, Window, stack_memories
-from neucodec_tts.errors import CheckpointError
+from neucodec_tts.codec.streaming import Decoded, StreamingDecoder, StreamSettings, Window, stack_memories
+from neucodec_tts.errors import AudioError, CheckpointError, CodesError
 
+if TYPE_CHECKING:
+    from neucodec_tts.audio import Audio
+
+EXACT_SECONDS = 600.0
+"""Recordings up to this long are computed as a whole, longer ones in overlapping windows of this length."""
+_WINDOW_OVERLAP_SECONDS = 10.0
 # Of a batch in the acoustic encoder, which takes the most memory.
 _ACOUSTIC_SECONDS = {"cpu": 20.0, "gpu": 160.0}
+_ENCODER = (
+    "semantic_encoder.",
+    "semantic_adapter.",
+    "acoustic_encoder.",
+    "fc_encoder.",
+    "quantizer.project_in.",
+)
+# The class of a checkpoint, by the ``model_type`` of its configuration. By name, since the second imports this file.
+_CLASSES = {
+    "neucodec": "neucodec_tts.codec.neucodec:NeuCodec",
+    "distill_neucodec": "neucodec_tts.codec.distilled.distill_neucodec:DistillNeuCodec",
+}
 _Codec = TypeVar("_Codec", bound="NeuCodec")
 
 
-class NeuCodec(CodecInterface):
+class NeuCodec(nn.Module):
     """The codec, as a module whose parameters are named as those of ``transformers``' ``NeuCodecModel``.
 
     ``encode`` and ``decode`` take single items or lists of any lengths, and give each item what it would get alone:
@@ -41,8 +62,9 @@ class NeuCodec(CodecInterface):
     A module made by its constructor has random weights; ``from_pretrained`` loads a checkpoint.
     """
 
-    architecture = "NeuCodecModel"
-    """What ``config.json`` calls the class."""
+    architecture: ClassVar[str] = "NeuCodecModel"
+    """The name of the class in ``config.json``."""
+    config_class: ClassVar[type[NeuCodecConfig]] = NeuCodecConfig
 
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()
@@ -68,7 +90,191 @@ class NeuCodec(CodecInterface):
         self.acoustic_encoder = AcousticEncoder(config)
         self.fc_encoder = nn.Linear(width, width)
 
-    # What a checkpoint is
+    # Sizes
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.quantizer.project_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point format of the weights."""
+        return self.quantizer.project_in.weight.dtype
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different codes, 65,536 for NeuCodec."""
+        return self.quantizer.codebook_size
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of encoded waveforms, in Hz: 16,000."""
+        return int(self.config.input_sampling_rate)
+
+    @property
+    def output_sample_rate(self) -> int:
+        """Rate of decoded waveforms, in Hz: 24,000."""
+        return int(self.config.output_sampling_rate)
+
+    @property
+    def hop_length(self) -> int:
+        """Samples that are encoded into one code: 320."""
+        return int(self.config.encoder_hop_length)
+
+    @property
+    def output_hop_length(self) -> int:
+        """Samples that one code is decoded into: 480."""
+        return int(self.config.hop_length)
+
+    @property
+    def frame_rate(self) -> float:
+        """Codes a second, in Hz: 50."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def min_samples(self) -> int:
+        """Fewest samples that can be encoded."""
+        return self.hop_length
+
+    # Encoding and decoding
+
+    @overload
+    def encode(
+        self, audio: Audio, sample_rate: int | None = None, *, max_batch_seconds: float | None = None
+    ) -> Tensor: ...
+    @overload
+    def encode(
+        self,
+        audio: list[Any] | tuple[Any, ...],
+        sample_rate: int | None = None,
+        *,
+        max_batch_seconds: float | None = None,
+    ) -> list[Tensor]: ...
+    def encode(
+        self,
+        audio: Audio | list[Any] | tuple[Any, ...],
+        sample_rate: int | None = None,
+        *,
+        max_batch_seconds: float | None = None,
+    ) -> Tensor | list[Tensor]:
+        """Speech to codes, fifty a second.
+
+        Args:
+            audio: a path, an array or tensor (samples,) or (channels, samples), or a list of these, of any lengths.
+                Channels are averaged; other rates than 16 kHz are resampled as upstream does.
+            sample_rate: of arrays and tensors, in Hz; files know theirs.
+            max_batch_seconds: length of a batch, padding included (60 on a CPU, 480 on a GPU by default); lower it
+                where memory is short. It never changes the answer.
+
+        Returns:
+            Codes, LongTensor (frames,) on the CPU, floor(samples / 320) of them, one more from ``DistillNeuCodec``; a
+            list for a list, in its order.
+            A recording of more than ten minutes is encoded in windows of ten minutes that overlap by ten seconds:
+            the mel bands are then normalised per window and attention ends at its edges, so that codes differ from
+            those of the whole, which would take memory and time that grow with the square of the length.
+
+        Raises:
+            AudioError: something is not audio, or is shorter than one frame (320 samples, 20 ms).
+            DeviceError: there is too little memory for a batch.
+        """
+        items, many = split_items(audio)
+        waveforms = []
+        for index, item in enumerate(items):
+            try:
+                waveforms.append(self._waveform(item, sample_rate))
+            except AudioError as error:
+                if not many:
+                    raise
+                raise AudioError(f"item {index}: {error}") from error
+        codes = self._encode_waveforms(waveforms, max_batch_seconds)
+        return codes if many else codes[0]
+
+    @overload
+    def decode(self, codes: Codes, *, max_batch_seconds: float | None = None) -> Tensor: ...
+    @overload
+    def decode(
+        self, codes: list[Any] | tuple[Any, ...], *, max_batch_seconds: float | None = None
+    ) -> list[Tensor]: ...
+    def decode(
+        self, codes: Codes | list[Any] | tuple[Any, ...], *, max_batch_seconds: float | None = None
+    ) -> Tensor | list[Tensor]:
+        """Codes to speech.
+
+        Args:
+            codes: integers (frames,) as a tensor, an array or a list, or a list of such sequences of any lengths.
+            max_batch_seconds: length of a batch, padding included (60 on a CPU, 480 on a GPU by default); lower it
+                where memory is short. It never changes the answer.
+
+        Returns:
+            Samples at 24 kHz, float32 (480 * frames,) on the CPU; a list for a list, in its order. More than ten
+            minutes are decoded in pieces of ten minutes, cross-faded; attention then sees 5 s on either side of a
+            piece, and group norms go by what has been decoded so far.
+
+        Raises:
+            CodesError: the codes are not integers, are none, or are not of this codebook.
+            DeviceError: there is too little memory for a batch.
+        """
+        items, many = split_items(codes)
+        sequences = [self.check_codes(item, f"item {i}" if many else "codes") for i, item in enumerate(items)]
+        decoded = self._decode_sequences(sequences, max_batch_seconds)
+        return decoded if many else decoded[0]
+
+    def encode_code(self, audio_or_path: Tensor | str | os.PathLike[str]) -> Tensor:
+        """Upstream's call: a tensor (B, 1, T) at 16 kHz, or a path, to codes, LongTensor (B, 1, frames).
+
+        Raises:
+            AudioError: the tensor has another shape, or what it holds is not audio.
+        """
+        if not isinstance(audio_or_path, Tensor):
+            codes = [self.encode(audio_or_path)]
+        elif audio_or_path.ndim != 3 or audio_or_path.shape[1] != 1:
+            raise AudioError(
+                f"encode_code takes a tensor (B, 1, T) at 16 kHz, not {tuple(audio_or_path.shape)}"
+            )
+        else:
+            codes = self.encode([wave[0] for wave in audio_or_path], self.sample_rate)
+        return torch.stack(codes)[:, None].to(self.device)
+
+    def decode_code(self, fsq_codes: Tensor) -> Tensor:
+        """Upstream's call: codes (B, 1, frames) to samples at 24 kHz, float32 (B, 1, 480 * frames).
+
+        Raises:
+            CodesError: the codes have another shape, or are not of this codebook.
+        """
+        if not isinstance(fsq_codes, Tensor) or fsq_codes.ndim != 3 or fsq_codes.shape[1] != 1:
+            shape = tuple(fsq_codes.shape) if isinstance(fsq_codes, Tensor) else type(fsq_codes).__name__
+            raise CodesError(f"decode_code takes a tensor (B, 1, frames), not {shape}")
+        return torch.stack(self.decode([item[0] for item in fsq_codes]))[:, None].to(self.device)
+
+    def stream(
+        self,
+        *,
+        lookback: int = 50,
+        chunk: int = 100,
+        lookahead: int = 5,
+        overlap: int = 1,
+        first_chunk: int = 5,
+        growth: float = 1.25,
+        slack: float = 0.4,
+    ) -> StreamingDecoder:
+        """A ``StreamingDecoder`` on this codec; ``StreamSettings`` explains the settings.
+
+        Raises:
+            ValueError: a setting is out of range.
+        """
+        settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk, growth, slack)
+        return StreamingDecoder(self, settings)
+
+    def check_codes(self, codes: Codes, name: str = "codes") -> Tensor:
+        """Codes as a LongTensor (frames,) on the CPU; ``name`` is what an error calls them.
+
+        Raises:
+            CodesError: they are not integers, have another shape, are none, or are not of this codebook.
+        """
+        return check_codes(codes, self.codebook_size, name)
+
+    # Checkpoints
 
     @classmethod
     def from_pretrained(
@@ -91,16 +297,15 @@ class NeuCodec(CodecInterface):
                 ``"neuphonic/distill-neucodec"`` and its like comes a ``DistillNeuCodec``, which is a ``NeuCodec``.
                 X-Codec 2, whose codes Llasa speaks, is read in the layout of ``transformers``
                 (``"HKUSTAudio/xcodec2-hf"``).
-            device: where to put it, ``"cpu"`` by default.
+            device: where to put it; the GPU where there is one, else the CPU, by default.
             dtype: floating-point format of the weights, ``"float32"`` by default; ``"auto"`` takes the stored one.
                 Codes and audio are exact in float32 only.
             revision: branch, tag or commit of a hub repository.
-            cache_dir: where downloads are kept, if not where ``huggingface_hub`` keeps them.
+            cache_dir: folder of the downloads; that of ``huggingface_hub`` by default.
             token: hub token; True takes the one you are logged in with.
             local_files_only: never use the network.
-            semantic_model: hub id or folder of the semantic encoder, which upstream's checkpoint needs when it does
-                not hold it itself; where upstream takes it from by default (``facebook/w2v-bert-2.0``, or
-                ``ntu-spml/distilhubert`` for the distilled codec).
+            semantic_model: hub id or folder of the semantic encoder, for an upstream checkpoint that does not hold
+                it; ``facebook/w2v-bert-2.0``, or ``ntu-spml/distilhubert`` for the distilled codec, by default.
 
         Raises:
             CheckpointError: there is no such checkpoint, it cannot be downloaded, or it is damaged.
@@ -108,7 +313,7 @@ class NeuCodec(CodecInterface):
         """
         target = find_device(device)
         location = locate(model, HubOptions(revision, cache_dir, token, local_files_only))
-        config, weights = checkpoint.load(location, semantic_model)
+        config, weights = load(location, semantic_model)
         codec_class = cls._class_for(config, location.name)
         try:
             with torch.device("meta"):
@@ -117,22 +322,18 @@ class NeuCodec(CodecInterface):
             raise CheckpointError(
                 f"the configuration of {location.name} describes no NeuCodec: {error}"
             ) from error
-        checkpoint.check(codec.state_dict(), weights, location.name)
+        check(codec.state_dict(), weights, location.name)
         codec.load_state_dict(weights, assign=True)
         if codec._codec_id is None:
-            codec._codec_id = checkpoint.fingerprint(weights)
-        wanted = find_dtype(dtype)
-        return codec.to(device=target, dtype=wanted).eval().requires_grad_(False)
+            codec._codec_id = codec.codec_id  # before any conversion
+        return codec.to(device=target, dtype=find_dtype(dtype)).eval().requires_grad_(False)
 
     @classmethod
     def _class_for(cls: type[_Codec], config: NeuCodecConfig, name: str) -> type[_Codec]:
-        """What a checkpoint of ``config`` becomes: ``cls``, or the distilled codec where users asked for any."""
-        from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
-        from neucodec_tts.codec.distilled.distill_neucodec import DistillNeuCodec
-
-        found = DistillNeuCodec if isinstance(config, DistillNeuCodecConfig) else NeuCodec
-        if issubclass(cls, DistillNeuCodec) == (found is DistillNeuCodec):
+        """The class of a checkpoint's codec: ``cls``, or the distilled codec where users asked for any."""
+        if type(config) is cls.config_class:
             return cls
+        found = pkgutil.resolve_name(_CLASSES[config.model_type])
         if issubclass(found, cls):
             return cast("type[_Codec]", found)
         raise CheckpointError(
@@ -148,33 +349,15 @@ class NeuCodec(CodecInterface):
         Raises:
             CheckpointError: the folder cannot be written.
         """
-        from safetensors.torch import save_file
-
-        from neucodec_tts.files import atomic_path
-
-        target = Path(folder)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"cannot make the folder {target}: {error.strerror}") from error
-        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in self.state_dict().items()}
-        with atomic_path(target / "model.safetensors", CheckpointError) as path:
-            save_file(weights, path, metadata={"format": "pt"})
-        config = self.config.to_dict()
-        config |= {
+        config = self.config.to_dict() | {
             "architectures": [self.architecture],
             "codec_id": self.codec_id,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
-        for name, content in (
-            ("preprocessor_config.json", self._preprocessor_config()),
-            ("config.json", config),
-        ):
-            with atomic_path(target / name, CheckpointError) as path:
-                path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        save(folder, self.state_dict(), config, self._preprocessor_config())
 
     def _preprocessor_config(self) -> dict[str, Any]:
-        """What ``transformers``' ``NeuCodecFeatureExtractor`` must know."""
+        """The settings of ``transformers``' ``NeuCodecFeatureExtractor``."""
         return {
             "feature_extractor_type": "NeuCodecFeatureExtractor",
             "feature_size": 80,
@@ -188,16 +371,17 @@ class NeuCodec(CodecInterface):
     @property
     def codec_id(self) -> str:
         """Name of this checkpoint's codebook: codes made under one id must be decoded under the same."""
-        if self._codec_id is None:
-            return checkpoint.fingerprint(
-                {"quantizer.project_out.weight": self.quantizer.project_out.weight.detach()}
-            )
-        return self._codec_id
+        return self._codec_id or codebook_id(self.quantizer.project_out.weight)
+
+    def encoder_fingerprint(self) -> str:
+        """SHA-256 over all weights that a recording's codes depend on, 12 hexadecimal digits; about 2 s a GB."""
+        weights = {key: value for key, value in self.state_dict().items() if key.startswith(_ENCODER)}
+        return weights_fingerprint(weights)
 
     # The network
 
     def encode_latents(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the quantizer gets, differentiable.
+        """The input of the quantizer, differentiable.
 
         Args:
             waveform: (B, T) at 16 kHz, each item padded as ``features.padded_length`` says, zeros beyond.
@@ -233,7 +417,7 @@ class NeuCodec(CodecInterface):
         return self.acoustic_decoder(quantized, lengths)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode, quantize and decode, differentiable through the quantizer: what training needs.
+        """Encode, quantize and decode, differentiable through the quantizer, for training.
 
         Args:
             waveform: (B, T) at 16 kHz, padded as for ``encode_latents``.
@@ -249,7 +433,7 @@ class NeuCodec(CodecInterface):
     def encode_batch(self, waveforms: list[Tensor]) -> list[Tensor]:
         """Waveforms, float32 (samples,) at 16 kHz on the CPU, to their codes, LongTensors (frames,) on the CPU."""
         padded, lengths = pad_waveforms(waveforms, self.hop_length, self.device)
-        with exact_convolutions(), torch.no_grad():
+        with exact_math(self.device), torch.no_grad():
             latents, frames = self.encode_latents(padded, lengths)
             codes = self.quantizer(latents)[1].cpu()
         return [item[:count] for item, count in zip(codes, frames.tolist(), strict=True)]
@@ -258,7 +442,7 @@ class NeuCodec(CodecInterface):
         """Decode checked codes, LongTensors (frames,), in one batch to float32 (480 * frames,) on the CPU."""
         lengths = torch.tensor([codes.numel() for codes in sequences])
         padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True).to(self.device)
-        with exact_convolutions(), torch.no_grad():
+        with exact_math(self.device), torch.no_grad():
             audio = self.decode_latents(self.quantizer.lookup(padded), lengths.to(self.device)).cpu()
         return [item[: n * self.output_hop_length] for item, n in zip(audio, lengths.tolist(), strict=True)]
 
@@ -271,10 +455,11 @@ class NeuCodec(CodecInterface):
             padded.shape[1],
             settled=torch.tensor([window.settled for window in windows], device=self.device),
             before=torch.tensor([window.start for window in windows], device=self.device),
+            layout=self.acoustic_decoder.memory_layout(windows[0].lookback),
             memory=stack_memories(windows),
             lookback=windows[0].lookback,
         )
-        with exact_convolutions(), torch.no_grad():
+        with exact_math(self.device), torch.no_grad():
             audio = self.acoustic_decoder(self.quantizer.lookup(padded.to(self.device)), frames).cpu()
         memory = frames.memory
         samples = (lengths * self.output_hop_length).tolist()
@@ -283,3 +468,53 @@ class NeuCodec(CodecInterface):
             Decoded(audio[i, : samples[i]], memory[i].clone())
             for i in range(len(windows))
         ]
+
+    # Batches and windows
+
+    def _waveform(self, audio: Audio, sample_rate: int | None) -> Tensor:
+        waveform = as_waveform(audio, sample_rate, target_rate=self.sample_rate)
+        if waveform.numel() < self.min_samples:
+            name = os.fspath(audio) if isinstance(audio, str | os.PathLike) else "audio"
+            raise AudioError(
+                f"{name}: {waveform.numel()} samples at {self.sample_rate} Hz are shorter than one frame "
+                f"({self.hop_length} samples, {1000 / self.frame_rate:.0f} ms); pad it with silence or leave it out"
+            )
+        return waveform
+
+    def _encode_waveforms(self, waveforms: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
+        window = int(EXACT_SECONDS * self.sample_rate)
+        overlap = int(_WINDOW_OVERLAP_SECONDS * self.sample_rate)
+        pieces: list[Tensor] = []
+        counts = []
+        for waveform in waveforms:
+            windows = list(split_windows(waveform, window, overlap))
+            pieces += windows
+            counts.append(len(windows))
+        results = iter(
+            run_in_batches(self.encode_batch, pieces, self.sample_rate, self.device, max_batch_seconds)
+        )
+        joined = []
+        for count in counts:
+            codes = [next(results) for _ in range(count)]
+            # A codec may have one frame more, for what upstream pads a recording with; only the last window ends so.
+            codes[:-1] = [piece[: window // self.hop_length] for piece in codes[:-1]]
+            joined.append(join_windows(codes, int(_WINDOW_OVERLAP_SECONDS * self.frame_rate)))
+        return joined
+
+    def _decode_sequences(self, sequences: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
+        longest = int(EXACT_SECONDS * self.frame_rate)
+        short = [codes for codes in sequences if codes.numel() <= longest]
+        decoded = iter(
+            run_in_batches(self.decode_batch, short, self.frame_rate, self.device, max_batch_seconds)
+        )
+        return [
+            next(decoded) if codes.numel() <= longest else self._decode_long(codes) for codes in sequences
+        ]
+
+    def _decode_long(self, codes: Tensor) -> Tensor:
+        margin = int(_WINDOW_OVERLAP_SECONDS * self.frame_rate / 2)
+        chunk = int(EXACT_SECONDS * self.frame_rate) - margin
+        with self.stream(
+            lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk, slack=0
+        ) as decoder:
+            return torch.cat([decoder.push(codes), decoder.flush()])

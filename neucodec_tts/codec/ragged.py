@@ -1,57 +1,75 @@
-"""Batches of items of different lengths, in which no item may see another's padding."""
+"""Batches of items of different lengths, in which no item sees another's padding."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Ragged:
     """Lengths of the items of a padded batch along its time axis.
 
-    ``None`` stands for a batch without padding wherever a ``Ragged | None`` is taken, and costs nothing there.
-
     Args:
-        lengths: number of valid positions of each item, LongTensor (B,).
-        size: length of the padded time axis.
+        lengths: number of valid positions of each item, LongTensor (B,); None for a batch without padding, in which
+            nothing has to be done.
+        size: length of the time axis.
     """
 
-    def __init__(self, lengths: Tensor, size: int) -> None:
+    def __init__(self, lengths: Tensor | None, size: int) -> None:
         self.lengths = lengths
         self.size = size
-        #: BoolTensor (B, size), true where an item has data.
-        self.mask = torch.arange(size, device=lengths.device) < lengths[:, None]
-        # Positions that all items have, which need no care; found out where that waits for no device.
-        self._common = int(lengths.min()) if lengths.device.type == "cpu" else 0
+        #: BoolTensor (B, size), true where an item has data; None if all of the batch is data.
+        self.mask = None if lengths is None else first(lengths, size)
+        self._common = size  # positions that all items have
+        if lengths is not None:
+            # On a GPU the smallest length is not asked for, since that would wait for the device.
+            self._common = int(lengths.min()) if lengths.device.type == "cpu" else 0
 
-    @staticmethod
-    def of(lengths: Tensor | None, size: int) -> Ragged | None:
-        """The ``Ragged`` of these lengths, or None if every item fills the axis."""
-        if lengths is None or bool((lengths == size).all()):
-            return None
-        return Ragged(lengths, size)
+    @classmethod
+    def of(cls, lengths: Tensor | None, size: int) -> Ragged:
+        """The batch of these lengths, as one without padding if every item fills the axis."""
+        return cls(None if lengths is None or bool((lengths == size).all()) else lengths, size)
 
-    def zero(self, x: Tensor) -> Tensor:
-        """``x`` (B, C, size) with zeros beyond each item's end, as a convolution pads a lone item."""
-        tail = x[..., self._common :].masked_fill(~self.mask[:, None, self._common :], 0.0)
-        return self._with_tail(x, tail)
+    def strided(self, stride: int) -> Ragged:
+        """The same batch behind a layer that divides lengths by ``stride``."""
+        return Ragged(None if self.lengths is None else self.lengths // stride, self.size // stride)
+
+    def scaled(self, factor: int) -> Ragged:
+        """The same batch behind a layer that multiplies lengths by ``factor``."""
+        return Ragged(None if self.lengths is None else self.lengths * factor, self.size * factor)
+
+    def zero(self, x: Tensor, time: int = 2) -> Tensor:
+        """``x`` with zeros beyond each item's end, as a convolution pads a lone item.
+
+        Args:
+            x: (B, C, size), or (B, size, C). Without gradients it is changed in place.
+            time: which axis is time, 2 or 1.
+        """
+        if self.mask is None or self._common == self.size:
+            return x
+        outside = ~self.mask.unsqueeze(3 - time)
+        if torch.is_grad_enabled():
+            return x.masked_fill(outside, 0.0)
+        tail = self._common, self.size - self._common
+        x.narrow(time, *tail).masked_fill_(outside.narrow(time, *tail), 0.0)
+        return x
 
     def hold(self, x: Tensor) -> Tensor:
-        """``x`` (B, C, size) with each item's last value beyond its end, as replicate padding gives a lone item."""
-        last = (self.lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, x.shape[1], 1)
-        tail = torch.where(self.mask[:, None, self._common :], x[..., self._common :], x.gather(2, last))
-        return self._with_tail(x, tail)
+        """``x`` (B, C, size) with each item's last value beyond its end, as replicate padding gives a lone item.
 
-    def _with_tail(self, x: Tensor, tail: Tensor) -> Tensor:
-        """``x`` with another tail. Without gradients `x` itself: what lies beyond an item's end has no meaning."""
-        if self._common == 0:
-            return tail
+        Without gradients ``x`` is changed in place.
+        """
+        if self.mask is None or self.lengths is None or self._common == self.size:
+            return x
+        last = x.gather(2, (self.lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, x.shape[1], 1))
+        inside = self.mask[:, None]
         if torch.is_grad_enabled():
-            return torch.cat([x[..., : self._common], tail], dim=-1)
-        x[..., self._common :] = tail
+            return torch.where(inside, x, last)
+        tail = x[..., self._common :]
+        tail.copy_(torch.where(inside[..., self._common :], tail, last))
         return x
 
 
-def conv1d(layer: nn.Conv1d, x: Tensor, ragged: Ragged | None) -> Tensor:
-    """``layer`` over ``x`` (B, C, T), zeros beyond each item's end."""
-    return layer(x if ragged is None else ragged.zero(x))
+def first(lengths: Tensor, size: int) -> Tensor:
+    """BoolTensor (B, size), true in the first ``lengths`` (B,) places."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from neucodec_tts.codec.streaming import Decoded, Stream, StreamSettings, Window
-
-if TYPE_CHECKING:
-    from neucodec_tts.codec.interface import CodecInterface, Codes
+from neucodec_tts.codec.codes import Codes
+from neucodec_tts.codec.streaming import Decoded, Stream, StreamingCodec, StreamSettings, Window
 
 
 class DecodeScheduler:
@@ -31,7 +28,7 @@ class DecodeScheduler:
 
     def __init__(
         self,
-        codec: CodecInterface,
+        codec: StreamingCodec,
         settings: StreamSettings | None = None,
         *,
         max_batch_frames: int = 4096,

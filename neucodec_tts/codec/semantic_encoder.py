@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import NeuCodecConfig, Wav2Vec2BertConfig, Wav2Vec2BertModel
 
-from neucodec_tts.codec.ragged import Ragged, conv1d
+from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.errors import CheckpointError
 
 _SCORE_BYTES = 128 * 2**20  # attention scores held at a time
@@ -70,7 +70,7 @@ class BlockwiseAttention(nn.Module):
         return self.linear_out(joined), None
 
     def _bias(self, query: Tensor, start: int, length: int, mask: Tensor | None) -> Tensor | None:
-        """What is added to the scores of the queries (B, H, Q, head) that start at ``start``."""
+        """The mask added to the scores of the queries (B, H, Q, head) that start at ``start``."""
         bias = None
         if self.distance_embedding is not None:
             positions = torch.arange(length, device=query.device)
@@ -98,15 +98,14 @@ class SemanticEncoder(Wav2Vec2BertModel):
         for layer in self.encoder.layers:
             layer.self_attn = BlockwiseAttention(config)
 
-    def forward(self, input_features: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, input_features: Tensor, ragged: Ragged) -> Tensor:
         """Filter bank (B, frames, 160) to the last layer's hidden states (B, frames, hidden)."""
         hidden, _ = self.feature_projection(
             input_features.to(self.feature_projection.projection.weight.dtype)
         )
-        mask = None if ragged is None else ragged.mask
         for layer in self.encoder.layers:
             # The layer's convolution is causal, and so never sees the padding behind an item.
-            hidden = layer(hidden, attention_mask=mask, conv_attention_mask=None)
+            hidden = layer(hidden, attention_mask=ragged.mask, conv_attention_mask=None)
         return hidden
 
 
@@ -120,10 +119,10 @@ class SemanticAdapter(nn.Module):
         self.conv3 = nn.Conv1d(hidden_channels, hidden_channels, kernel_size=3, padding=1)
         self.conv4 = nn.Conv1d(hidden_channels, channels, kernel_size=3, padding=1, bias=False)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, x: Tensor, ragged: Ragged) -> Tensor:
         """(B, C, frames) to (B, C, frames)."""
         # Quirk of upstream: its first ReLU works in place, so the residual is the activated signal.
-        residual = conv1d(self.conv1, x, ragged).relu()
-        x = conv1d(self.conv2, residual, ragged).relu()
-        x = conv1d(self.conv3, x, ragged) + residual
-        return conv1d(self.conv4, x, ragged)
+        residual = self.conv1(ragged.zero(x)).relu()
+        x = self.conv2(ragged.zero(residual)).relu()
+        x = self.conv3(ragged.zero(x)) + residual
+        return self.conv4(ragged.zero(x))

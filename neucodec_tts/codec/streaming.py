@@ -5,30 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from neucodec_tts.codec.interface import CodecInterface, Codes
+from neucodec_tts.codec.codes import Codes
+
+
+class StreamingCodec(Protocol):
+    """The part of a codec that decodes streams."""
+
+    @property
+    def output_hop_length(self) -> int:
+        """Samples that one code is decoded into."""
+        ...
+
+    def check_codes(self, codes: Codes, name: str = "codes") -> Tensor:
+        """Codes as a LongTensor (frames,) on the CPU."""
+        ...
+
+    def decode_windows(self, windows: list[Window]) -> list[Decoded]:
+        """Decode windows of streams, all of one lookback, in one batch."""
+        ...
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of codes to decode, and what of it becomes sound.
+    """Codes of a stream that are decoded together.
 
-    All positions are frames of the stream: the codes are those from ``start`` on, [start, stop) are played, what is
-    behind them is a foresight.
+    Positions are frames of the stream: ``codes`` begin at ``start``, those up to ``stop`` are played, and those behind
+    them are only foreseen.
     """
 
     codes: Tensor
+    """LongTensor (frames,)."""
     start: int
     stop: int
     lookback: int
     """Frames before ``start`` that the decoder's attention sees."""
     memory: Tensor | None
-    """What the decoder remembers of the frames before ``start``, (S,); None at the beginning of a stream."""
+    """The decoder's memory of the frames before ``start``, (S,); None at the beginning of a stream."""
 
     @property
     def settled(self) -> int:
@@ -37,7 +54,7 @@ class Window:
 
 
 def stack_memories(windows: Sequence[Window]) -> Tensor | None:
-    """What is remembered for each of these windows, (B, S), zeros at the beginning of a stream; None if all begin."""
+    """The memories of windows, (B, S), zeros at the beginning of a stream; None if all windows begin one."""
     known = next((window.memory for window in windows if window.memory is not None), None)
     if known is None:
         return None
@@ -46,11 +63,11 @@ def stack_memories(windows: Sequence[Window]) -> Tensor | None:
 
 
 class Decoded(NamedTuple):
-    """What becomes of a window.
+    """The samples of one decoded window, and the decoder's memory after it.
 
     Attributes:
-        audio: its samples, float32 (480 * frames,) on the CPU, those of the foresight included.
-        memory: what the stream's next window goes on from, (S,) on the codec's device; see ``ContinuedFrames``.
+        audio: float32 (480 * frames,) on the CPU, with the samples of the foresight.
+        memory: for the stream's next window, (S,) on the codec's device; see ``ContinuedFrames``.
     """
 
     audio: Tensor
@@ -59,7 +76,26 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """Sizes in frames of 20 ms; ``StreamingDecoder`` explains them.
+    """Sizes of the windows of a stream, in frames of 20 ms.
+
+    Attributes:
+        lookback: frames before a chunk that attention sees, by the keys and values it had for them (50 = 1 s, as NeuTTS
+            decodes with each chunk). Costs no latency and little work, but memory: NeuCodec remembers 5 MB of a stream.
+        chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
+        lookahead: frames after a chunk that are decoded with it (5 = 100 ms, all of it latency), and again as part of
+            the next: by default ten seconds are 1.17 times the work of decoding them at once, five 1.28, two 1.5.
+        overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
+            lookahead, so that it costs nothing.
+        first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
+            by default, 0.2 s of speech.
+        growth: how much faster than they are spoken codes are supposed to come (1.25 times). Each chunk is generated
+            while the one before it is played, and goes about that much further: by default chunks are 5, 3, 4, 5, 6,
+            8, 10, 12 frames and so on, up to ``chunk``. Whoever plays the first at once then never runs dry. At 1 real
+            time is enough, and chunks do not grow; 2 is less work.
+        slack: how much later than the first any chunk may be ready, as a part of the first one's length, because it
+            took longer to generate or to decode (0.4: 40 ms; 50 ms if codes come 1.5 times as fast). More of it makes
+            the chunks after the first shorter, which is more work; none is shorter than a frame or the overlap, so
+            that a first chunk of one frame has less of it.
 
     Raises:
         ValueError: a size is negative, the overlap does not fit the first chunk or the lookahead, codes would come more
@@ -108,9 +144,9 @@ class StreamSettings:
 
 
 class Stream:
-    """One stream's codes, position and cross-fade; it says what to decode, and somebody else decodes.
+    """The codes, the position and the cross-fade of one stream. It hands out windows that its owner decodes.
 
-    Windows depend on how many codes have come, never on how they were split, and so does the sound.
+    Windows depend on the number of codes that have come, never on how they were split, and so does the sound.
     """
 
     def __init__(self, settings: StreamSettings, hop_length: int) -> None:
@@ -119,22 +155,22 @@ class Stream:
         self._codes = torch.empty(0, dtype=torch.long)  # from frame self._asked on
         self._asked = 0  # frames up to which windows have been handed out
         self._memory: Tensor | None = None
-        self._tail: Tensor | None = None  # what the last window had to say about the next frames
+        self._tail: Tensor | None = None  # samples that the last window foresaw
         self._finished = False
 
     @property
     def started(self) -> bool:
-        """Whether any sound has been asked for yet."""
+        """True once a window has been handed out."""
         return self._asked > 0
 
     @property
     def done(self) -> bool:
-        """Whether the stream has ended and all its windows have been handed out."""
+        """True once the stream has ended and all its windows have been handed out."""
         return self._finished and self._asked == self._known
 
     @property
     def ready(self) -> bool:
-        """Whether ``next_window`` has one."""
+        """True while ``next_window`` has one."""
         return self.next_length > 0
 
     @property
@@ -179,7 +215,7 @@ class Stream:
         return stop, end
 
     def play(self, window: Window, decoded: Decoded) -> Tensor:
-        """Samples of the frames that ``window`` is for, float32 (480 * frames,), from what it was decoded to."""
+        """The samples to play of a decoded window, float32 (480 * frames,)."""
         audio, self._memory = decoded
         settled = window.settled * self._hop
         samples = audio[:settled].clone()
@@ -195,49 +231,19 @@ class Stream:
 class StreamingDecoder:
     """Codes of one stream in, samples out as soon as they are sound.
 
-    The decoder is not causal, so a chunk of new codes is decoded together with a few that follow, and joined to what
-    was played before by a short cross-fade. What came before is not decoded again: every layer remembers what it saw
-    of it (``ContinuedFrames``), as those of Transformer-XL do (Dai et al. 2019). Any split of the same codes gives the
-    same samples, and every code gives 480 of them.
+    The decoder is not causal, so a chunk of new codes is decoded together with a few that follow, and joined to the
+    sound before it by a short cross-fade. Frames before it are not decoded again: every layer remembers what it saw
+    of them (``ContinuedFrames``), as those of Transformer-XL do (Dai et al. 2019). Any split of the same codes gives
+    the same samples, and every code gives 480 of them.
 
     Args:
         codec: decodes.
-        lookback: frames before a chunk that attention sees, by the keys and values it had for them (50 = 1 s, as NeuTTS
-            decodes with each chunk). Costs no latency and little work, but memory: NeuCodec remembers 5 MB of a stream.
-        chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
-        lookahead: frames after a chunk that are decoded with it (5 = 100 ms, all of it latency), and again as part of
-            the next: by default ten seconds are 1.17 times the work of decoding them at once, five 1.28, two 1.5.
-        overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
-            lookahead, so that it costs nothing.
-        first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
-            by default, 0.2 s of speech.
-        growth: how much faster than they are spoken codes are supposed to come (1.25 times). Each chunk is generated
-            while what lies before it is played, and goes about that much further: by default chunks are 5, 3, 4, 5, 6,
-            8, 10, 12 frames and so on, up to ``chunk``. Whoever plays the first at once then never runs dry. At 1 real
-            time is enough, and chunks do not grow; 2 is less work.
-        slack: how much later than the first any chunk may be ready, as a part of the first one's length, because it
-            took longer to generate or to decode (0.4: 40 ms; 50 ms if codes come 1.5 times as fast). More of it makes
-            the chunks after the first shorter, which is more work; none is shorter than a frame or the overlap, so
-            that a first chunk of one frame has less of it.
-
-    Raises:
-        ValueError: a setting is out of range.
+        settings: sizes of the windows.
     """
 
-    def __init__(
-        self,
-        codec: CodecInterface,
-        *,
-        lookback: int = 50,
-        chunk: int = 100,
-        lookahead: int = 5,
-        overlap: int = 1,
-        first_chunk: int = 5,
-        growth: float = 1.25,
-        slack: float = 0.4,
-    ) -> None:
+    def __init__(self, codec: StreamingCodec, settings: StreamSettings | None = None) -> None:
         self.codec = codec
-        self.settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk, growth, slack)
+        self.settings = settings or StreamSettings()
         self._stream = Stream(self.settings, codec.output_hop_length)
 
     def __enter__(self) -> StreamingDecoder:
@@ -253,7 +259,7 @@ class StreamingDecoder:
         self._stream = Stream(self.settings, self.codec.output_hop_length)
 
     def push(self, codes: Codes | int) -> Tensor:
-        """Add codes (frames,), or one code; returns the samples that are now sound, float32 (n,), perhaps none.
+        """Add codes (frames,), or one code, and return the samples that are now sound, float32 (n,), perhaps none.
 
         Raises:
             CodesError: they are not codes of this codec; the stream goes on as if they had not come.
@@ -265,7 +271,7 @@ class StreamingDecoder:
         return self._play()
 
     def flush(self) -> Tensor:
-        """The rest of the samples, float32 (n,); the stream is then at its end and the next push begins a new one."""
+        """End the stream and return the rest of its samples, float32 (n,). The next push begins a new stream."""
         self._stream.finish()
         samples = self._play()
         self.reset()

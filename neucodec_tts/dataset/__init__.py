@@ -57,66 +57,40 @@ Whoever does a unit, on this machine or another, writes the same bytes::
         prepared = preparation.finish()
 """
 
-from __future__ import annotations
+from neucodec_tts.dataset.items import Item, Reject, Source
+from neucodec_tts.dataset.manifest import DatasetManifest
+from neucodec_tts.dataset.preparation import Preparation, Prepared, prepare, preparing
+from neucodec_tts.dataset.progress import Progress
+from neucodec_tts.dataset.reader_pool import ReaderPool
+from neucodec_tts.dataset.retokenize import Tokenized, tokenize
+from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
+from neucodec_tts.dataset.sources import open_source
+from neucodec_tts.dataset.sources.columns import Columns
+from neucodec_tts.dataset.statistics import Statistics, describe
+from neucodec_tts.dataset.tokens import TokenSettings
+from neucodec_tts.dataset.units import FinishedUnit, Recipe, run_units
 
-import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from neucodec_tts.dataset.items import Item as Item
-    from neucodec_tts.dataset.items import Reject as Reject
-    from neucodec_tts.dataset.items import Source as Source
-    from neucodec_tts.dataset.manifest import DatasetManifest as DatasetManifest
-    from neucodec_tts.dataset.preparation import Preparation as Preparation
-    from neucodec_tts.dataset.preparation import Prepared as Prepared
-    from neucodec_tts.dataset.preparation import prepare as prepare
-    from neucodec_tts.dataset.preparation import preparing as preparing
-    from neucodec_tts.dataset.progress import Progress as Progress
-    from neucodec_tts.dataset.reader_pool import ReaderPool as ReaderPool
-    from neucodec_tts.dataset.retokenize import Tokenized as Tokenized
-    from neucodec_tts.dataset.retokenize import tokenize as tokenize
-    from neucodec_tts.dataset.settings import CodecInfo as CodecInfo
-    from neucodec_tts.dataset.settings import PrepareSettings as PrepareSettings
-    from neucodec_tts.dataset.sources import open_source as open_source
-    from neucodec_tts.dataset.sources.columns import Columns as Columns
-    from neucodec_tts.dataset.statistics import Statistics as Statistics
-    from neucodec_tts.dataset.statistics import describe as describe
-    from neucodec_tts.dataset.tokens import TokenSettings as TokenSettings
-    from neucodec_tts.dataset.units import FinishedUnit as FinishedUnit
-    from neucodec_tts.dataset.units import Recipe as Recipe
-    from neucodec_tts.dataset.units import run_units as run_units
-
-_EXPORTS = {
-    "prepare": "preparation",
-    "preparing": "preparation",
-    "Preparation": "preparation",
-    "Prepared": "preparation",
-    "PrepareSettings": "settings",
-    "CodecInfo": "settings",
-    "tokenize": "retokenize",
-    "Tokenized": "retokenize",
-    "describe": "statistics",
-    "Statistics": "statistics",
-    "TokenSettings": "tokens",
-    "Progress": "progress",
-    "Recipe": "units",
-    "FinishedUnit": "units",
-    "run_units": "units",
-    "ReaderPool": "reader_pool",
-    "Source": "items",
-    "Item": "items",
-    "Reject": "items",
-    "Columns": "sources.columns",
-    "open_source": "sources",
-    "DatasetManifest": "manifest",
-}
-
-__all__ = list(_EXPORTS)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
+__all__ = [
+    "CodecInfo",
+    "Columns",
+    "DatasetManifest",
+    "FinishedUnit",
+    "Item",
+    "Preparation",
+    "PrepareSettings",
+    "Prepared",
+    "Progress",
+    "ReaderPool",
+    "Recipe",
+    "Reject",
+    "Source",
+    "Statistics",
+    "TokenSettings",
+    "Tokenized",
+    "describe",
+    "open_source",
+    "prepare",
+    "preparing",
+    "run_units",
+    "tokenize",
+]

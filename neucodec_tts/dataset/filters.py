@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, get_args
 
 from neucodec_tts.text import has_speech
 
-TextRule = Literal["any", "speakable", "neutts"]
-TEXT_RULES: tuple[str, ...] = get_args(TextRule)
+TEXT_RULES = ("any", "speakable", "neutts")
 """
 any: everything stays, with or without text.
 speakable: there must be a letter or a digit, something to pronounce.
@@ -22,7 +20,7 @@ _ACRONYM = re.compile(r"(?:[a-zA-Z]\.){2,}|[A-Z]{2,}")
 
 
 def clean_text(text: str | None) -> str | None:
-    """Text as the data set has it: runs of white space, line ends among them, become a space; nothing becomes None."""
+    """Return text as the data set has it: runs of white space become one space; empty is None."""
     return " ".join(text.split()) or None if text is not None else None
 
 
@@ -35,15 +33,6 @@ def text_reason(text: str | None, rule: str) -> str | None:
     if rule == "neutts":
         return _neutts_reason(text)
     return None if has_speech(text) else "text: nothing to pronounce"
-
-
-def describe(rule: Any) -> str:
-    """A rule in words, for messages."""
-    return {
-        "any": "any text",
-        "speakable": "text with something to pronounce",
-        "neutts": "NeuTTS' filter",
-    }.get(str(rule), str(rule))
 
 
 def _neutts_reason(text: str) -> str | None:

@@ -23,7 +23,7 @@ def locked(path: Path, shown: Path) -> Iterator[None]:
 
     Args:
         path: the lock file; its folder is made.
-        shown: what is locked, for the message.
+        shown: the data set's folder, for the message.
 
     Raises:
         DatasetError: another process holds it, or the file cannot be made.
@@ -44,7 +44,8 @@ def locked(path: Path, shown: Path) -> Iterator[None]:
         except OSError as problem:
             raise cannot_write(shown, problem, DatasetError) from problem
     try:
-        holder.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
+        with suppress(OSError):  # a full disk shows when there is something to lose
+            holder.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
         yield
     finally:
         for file in (holder, path):  # before it is released: whoever waits for it sees that its name is gone

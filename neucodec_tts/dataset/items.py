@@ -25,7 +25,7 @@ class Item:
     end: float | None = None
     """Its end, in seconds; None is the end of the file."""
     locator: str = ""
-    """Whatever else `Source.read` must know to find the audio."""
+    """Anything else that `Source.read` needs to find the audio."""
     size: int = -1
     """Bytes of the file that holds it; -1 if there is none. With `modified` it tells that the file changed."""
     modified: int = -1
@@ -68,7 +68,7 @@ class Source(Protocol):
 
     @property
     def options(self) -> Mapping[str, object]:
-        """How the corpus is read, where there is a choice: names of columns, a split. JSON values."""
+        """Choices in reading the corpus: names of columns, a split. JSON values."""
         ...
 
     def items(self) -> Iterator[Item]:

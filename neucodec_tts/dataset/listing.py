@@ -11,6 +11,7 @@ import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def read_unit(path: Path, unit: int) -> list[Item]:
 
 def explain_difference(before: Path, after: Path) -> list[str]:
     """Return in words how one listing differs from another."""
-    old, new = _fingerprints(before), _fingerprints(after)
+    old, new = ({item.id: _values(item) for item in _items(path)} for path in (before, after))
     found = []
     for what, ids in (
         ("were added", [id for id in new if id not in old]),
@@ -109,25 +110,13 @@ def _write(items: Iterator[Item], path: Path, shard_items: int) -> Listing:
     count = units = 0
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.OSFile(str(path), "wb") as opened, pa.ipc.new_file(opened, schema, options=options) as writer:
-        unit: list[Item] = []
-
-        def finish() -> None:
-            columns = list(zip(*map(_values, unit), strict=True))
-            arrays = [
-                pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)
-            ]
+        while unit := list(islice(items, shard_items)):
+            columns = zip(*map(_values, unit), strict=True)
+            arrays = [pa.array(values, each.type) for values, each in zip(columns, schema, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
-            unit.clear()
-
-        for item in items:
-            unit.append(item)
-            count += 1
-            digest.update(_canonical(item))
-            if len(unit) == shard_items:
-                finish()
-                units += 1
-        if unit:
-            finish()
+            for item in unit:
+                digest.update(_canonical(item))
+            count += len(unit)
             units += 1
     return Listing(count, units, digest.hexdigest())
 
@@ -182,7 +171,3 @@ def _items(path: Path) -> Iterator[Item]:
 def _canonical(item: Item) -> bytes:
     values = _values(replace(item, modified=-1))
     return json.dumps(values, ensure_ascii=False).encode() + b"\n"
-
-
-def _fingerprints(path: Path) -> dict[str, tuple[object, ...]]:
-    return {item.id: _values(item) for item in _items(path)}

@@ -1,4 +1,4 @@
-"""How far a run is, and where its time goes."""
+"""The progress of a run, and the time that each stage takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WAITS = ("reader_waits", "encoder_waits", "writer_waits")
 
 @dataclass
 class Progress:
-    """How far a run is, and where its time goes."""
+    """The progress of a run, and the time that each stage takes."""
 
     items_total: int = 0
     items_done: int = 0

@@ -123,6 +123,8 @@ class ReaderPool:
         process = self._free.get()
         answers: list[_Answer] = []
         try:
+            if process.death is not None:
+                raise process.death
             process.send((task, items))
             for _ in items:
                 answer = process.receive()
@@ -130,11 +132,12 @@ class ReaderPool:
                     raise answer
                 answers.append(answer)
         except (EOFError, OSError, pickle.UnpicklingError) as problem:
-            raise DatasetError(
+            process.death = DatasetError(
                 f"a reader process died ({process.how_it_ended()}) at {items[len(answers)].where}. If memory ran out, "
                 f"take fewer of them (--workers, now {self.workers}); run the same command again: finished shards are "
                 "kept"
-            ) from problem
+            )
+            raise process.death from problem
         finally:
             self._free.put(process)
         return answers
@@ -150,6 +153,7 @@ class _Process:
     """One reader process, seen from here."""
 
     def __init__(self) -> None:
+        self.death: DatasetError | None = None
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(
@@ -205,7 +209,8 @@ def serve() -> None:
     import torch
 
     torch.set_num_threads(1)
-    known, task = b"", None
+    known = b""
+    task: tuple[Source, PrepareSettings, CodecInfo]
     while True:
         try:
             packed, items = pickle.load(requests)
@@ -216,7 +221,7 @@ def serve() -> None:
             try:
                 if packed != known:
                     known, task = packed, _unpacked(packed)
-                answer = _read_timed(*task, item)  # type: ignore[misc]
+                answer = _read_timed(*task, item)
             except Exception as problem:  # a bug in a source: it belongs where somebody sees it
                 answer = problem
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +21,7 @@ MAX_SHARDS = 99_999
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Which utterances of a corpus are kept, and how they are divided.
+    """The choice of utterances of a corpus, and their division into shards.
 
     Attributes:
         min_seconds: shorter utterances are left out.
@@ -45,24 +44,15 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if self.text_rule is not None and self.text_rule not in TEXT_RULES:
             raise DatasetError(f"unknown text rule {self.text_rule!r}; known are {', '.join(TEXT_RULES)}")
-        if (
-            isinstance(self.shard_items, bool)
-            or not isinstance(self.shard_items, int)
-            or self.shard_items < 1
-        ):
-            raise DatasetError(
-                f"shard_items is {self.shard_items!r}; it must be a whole number of at least 1"
-            )
+        items = self.shard_items
+        if isinstance(items, bool) or not isinstance(items, int) or items < 1:
+            raise DatasetError(f"shard_items is {items!r}; it must be a whole number of at least 1")
         for name in ("min_seconds", "max_seconds", "batch_seconds"):
             value = getattr(self, name)
             if value is None and name != "min_seconds":
                 continue
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not math.isfinite(value)
-                or value < 0
-            ):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value < 0:
                 raise DatasetError(f"{name} is {value!r}; it must be a number of seconds")
             object.__setattr__(self, name, float(value))
         if self.batch_seconds is not None and self.batch_seconds <= 0:
@@ -122,9 +112,6 @@ class CodecInfo:
             raise DatasetError(
                 f"a codebook of {codec.codebook_size} does not fit into the 16 bits a code has in a data set"
             )
-        digest = hashlib.sha256()
-        for parameter in (*codec.fc_encoder.parameters(), *codec.quantizer.project_in.parameters()):
-            digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
         return cls(
             codec.codec_id,
             codec.codebook_size,
@@ -132,15 +119,13 @@ class CodecInfo:
             codec.sample_rate,
             codec.hop_length,
             str(codec.dtype).removeprefix("torch."),
-            digest.hexdigest()[:12],
+            codec.encoder_fingerprint(),
             codec.device.type == "cpu",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values for the manifest."""
-        values = asdict(self)
-        del values["on_cpu"]
-        return values
+        """Return the description, JSON values for the manifest."""
+        return {name: value for name, value in asdict(self).items() if name != "on_cpu"}
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

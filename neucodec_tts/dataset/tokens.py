@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from neucodec_tts.built_in import speech_model
 from neucodec_tts.dataset.shards import Row
 from neucodec_tts.errors import CheckpointError, DatasetError, PromptError
 from neucodec_tts.prompts.speech_config import FORMATS
@@ -50,8 +49,7 @@ class TokenSettings:
             NeuCodecError: the model cannot be had, says nothing of its format, lacks the tokens, or phones cannot
                 be made.
         """
-        tokenizer = _load_tokenizer(self.model)
-        config = self._config()
+        tokenizer, config = self._load()
         settings = replace(
             self,
             prompt_format=config.prompt_format,
@@ -73,8 +71,7 @@ class TokenSettings:
             NeuCodecError: as `resolved`.
             DatasetError: the model's tokenizer is no longer the one these settings were resolved with.
         """
-        tokenizer = _load_tokenizer(self.model)
-        config = self._config()
+        tokenizer, config = self._load()
         if self.tokenizer and _fingerprint(tokenizer, config) != self.tokenizer:
             raise DatasetError(
                 f"the tokenizer or the prompts of {self.model} have changed since this run was begun; prepare anew"
@@ -101,66 +98,54 @@ class TokenSettings:
         """Make them from the values in a manifest."""
         return cls(**values)
 
+    def _load(self) -> tuple[PreTrainedTokenizerBase, SpeechConfig]:
+        from neucodec_tts.speech.loading import load_tokenizer
+
+        return load_tokenizer(self.model), self._config()
+
     def _config(self) -> SpeechConfig:
         from neucodec_tts.prompts.speech_config import SpeechConfig
         from neucodec_tts.tokens.scheme import scheme_by_name
 
-        if self.prompt_format is not None and self.prompt_format not in FORMATS:
-            raise DatasetError(
-                f"unknown prompt format {self.prompt_format!r}; known are {', '.join(FORMATS)}"
-            )
+        wanted, config = self.prompt_format, None
+        if wanted is not None and wanted not in FORMATS:
+            raise DatasetError(f"unknown prompt format {wanted!r}; known are {', '.join(FORMATS)}")
         try:
             config = SpeechConfig.from_pretrained(self.model)
         except (CheckpointError, PromptError) as problem:
-            if self.prompt_format is None:
+            if wanted is None:
                 raise DatasetError(
                     f"{problem}; or say what its prompts look like (--format neutts or --format llasa)"
                 ) from problem
-            config = None
-        name = self.prompt_format or (config.prompt_format if config is not None else "neutts")
-        if config is None or config.prompt_format != name:
-            if name == "custom":
-                raise DatasetError(
-                    f"{self.model} has no template for the format 'custom' in its speech_config.json; write one there"
-                )
-            pattern = scheme_by_name("llasa" if name == "llasa" else "neutts").pattern
-            config = SpeechConfig(name, token_pattern=pattern, language=self.language or "en-us")
-        elif self.language is not None:
-            config = replace(config, language=self.language)
-        return config
+        if config is not None and wanted in (None, config.prompt_format):
+            return config if self.language is None else replace(config, language=self.language)
+        assert wanted is not None
+        if wanted == "custom":
+            raise DatasetError(
+                f"{self.model} has no template for the format 'custom' in its speech_config.json; write one there"
+            )
+        pattern = scheme_by_name("llasa" if wanted == "llasa" else "neutts").pattern
+        return SpeechConfig(wanted, token_pattern=pattern, language=self.language or "en-us")
 
 
 def add_tokens(rows: Sequence[Row], prompt_format: PromptFormat) -> tuple[list[Row], int]:
     """Give rows their training examples.
 
     Returns:
-        The rows, and how many of them have none: those without text, or with a text that makes no prompt.
+        The rows, and the number of those that have none: without text, or with a text that makes no prompt.
     """
-    done = []
-    without = 0
-    for row in rows:
-        ids: list[int] | None = None
-        labels: list[int] | None = None
-        if row.text is not None:
-            try:
-                example = prompt_format.training_example(row.text, row.codes)
-                ids, labels = example.input_ids, example.labels
-            except PromptError:
-                pass
-        without += ids is None
-        done.append(replace(row, input_ids=ids, labels=labels))
-    return done, without
+    done = [_with_tokens(row, prompt_format) for row in rows]
+    return done, sum(row.input_ids is None for row in done)
 
 
-def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
+def _with_tokens(row: Row, prompt_format: PromptFormat) -> Row:
+    if row.text is None:
+        return replace(row, input_ids=None, labels=None)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(speech_model(model))
-    except (OSError, ValueError, KeyError) as problem:
-        first = str(problem).strip().partition("\n")[0]
-        raise CheckpointError(f"the tokenizer of {model} cannot be loaded: {first}") from problem
-    return tokenizer
+        example = prompt_format.training_example(row.text, row.codes)
+    except PromptError:
+        return replace(row, input_ids=None, labels=None)
+    return replace(row, input_ids=example.input_ids, labels=example.labels)
 
 
 def _fingerprint(tokenizer: PreTrainedTokenizerBase, config: SpeechConfig) -> str:

@@ -88,8 +88,8 @@ def run_units(
     (`PrepareSettings.window_seconds`), a batch inside the codec, and the codes of up to three shards.
 
     Args:
-        recipe: what is to be made.
-        units: which units, in the order in which they are done.
+        recipe: the data set.
+        units: numbers of the units, in the order in which they are done.
         codec: the one that the recipe names.
         readers: read the items.
         progress: is kept up to date.

@@ -55,6 +55,7 @@ class SpeechConfig:
         espeak_version: of the espeak-ng that made the phones the model was trained with, if it is known.
         default_voice: name of the voice among the model's own (folder ``voices``) that speaks where none is asked for;
             None leaves the voice to the model.
+        normalize: True for a model that was trained with written forms (money, dates, units ...) in words.
 
     Raises:
         PromptError: a value is wrong, or an entry does not go with the format.
@@ -74,6 +75,7 @@ class SpeechConfig:
     text_tokens: tuple[str, ...] = ()
     espeak_version: str | None = None
     default_voice: str | None = None
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt_format not in FORMATS:
@@ -101,6 +103,8 @@ class SpeechConfig:
                 raise PromptError(f"unknown sampling default {name!r}; known are {', '.join(SAMPLING)}")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise PromptError(f"the sampling default {name} is {value!r}; it must be a number")
+        if not isinstance(self.normalize, bool):
+            raise PromptError(f"normalize is {self.normalize!r}; it must be true or false")
         if isinstance(self.text_tokens, str):
             raise PromptError("text_tokens must be a list of names, as in ['<|LAUGHING|>']")
         object.__setattr__(self, "text_tokens", tuple(self.text_tokens))
@@ -199,7 +203,9 @@ class SpeechConfig:
         values["template"] = self.template.to_dict() if self.template else None
         always = ("prompt_format", "codec", "token_pattern", "codebook_size", "context_length")
         return {
-            name: value for name, value in values.items() if name in always or value not in (None, "", [], {})
+            name: value
+            for name, value in values.items()
+            if name in always or value not in (None, "", [], {}, False)
         }
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -251,7 +257,7 @@ class SpeechConfig:
 
     def make_reader(self) -> TextReader:
         """Build the reader of texts for the model."""
-        return TextReader(self.language, _phones_in if self.needs_phones else None)
+        return TextReader(self.language, _phones_in if self.needs_phones else None, self.normalize)
 
 
 def _phones_in(text: str, language: str) -> str:

@@ -1,13 +1,11 @@
-"""Load the parts of `TextToSpeech` and check them against each other."""
+"""Load a language model's description of itself, and the codec that belongs to it."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING
 
 from neucodec_tts.built_in import speech_model
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
@@ -15,67 +13,92 @@ from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech.engine import Sampling, SpeechTokens
-from neucodec_tts.speech.registry import engine_loader
-from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from neucodec_tts.prompts import PromptFormat
+    from neucodec_tts.tokens import SpeechVocabulary
 
-def load(
-    model: str,
-    *,
-    codec: NeuCodec | str | os.PathLike[str] | None,
-    engine: str,
-    device: str | None,
-    dtype: str | None,
-    hub: HubOptions,
-    voices: str | os.PathLike[str] | VoiceLibrary | None,
-    engine_options: dict[str, Any],
-) -> dict[str, Any]:
-    """Load the parts of `TextToSpeech`; `TextToSpeech.from_pretrained` documents the arguments.
 
-    Returns:
-        The arguments of its constructor.
+@dataclass(frozen=True)
+class SpeechModel:
+    """A language model without its weights: its prompts, its tokens and its codec.
+
+    Attributes:
+        name: folder or hub id.
+        hub: how a repository of the hub is reached.
+        config: the model's ``speech_config.json``.
+        vocabulary: maps codes to token ids.
+        prompt_format: builds prompts.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = speech_model(model)
-    # Cheap things first: what is misspelt is found before gigabytes are read.
-    loader = engine_loader(engine)
-    config = SpeechConfig.from_pretrained(model, **hub.keywords())
-    tokenizer = load_tokenizer(model, hub)
-    vocabulary = config.vocabulary(tokenizer)
-    prompt_format = config.make_format(tokenizer, vocabulary)
-    if not isinstance(codec, NeuCodec):
-        of_codec = replace(hub, revision=None)  # the revision is the language model's
-        codec = NeuCodec.from_pretrained(
-            codec or codec_of(config, model), device=device, **of_codec.keywords()
-        )
-    if config.codec_id is not None and codec.codec_id != config.codec_id:
-        raise VocabularyError(
-            f"{model} speaks the codes of the codec {config.codec_id!r}, and {codec.codec_id!r} was loaded; give "
-            f"the right one (codec={config.codec!r})"
-        )
-    tokens = SpeechTokens(vocabulary, tuple(prompt_format.stop_ids))
-    return {
-        "engine": loader.load(model, tokens, device=device, dtype=dtype, hub=hub, **engine_options),
-        "codec": codec,
-        "prompt_format": prompt_format,
-        "vocabulary": vocabulary,
-        "context_length": config.context_length,
-        "utterance_frames": config.utterance_frames,
-        "sampling": Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
-        "voices": load_library(voices),
-        "model_voices": VoiceLibrary.of_model(model),
-    }
 
+    name: str
+    hub: HubOptions
+    config: SpeechConfig
+    vocabulary: SpeechVocabulary
+    prompt_format: PromptFormat
 
-def codec_of(config: SpeechConfig, model: str) -> str:
-    """Return the codec of a model; a name with a leading dot is a path relative to the model's folder."""
-    folder = Path(speech_model(model)).expanduser()
-    if config.codec.startswith(".") and folder.is_dir():
-        return str((folder / config.codec).resolve())
-    return config.codec
+    @classmethod
+    def load(cls, model: str, hub: HubOptions | None = None, tokenizer: str | None = None) -> SpeechModel:
+        """Read the description of a model.
+
+        Args:
+            model: a folder, a hub id, or ``"tiny"``.
+            hub: how a repository of the hub is reached.
+            tokenizer: folder or hub id of its tokenizer, if that lies elsewhere.
+
+        Raises:
+            CheckpointError: the model or its tokenizer is missing or damaged, or it is none that speaks.
+            VocabularyError: it has no code tokens.
+            PromptError: its prompt format needs something that is not installed.
+        """
+        hub, model = hub or HubOptions(), speech_model(model)
+        config = SpeechConfig.from_pretrained(model, **hub.keywords())
+        loaded = load_tokenizer(tokenizer or model, hub)
+        vocabulary = config.vocabulary(loaded)
+        return cls(model, hub, config, vocabulary, config.make_format(loaded, vocabulary))
+
+    @property
+    def tokens(self) -> SpeechTokens:
+        """The tokens of speech."""
+        return SpeechTokens(self.vocabulary, tuple(self.prompt_format.stop_ids))
+
+    @property
+    def sampling(self) -> Sampling:
+        """The model's own settings for drawing tokens."""
+        return Sampling(**dict(self.config.sampling))  # type: ignore[arg-type]
+
+    def load_codec(
+        self, codec: NeuCodec | str | os.PathLike[str] | None = None, device: str | None = None
+    ) -> NeuCodec:
+        """Load the codec to a device.
+
+        Args:
+            codec: the codec, its folder or its hub id, if it is not the one that the model names.
+            device: a GPU if there is one by default. A codec that you give stays where it is.
+
+        Raises:
+            CheckpointError: the codec is missing or damaged.
+            VocabularyError: it is not the codec whose codes the model speaks.
+            DeviceError: there is no such device.
+        """
+        if not isinstance(codec, NeuCodec):
+            hub = replace(self.hub, revision=None)  # the revision is the language model's
+            codec = NeuCodec.from_pretrained(codec or self._codec_name(), device=device, **hub.keywords())
+        if self.config.codec_id not in (None, codec.codec_id):
+            raise VocabularyError(
+                f"{self.name} speaks the codes of the codec {self.config.codec_id!r}, and {codec.codec_id!r} was "
+                f"loaded; give the right one (codec={self.config.codec!r})"
+            )
+        return codec
+
+    def _codec_name(self) -> str:
+        """The name of the codec; with a leading dot it is a path relative to the model's folder."""
+        folder = Path(self.name).expanduser()
+        if self.config.codec.startswith(".") and folder.is_dir():
+            return str((folder / self.config.codec).resolve())
+        return self.config.codec
 
 
 def load_tokenizer(model: str, hub: HubOptions | None = None) -> PreTrainedTokenizerBase:
@@ -98,8 +121,3 @@ def load_tokenizer(model: str, hub: HubOptions | None = None) -> PreTrainedToken
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise CheckpointError(f"the tokenizer of {model} cannot be loaded: {error}") from error
     return tokenizer
-
-
-def load_library(voices: str | os.PathLike[str] | VoiceLibrary | None) -> VoiceLibrary | None:
-    """Open a folder of voices; a library is returned as it is."""
-    return VoiceLibrary(voices) if isinstance(voices, (str, os.PathLike)) else voices

@@ -119,7 +119,7 @@ def _speak(
     settings: StreamSettings,
     assembly: Assembly,
 ) -> Generator[Tensor, None, None]:
-    decoder = StreamingDecoder(codec, **vars(settings))
+    decoder = StreamingDecoder(codec, settings)
     codes: list[int] = []
     pushed = 0  # codes that the decoder has got
     begun = False

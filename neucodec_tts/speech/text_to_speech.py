@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.checkpoints.hub import HubOptions
+from neucodec_tts.codec.devices import default_device
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import Sampling, SpeechEngine
 from neucodec_tts.speech.joins import Pauses
+from neucodec_tts.speech.loading import SpeechModel
+from neucodec_tts.speech.registry import engine_loader
 from neucodec_tts.speech.results import Segment, SpeechResult
 from neucodec_tts.speech.script import Script, Sentence
 from neucodec_tts.speech.settling import Spoken, settle
@@ -59,6 +62,7 @@ class TextToSpeech:
         stream_settings: of the streaming decoder, in frames.
         voices: library in which voices are found by name; the user's own by default.
         model_voices: voices that come with the model, found by name where `voices` has none of that name.
+        default_voice: speaks where no voice is given; None leaves the voice to the model.
         utterance_frames: shortest and longest speech that the model gives well in one go, in codes; 1.2 and 20 s by
             default.
         watermark: mark speech as synthetic; by default where ``resemble-perth`` is installed.
@@ -80,6 +84,7 @@ class TextToSpeech:
         stream_settings: StreamSettings | None = None,
         voices: VoiceLibrary | None = None,
         model_voices: VoiceLibrary | None = None,
+        default_voice: VoiceLike | None = None,
         utterance_frames: tuple[int, int] | None = None,
         watermark: bool | None = None,
     ) -> None:
@@ -98,6 +103,7 @@ class TextToSpeech:
         self.stream_settings = stream_settings or StreamSettings()
         self.voices = voices
         self.model_voices = model_voices
+        self.default_voice = default_voice
         self.utterance_frames = utterance_frames
         self.watermark = watermark
 
@@ -142,19 +148,25 @@ class TextToSpeech:
             DeviceError: there is no such device.
             PromptError: its prompt format needs something that is not installed.
         """
-        from neucodec_tts.speech.loading import load
-
+        hub = HubOptions(revision, cache_dir, token, local_files_only)
+        device = device or str(default_device())
+        # Cheap things first: what is misspelt is found before gigabytes are read.
+        loader = engine_loader(engine)
+        description = SpeechModel.load(os.fspath(model), hub)
+        codec = description.load_codec(codec, device)
         return cls(
-            **load(
-                os.fspath(model),
-                codec=codec,
-                engine=engine,
-                device=device,
-                dtype=dtype,
-                hub=HubOptions(revision, cache_dir, token, local_files_only),
-                voices=voices,
-                engine_options=engine_options,
+            loader.load(
+                description.name, description.tokens, device=device, dtype=dtype, hub=hub, **engine_options
             ),
+            codec,
+            description.prompt_format,
+            description.vocabulary,
+            context_length=description.config.context_length,
+            sampling=description.sampling,
+            voices=VoiceLibrary(voices) if isinstance(voices, (str, os.PathLike)) else voices,
+            model_voices=VoiceLibrary.of_model(description.name),
+            default_voice=description.config.default_voice,
+            utterance_frames=description.config.utterance_frames,
             watermark=watermark,
         )
 
@@ -178,7 +190,7 @@ class TextToSpeech:
 
         Args:
             text: of any length.
-            voice: a `SpeakerPrompt`, the name of one in the library, or its file; None leaves the voice to the model.
+            voice: a `SpeakerPrompt`, the name of one in the library, or its file; the default voice by default.
             seed: for speaking in the same way again; the result holds the seed that was used.
             sampling: instead of the model's defaults. Its shortest and longest apply to each segment.
             retries: how often a sentence that does not end well is generated again.
@@ -246,12 +258,17 @@ class TextToSpeech:
             chunks = _marked(chunks, mark.stream(rate))
         return SpeechStream(chunks, assembly, rate, seed, ahead_seconds, mark is not None)
 
-    def find_voice(self, voice: VoiceLike) -> SpeakerPrompt:
+    def find_voice(self, voice: VoiceLike | None) -> SpeakerPrompt | None:
         """Return a voice: itself, that of a file, or that of a name in the library or among the model's own.
+
+        None stands for the default voice, and is returned where there is none: then the model chooses.
 
         Raises:
             PromptError: it is unknown, unreadable, or was made with another codec.
         """
+        voice = self.default_voice if voice is None else voice
+        if voice is None:
+            return None
         return (self.voices or VoiceLibrary()).find(voice, model_voices=self.model_voices, codec=self.codec)
 
     def script(
@@ -272,7 +289,7 @@ class TextToSpeech:
             seed = settings.seed
         if seed is None:
             seed = secrets.randbits(31)
-        speaker = None if voice is None else self.find_voice(voice)
+        speaker = self.find_voice(voice)
         settings = replace(settings, seed=seed)
         script = Script(
             text, speaker, self.prompt_format, self.context_length, settings, self.utterance_frames

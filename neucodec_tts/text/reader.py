@@ -15,6 +15,7 @@ from neucodec_tts.text.markdown import read_markdown
 from neucodec_tts.text.pronunciation import without_pronunciations
 from neucodec_tts.text.scripts import Unread, split_unreadable
 from neucodec_tts.text.ssml import ToPhones, read_ssml
+from neucodec_tts.text.written_forms import in_words
 
 logger = logging.getLogger(__name__)
 
@@ -47,21 +48,27 @@ class TextReader:
     Attributes:
         language: espeak's name of the language that the model speaks; None leaves every script in.
         to_phones: makes phones of words in another language (``<lang>`` of SSML), for a model that reads phones.
+        normalize: put written forms (money, dates, units ...) into words where a caller does not say.
     """
 
     language: str | None = None
     to_phones: ToPhones | None = None
+    normalize: bool = False
 
-    def read(self, text: str, text_format: TextFormat = "markdown") -> ReadText:
+    def read(
+        self, text: str, text_format: TextFormat = "markdown", normalize: bool | None = None
+    ) -> ReadText:
         """Return the text that the model is given; what is left out is logged as warnings, too.
 
         Args:
             text: as a person or a program wrote it.
             text_format: one of `TEXT_FORMATS`.
+            normalize: put written forms into words; None does what the model was trained with.
 
         Raises:
-            PromptError: there is nothing in it that the model can read, the format is unknown, or the SSML is not
-                well-formed.
+            PromptError: there is nothing in it that the model can read, the format is unknown, the SSML is not
+                well-formed, or written forms are to become words and the model's language is unknown or spokenform is
+                not installed.
         """
         if text_format not in TEXT_FORMATS:
             raise PromptError(f"unknown text format {text_format!r}; use one of {', '.join(TEXT_FORMATS)}")
@@ -86,6 +93,12 @@ class TextReader:
             warnings += [self._describe(part) for part in dict.fromkeys(unread)]
             if unread:
                 read = _speakable(kept, "; ".join(warnings))
+        if self.normalize if normalize is None else normalize:
+            if self.language is None:
+                raise PromptError(
+                    "written forms cannot become words: the model's speech_config.json names no language"
+                )
+            read = in_words(read, self.language)
         for warning in warnings:
             logger.warning("%s", warning)
         return ReadText(paragraphs_ended(speakable(read)), tuple(warnings))

@@ -1,4 +1,4 @@
-"""Training examples to batches: what fits the context, packing, padding, and voices to be cloned."""
+"""Training examples to batches: fitting them into the context, packing, padding, and cloning."""
 
 from __future__ import annotations
 

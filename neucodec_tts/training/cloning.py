@@ -1,4 +1,4 @@
-"""Examples from which a model learns to go on in the voice of a recording."""
+"""Examples from which a model learns to clone voices."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 def cloning_example(prompt_format: PromptFormat, voice: Voice, text: str, codes: Codes) -> TrainingExample:
     """Return the example by which a model learns to speak `text` as `codes` after the recording of `voice`.
 
-    It is the prompt with which it will be asked to, then the speech and its end. The speech of the recording is
-    learnt as well: it is as good as any.
+    It is the prompt of inference, then the speech and its end. The speech of the recording is learnt as well.
 
     Args:
         prompt_format: of the model.

@@ -22,7 +22,7 @@ class SpeechCollator:
     """Makes a batch for a causal language model of transformers.
 
     Each item of a batch is an example (``input_ids`` and ``labels``, integers (tokens,), not shifted), or a list of
-    examples that share a row (`PackedExamples`). What comes out depends on that:
+    examples that share a row (`PackedExamples`). The batch depends on that:
 
     - No row has more than one example: ``input_ids``, ``labels`` and ``attention_mask``, each int64 (B, L), padded on
       the right.
@@ -37,7 +37,7 @@ class SpeechCollator:
     The first label of every example is `IGNORED`: it would have to be predicted from the example before.
 
     Args:
-        pad_id: token for padding; it is attended to by nothing and learnt by nothing, so any will do.
+        pad_id: token for padding. Any will do: it is masked, and its label is ignored.
         max_length: tokens of the context; a longer row is an error, or cut off with `truncate`.
         truncate: cut rows of one example at `max_length`, as `fit_examples` counted it.
         pad_to_multiple_of: pad rows to a multiple of so many tokens.

@@ -24,9 +24,9 @@ class Fitted:
     Attributes:
         kept: indices of the examples to train with, ascending.
         lengths: tokens of each of them after truncation.
-        dropped: how many are left out.
-        truncated: how many lose their end, and with it the token that ends the speech.
-        lost_tokens: tokens that are not trained with, of both.
+        dropped: number of examples that are left out.
+        truncated: number of examples that lose their end, and with it the token that ends the speech.
+        lost_tokens: tokens of both that are not trained with.
         max_length: tokens of the context.
     """
 
@@ -56,7 +56,7 @@ def fit_examples(lengths: Iterable[int], max_length: int, too_long: WhenTooLong 
         lengths: tokens of each example.
         max_length: tokens of the context.
         too_long: ``"drop"`` leaves longer ones out. ``"truncate"`` keeps their beginning: text and speech still
-            belong together, but the model is not shown where this speech ends. ``"refuse"`` raises.
+            belong together, but the model does not see the end of this speech. ``"refuse"`` raises.
 
     Raises:
         DatasetError: nothing fits, or an example is too long and that is refused.
@@ -92,10 +92,10 @@ def fit_examples(lengths: Iterable[int], max_length: int, too_long: WhenTooLong 
 
 
 def pack(lengths: Sequence[int], max_length: int, seed: int = 0) -> list[list[int]]:
-    """Divide examples into rows of at most `max_length` tokens, few of them.
+    """Divide examples into few rows of at most `max_length` tokens.
 
-    Best fit, longest first: each example goes where it leaves least space. Rows come in random order, and which of
-    equally long examples share one is random, too.
+    Best fit, longest first: each example goes into the row in which it leaves least space. Rows come in random order,
+    and equally long examples take their places at random.
 
     Args:
         lengths: tokens of each example, none above `max_length`.

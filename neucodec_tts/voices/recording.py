@@ -35,6 +35,9 @@ _TELEPHONE = -50.0  # dB of the band above a telephone's relative to the band wi
 _STEADY = 0.2  # share of quiet frames below which sound is as steady as music
 _TONAL = 0.06  # share of hissing frames below which it has no consonants
 _CLIPPED_RUNS = 3  # flat tops a second that make it audible
+_OFFSET = 0.01  # of full scale: more than converters leave by themselves
+_EDGE_SECONDS = 0.06  # at either end of the recording
+_WITHIN_A_WORD = 12.0  # dB below the loud frames: all of the edge is louder than that
 _CHARACTERS_A_SECOND = (4.0, 28.0)
 
 
@@ -44,7 +47,7 @@ class Advice:
 
     Attributes:
         kind: ``"short"``, ``"long"``, ``"quiet"``, ``"clipped"``, ``"telephone"``, ``"noisy"``, ``"steady"``,
-            ``"gaps"``, ``"cut"`` or ``"transcript"``.
+            ``"gaps"``, ``"offset"``, ``"begins"``, ``"ends"``, ``"cut"`` or ``"transcript"``.
         message: what is wrong and what to do, for people.
     """
 
@@ -60,11 +63,13 @@ class Examined:
         start: of the part to use, in seconds.
         end: of the part to use, in seconds.
         advice: what could be better.
+        offset: a constant in all samples, to be taken out; 0 where there is none to speak of.
     """
 
     start: float
     end: float
     advice: tuple[Advice, ...]
+    offset: float
 
     @property
     def seconds(self) -> float:
@@ -95,6 +100,9 @@ def examine(
     seconds = len(samples) / sample_rate
     if seconds < SHORTEST:
         raise AudioError(f"{name} is {seconds:.2f} s long; a voice needs {SHORT:g} to {LONG:g} s of speech")
+    offset = float(samples.mean())
+    offset = offset if abs(offset) >= _OFFSET else 0.0
+    samples = samples - offset  # with it, quiet frames are as loud as others
     frame = max(1, round(_FRAME_SECONDS * sample_rate))
     levels = frame_levels(samples, frame)
     audible = levels[levels > _INAUDIBLE]
@@ -130,7 +138,35 @@ def examine(
     used = slice(round(start * sample_rate), round(end * sample_rate))
     inside = slice(max(0, int(start * sample_rate / frame)), max(1, int(end * sample_rate / frame)))
     advice += _judge(samples[used], sample_rate, levels[inside], active[inside], floor, end - start)
-    return Examined(start, end, tuple(advice))
+    kinds = {one.kind for one in advice}
+    if offset and "clipped" not in kinds:  # clipping shifts the mean by itself
+        advice.append(
+            Advice(
+                "offset",
+                f"all samples are shifted by {100 * offset:.1f} % of full scale, which is taken out; a sound card or a "
+                "converter adds such a constant offset",
+            )
+        )
+    if "steady" not in kinds:
+        advice += _broken_words(levels, loud, floor, to_the_end=end > seconds - _EDGE_SECONDS)
+    return Examined(start, end, tuple(advice), offset)
+
+
+def _broken_words(levels: Samples, loud: float, floor: float, *, to_the_end: bool) -> list[Advice]:
+    """Advice about a recording that begins or ends while somebody speaks."""
+    advice = []
+    edge = max(1, round(_EDGE_SECONDS / _FRAME_SECONDS))
+    spoken = max(loud - _WITHIN_A_WORD, (loud + floor) / 2)
+    for kind, there, verb in (("begins", levels[:edge], "begins"), ("ends", levels[-edge:], "ends")):
+        if (kind == "begins" or to_the_end) and there.min() > spoken:
+            advice.append(
+                Advice(
+                    kind,
+                    f"it {verb} within a word; record again with a moment of quiet there, or cut it in a pause "
+                    "and let the transcript hold just the words that are whole",
+                )
+            )
+    return advice
 
 
 def judge_transcript(text: str, seconds: float) -> Advice | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from neucodec_tts.errors import AudioError, CodesError, PromptError
+from neucodec_tts.errors import CodesError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.text import check_text, has_speech
 from neucodec_tts.voices.recording import Advice, examine, judge_transcript
@@ -116,6 +116,7 @@ class SpeakerPrompt:
         text: str,
         *,
         sample_rate: int | None = None,
+        channels_first: bool | None = None,
         language: str | None = None,
         trim: bool = True,
         cut_to: float | None = None,
@@ -128,9 +129,10 @@ class SpeakerPrompt:
 
         Args:
             codec: encodes the recording.
-            audio: a file, or samples with their `sample_rate`.
+            audio: any recording that `neucodec_tts.audio.as_waveform` takes. A constant offset is taken out of it.
             text: what is said in it, word for word.
             sample_rate: of samples, in Hz.
+            channels_first: True for samples (channels, samples), False for (samples, channels).
             language: espeak's name of the language.
             trim: leave out the quiet before and after the speech, but for 0.1 s.
             cut_to: cut a recording longer than so many seconds at its last pause before that. `text` must then be
@@ -141,22 +143,13 @@ class SpeakerPrompt:
             PromptError: `text` is empty.
             AudioError: the recording cannot be read, holds no speech, or is too short or too long.
         """
-        from neucodec_tts.audio import as_waveform, load_audio
+        from neucodec_tts.audio import as_mono, as_waveform
 
         if not check_text(text).strip():
             raise PromptError("a voice needs the transcript of its recording: give text=..., word for word")
         if cut_to is not None and not 1 <= cut_to <= 30:
             raise PromptError(f"cut_to is {cut_to} s; it must lie between 1 and 30")
-        name = "the recording"
-        if isinstance(audio, (str, os.PathLike)):
-            name = os.fspath(audio)
-            samples, rate = load_audio(audio)
-        else:
-            if sample_rate is None:
-                raise AudioError(f"{name}: samples do not say their sample rate; give sample_rate=... in Hz")
-            rate = int(sample_rate)
-            samples = as_waveform(audio, sample_rate, target_rate=rate, name=name).numpy()
-        waveform = as_waveform(samples, rate, target_rate=codec.sample_rate, name=name)
+        samples, rate, name = as_mono(audio, sample_rate, channels_first=channels_first, name="the recording")
         found = examine(samples, rate, name=name, trim=trim, cut_to=cut_to)
         advice = [*found.advice]
         doubt = judge_transcript(text, found.seconds)
@@ -164,6 +157,7 @@ class SpeakerPrompt:
             advice.append(doubt)
         for one in advice:
             logger.warning("%s: %s", name, one.message)
+        waveform = as_waveform(samples - found.offset, rate, target_rate=codec.sample_rate, name=name)
         used = waveform[round(found.start * codec.sample_rate) : round(found.end * codec.sample_rate)]
         codes = codec.encode(used, codec.sample_rate)
         extra = {"cut_at": round(found.end, 2)} if any(one.kind == "cut" for one in advice) else {}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import NeuCodecConfig, Wav2Vec2FeatureExtractor
 
 from neucodec_tts import CheckpointError, DistillNeuCodec, NeuCodec
-from neucodec_tts.codec import interface, neucodec
+from neucodec_tts.codec import neucodec
 from neucodec_tts.codec.distilled import encoder, hubert
 from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
 from neucodec_tts.codec.features import pad_waveforms
@@ -95,8 +95,8 @@ def test_pieces_of_any_size_give_the_same_codes(distilled, speech, monkeypatch):
 
 def test_long_recordings_go_through_overlapping_windows(distilled, speech, monkeypatch):
     wave = speech(9.0)
-    monkeypatch.setattr(interface, "EXACT_SECONDS", 4.0)
-    monkeypatch.setattr(interface, "_WINDOW_OVERLAP_SECONDS", 2.0)
+    monkeypatch.setattr(neucodec, "EXACT_SECONDS", 4.0)
+    monkeypatch.setattr(neucodec, "_WINDOW_OVERLAP_SECONDS", 2.0)
     codes = distilled.encode([speech(1.0), wave], 16_000)[1]
     assert len(codes) == 451
     assert torch.equal(codes[:150], distilled.encode(wave[: 4 * 16_000], 16_000)[:150])

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from neucodec_tts import AudioError, CheckpointError, CodesError, DeviceError, NeuCodec
-from neucodec_tts.codec import interface
+from neucodec_tts.codec import neucodec
 from tests.parity.comparisons import snr
 from tests.parity.sizes import small_config
 
@@ -82,8 +82,8 @@ def test_long_recordings_go_through_overlapping_windows(codec, speech, monkeypat
     wave = speech(9.0)
     whole = codec.encode(wave, 16_000)
     exact = codec.decode(whole)
-    monkeypatch.setattr(interface, "EXACT_SECONDS", 4.0)
-    monkeypatch.setattr(interface, "_WINDOW_OVERLAP_SECONDS", 2.0)
+    monkeypatch.setattr(neucodec, "EXACT_SECONDS", 4.0)
+    monkeypatch.setattr(neucodec, "_WINDOW_OVERLAP_SECONDS", 2.0)
     codes = codec.encode([speech(1.0), wave], 16_000)[1]
     assert len(codes) == 450
     # Windows begin every 2 s, on a frame, so that the first is the beginning of the recording encoded alone.

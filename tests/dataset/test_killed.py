@@ -28,7 +28,7 @@ KILLS = 20
 
 
 class Ended(NamedTuple):
-    """How a run ended."""
+    """The end of a run."""
 
     killed: bool
     code: int

@@ -8,7 +8,6 @@ import sys
 import threading
 import types
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -90,12 +89,10 @@ def test_what_cannot_be_sent_is_named(tmp_path, codec, write_clip):
 def test_a_module_that_only_this_process_has_is_named(tmp_path, codec, write_clip, monkeypatch):
     write_clip(tmp_path / "corpus" / "a.wav")
     module = types.ModuleType("only_here")
-    code = "class Mine(AudioFolder):\n    pass\n"
-    exec(code, vars(module) | {"AudioFolder": AudioFolder}, made := {"__name__": "only_here"})
-    made["Mine"].__module__ = "only_here"
-    module.Mine = made["Mine"]
+    mine = type("Mine", (AudioFolder,), {"__module__": "only_here"})
+    monkeypatch.setattr(module, "Mine", mine, raising=False)
     monkeypatch.setitem(sys.modules, "only_here", module)
     with pytest.raises(
         DatasetError, match=r"cannot load the corpus .*No module named 'only_here'.*PYTHONPATH"
     ):
-        prepare(module.Mine(Path(tmp_path / "corpus")), tmp_path / "out", codec, SMALL, workers=1)
+        prepare(mine(tmp_path / "corpus"), tmp_path / "out", codec, SMALL, workers=1)

@@ -115,7 +115,7 @@ def test_how_it_is_read_changes_nothing(prepared, codec, tmp_path):
 
 
 def test_units_can_be_done_by_others_in_any_order(prepared, codec, tmp_path):
-    """What an engine on many machines does: units one by one, wherever, and the results put together here."""
+    """An engine on many machines does units one by one, anywhere, and the results are put together here."""
     import pickle
 
     root, _ = prepared

@@ -35,7 +35,7 @@ def speech_files(tmp_path_factory, write_clip) -> Path:
 
 
 def check(source: Source, speech_files: Path, ids: list[str], texts: bool = True) -> list[Item]:
-    """Whether a corpus consists of those three."""
+    """Check that a corpus consists of those three."""
     source = pickle.loads(pickle.dumps(source))
     items = list(source.items())
     assert isinstance(source, Source)

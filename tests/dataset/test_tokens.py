@@ -23,7 +23,7 @@ SPEAKABLE = replace(SMALL, text_rule="speakable")
 
 
 def save(folder: Path, tokenizer, family: str, codes: int = 4_096, config: SpeechConfig | None = None) -> str:
-    """What of a model folder tokens are made with: the tokenizer, and perhaps speech_config.json."""
+    """Save the part of a model folder that tokens are made with: the tokenizer, and perhaps speech_config.json."""
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=codes, format=family)
     folder.mkdir()
     vocabulary.save_tokenizer(tokenizer, folder, "vocab")
@@ -204,7 +204,7 @@ def test_models_that_do_not_go_with_it(mixed, tmp_path, codec, llasa, neutts):
         prepare(mixed, tmp_path / "out", codec, tokens=TokenSettings(small, "neutts-text"), workers=0)
     with pytest.raises(DatasetError, match=r"or say what its prompts look like \(--format neutts"):
         prepare(mixed, tmp_path / "out", codec, tokens=TokenSettings(llasa), workers=0)
-    with pytest.raises(CheckpointError, match=r"the tokenizer of .*nowhere cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere"):
         prepare(
             mixed,
             tmp_path / "out",

@@ -1,4 +1,4 @@
-"""Which examples fit, and which share a row."""
+"""Fitting examples into a context, and several into a row."""
 
 from __future__ import annotations
 

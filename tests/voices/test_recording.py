@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neucodec_tts import NeuCodec, SpeakerPrompt
 from neucodec_tts.audio import load_audio
 from neucodec_tts.errors import AudioError
 from neucodec_tts.voices.recording import examine, judge_transcript
@@ -83,7 +84,7 @@ def test_no_sample_of_speech_is_cut_off():
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda x: x[: 2 * RATE], ["short"]),
+        (lambda x: x[: round(1.85 * RATE)], ["short"]),
         (lambda x: np.concatenate([x, x]), ["long"]),
         (lambda x: 0.05 * x, ["quiet"]),
         (lambda x: np.clip(6 * x / np.abs(x).max(), -1, 1), ["clipped"]),
@@ -167,3 +168,37 @@ def test_transcripts_that_cannot_be(text: str, seconds: float, doubted: bool):
     assert (advice is not None) == doubted
     if advice:
         assert "every word" in advice.message
+
+
+@pytest.mark.parametrize("offset", [-0.3, -0.02, 0.02, 0.1, 0.3])
+def test_a_constant_offset_is_named_and_changes_nothing_else(offset):
+    samples, rate = load_audio(DEMO)
+    plain, shifted = examine(samples, rate), examine(samples + np.float32(offset), rate)
+    assert [one.kind for one in shifted.advice] == [*(one.kind for one in plain.advice), "offset"]
+    assert shifted.offset == pytest.approx(offset, abs=1e-3)
+    assert (shifted.start, shifted.end) == (plain.start, plain.end)
+    assert plain.offset == 0
+
+
+def test_a_voice_is_made_without_the_offset():
+    tiny = NeuCodec.from_pretrained("tiny", device="cpu")
+    samples, rate = load_audio(DEMO)
+    plain = SpeakerPrompt.from_audio(tiny, samples - samples.mean(), "They are all busy.", sample_rate=rate)
+    shifted = SpeakerPrompt.from_audio(tiny, samples + 0.1, "They are all busy.", sample_rate=rate)
+    assert (plain.codes == shifted.codes).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0.0, None, []),
+        (1.0, 5.0, ["begins", "ends"]),
+        (1.0, None, ["begins"]),
+        (0.0, 5.0, ["ends"]),
+        (2.5, 6.5, []),
+    ],
+)
+def test_a_recording_that_is_cut_within_a_word(start, end, expected):
+    samples, rate = load_audio(DEMO)
+    part = samples[round(start * rate) : None if end is None else round(end * rate)]
+    assert [one.kind for one in examine(part, rate).advice] == expected

@@ -93,7 +93,7 @@ def test_advice_is_logged_and_kept(codec: NeuCodec, caplog: pytest.LogCaptureFix
     samples, _ = load_audio(DEMO)
     with caplog.at_level(logging.WARNING, "neucodec_tts"):
         voice = SpeakerPrompt.from_audio(codec, samples[: 2 * RATE] * 0.05, TEXT, sample_rate=RATE)
-    assert [advice.kind for advice in voice.advice] == ["short", "quiet", "transcript"]
+    assert [advice.kind for advice in voice.advice] == ["short", "quiet", "ends", "transcript"]
     assert [record.getMessage() for record in caplog.records] == [
         f"the recording: {advice.message}" for advice in voice.advice
     ]

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.engine import Sampling
+from neucodec_tts.speech.loading import SpeechModel
 from neucodec_tts.speech.watermark import Watermarker, WatermarkStream, is_wanted
 from neucodec_tts.voices import VoiceLibrary
 from neucodec_tts_vllm.cores import spare_cores
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.prompts import SpeechConfig
     from neucodec_tts.speech.script import Script
     from neucodec_tts_vllm.server.protocol import SpeechRequest, _Settings
 
@@ -80,13 +84,14 @@ class SpeechService:
         """
         settings = ServerSettings.from_environment()
         mark = await asyncio.to_thread(Watermarker) if is_wanted(settings.watermark) else None
-        speaker, language = await _load(engine, args, settings)
-        voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model))
-        if settings.default_voice:
-            await voices.load(settings.default_voice)
+        speaker, config = await _load(engine, args, settings)
+        default = config.default_voice
+        voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model), default)
+        if voices.default:
+            await voices.load(voices.default)
         await speaker.worker.warm_up()
         models = getattr(state, "openai_serving_models", None)
-        return cls(speaker, voices, settings, models, language, mark)
+        return cls(speaker, voices, settings, models, config.language, mark)
 
     @property
     def watermarked(self) -> bool:
@@ -322,58 +327,40 @@ def _filtered(sound: NDArray[np.float32] | None, filters: Sequence[Filter]) -> N
     return samples
 
 
-async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, str | None]:
+async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple[Speaker, SpeechConfig]:
     from vllm.platforms import current_platform
 
-    from neucodec_tts.codec.checkpoints.hub import HubOptions
-    from neucodec_tts.codec.neucodec import NeuCodec
-    from neucodec_tts.prompts import SpeechConfig
-    from neucodec_tts.speech.loading import codec_of, load_tokenizer
-
-    model = args.model
-    hub = HubOptions(
-        getattr(args, "revision", None), getattr(args, "download_dir", None), getattr(args, "hf_token", None)
-    )
     platform = str(current_platform.device_type)
     device = settings.codec_device or ("cpu" if platform == "cpu" else platform)
+    hub = HubOptions(*(getattr(args, name, None) for name in ("revision", "download_dir", "hf_token")))
 
-    def load() -> tuple[SpeechConfig, Any, Any, NeuCodec]:
-        config = SpeechConfig.from_pretrained(model, **hub.keywords())
-        tokenizer = load_tokenizer(getattr(args, "tokenizer", None) or model, hub)
-        vocabulary = config.vocabulary(tokenizer)
-        codec = NeuCodec.from_pretrained(
-            settings.codec or codec_of(config, model), device=device, token=hub.token
-        )
-        return config, vocabulary, config.make_format(tokenizer, vocabulary), codec
+    def load() -> tuple[SpeechModel, NeuCodec]:
+        model = SpeechModel.load(args.model, hub, getattr(args, "tokenizer", None))
+        return model, model.load_codec(settings.codec or None, device)
 
-    config, vocabulary, prompt_format, codec = await asyncio.to_thread(load)
-    if (
-        vocabulary.codebook_size != codec.codebook_size
-        or (config.codec_id or codec.codec_id) != codec.codec_id
-    ):
+    model, codec = await asyncio.to_thread(load)
+    if model.vocabulary.codebook_size != codec.codebook_size:
         raise VocabularyError(
-            f"{model} speaks the codes of {config.codec_id or config.codec}, and the codec here is "
-            f"{codec.codec_id}; give the right one (NEUCODEC_TTS_CODEC)"
+            f"{model.name} speaks {model.vocabulary.codebook_size:,} codes, and the codec here, {codec.codec_id}, has "
+            f"{codec.codebook_size:,}; give the right one (NEUCODEC_TTS_CODEC)"
         )
-    scheduler = engine.vllm_config.scheduler_config
-    seeds = not (platform == "cpu" and scheduler.enable_chunked_prefill)
+    seeds = not (platform == "cpu" and engine.vllm_config.scheduler_config.enable_chunked_prefill)
     if not seeds:
         logger.warning(
             "seeds are refused: on a CPU, vLLM's engine dies of a seed while prompts are computed in pieces "
             "(--no-enable-chunked-prefill allows them)"
         )
-    context = min(config.context_length, int(engine.model_config.max_model_len))
+    context = min(model.config.context_length, int(engine.model_config.max_model_len))
     cores = spare_cores(engine.vllm_config) if device == "cpu" else None
-    worker = DecodeWorker(codec, on_batch=metrics().decoded, cores=cores)
     speaker = Speaker(
         engine,
-        worker,
-        prompt_format,
-        vocabulary,
+        DecodeWorker(codec, on_batch=metrics().decoded, cores=cores),
+        model.prompt_format,
+        model.vocabulary,
         context,
-        Sampling(**dict(config.sampling)),  # type: ignore[arg-type]
-        utterance_frames=config.utterance_frames,
+        model.sampling,
+        utterance_frames=model.config.utterance_frames,
         seeds=seeds,
     )
-    logger.info("speaking %s through %s on %s, context %d", model, codec.codec_id, device, context)
-    return speaker, config.language
+    logger.info("speaking %s through %s on %s, context %d", model.name, codec.codec_id, device, context)
+    return speaker, model.config

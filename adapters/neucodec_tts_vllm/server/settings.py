@@ -20,7 +20,7 @@ class ServerSettings:
         codec: folder or hub id, if it is not the codec that the model names.
         codec_device: device of the codec; the first GPU if vLLM computes on GPUs, else the CPU.
         voices: folder of voices that go by name.
-        default_voice: the voice of requests that name none; without it the model chooses.
+        default_voice: voice of requests that name none; by default the one that the model names, if it does.
         watermark: mark speech as synthetic (1, 0); by default where ``resemble-perth`` is installed.
         max_text_chars: longest text of a request.
         max_upload_bytes: largest recording, and largest body of a request.

@@ -30,11 +30,17 @@ class Voices:
         worker: its codec encodes recordings, in its thread.
         settings: limits.
         own: voices that come with the model; the library's of the same name come first.
+        default: name of the voice of requests that name none, if the settings have none.
     """
 
     def __init__(
-        self, worker: DecodeWorker, settings: ServerSettings, own: VoiceLibrary | None = None
+        self,
+        worker: DecodeWorker,
+        settings: ServerSettings,
+        own: VoiceLibrary | None = None,
+        default: str | None = None,
     ) -> None:
+        self.default = settings.default_voice or default
         self._own = own
         self.library = VoiceLibrary(settings.voices or None)
         self._worker = worker
@@ -53,7 +59,7 @@ class Voices:
             if request.voice is not None and request.voice in await asyncio.to_thread(self.library.names):
                 raise ApiError(400, "give either voice or ref_audio, not both", "ref_audio")
             return await self._from_reference(request.ref_audio, request.ref_text, request.language)
-        name = request.voice or self._settings.default_voice
+        name = request.voice or self.default
         if not name:
             return None
         return await self.load(name)

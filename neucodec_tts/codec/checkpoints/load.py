@@ -7,7 +7,6 @@ the whole and the distilled codec. In the former X-Codec 2 is read, too, whose c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import pickle
@@ -235,16 +234,6 @@ def check(expected: dict[str, Tensor], weights: dict[str, Tensor], name: str) ->
     ]
     if problems:
         raise CheckpointError(f"the weights of {name} do not fit its configuration; " + "; ".join(problems))
-
-
-def fingerprint(weights: dict[str, Tensor]) -> str:
-    """A name for what the codes of a checkpoint mean, from the matrix that turns their digits into vectors.
-
-    Equal for its copies in float32 and float16; ``save_pretrained`` writes the name down, so that it outlives any
-    other conversion.
-    """
-    matrix = weights["quantizer.project_out.weight"].to("cpu", torch.float16).contiguous()
-    return "neucodec-" + hashlib.sha256(matrix.numpy().tobytes()).hexdigest()[:12]
 
 
 def _some(keys: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ class DistillNeuCodec(NeuCodec):
     """
 
     architecture = "DistillNeuCodec"
+    config_class = DistillNeuCodecConfig
     config: DistillNeuCodecConfig
     # The parts have NeuCodec's names, and other classes.
     semantic_encoder: DistilHubert  # type: ignore[assignment]
@@ -53,7 +54,7 @@ class DistillNeuCodec(NeuCodec):
         self.fc_encoder = nn.Linear(semantic.hidden_size + config.acoustic_size, config.quantization_dim)
 
     def encode_latents(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the quantizer gets, differentiable; arguments and results as those of ``NeuCodec``'s."""
+        """The input of the quantizer, differentiable; arguments and results as those of ``NeuCodec``'s."""
         frames = lengths // self.hop_length
         semantic = self.semantic_encoder(waveform, lengths, self.config.normalize_waveform)
         ragged = Ragged.of(frames, semantic.shape[1])

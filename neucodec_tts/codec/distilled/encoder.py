@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from neucodec_tts.codec.chunks import forward_in_chunks
 from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
-from neucodec_tts.codec.local_attention import LocalTransformer
-from neucodec_tts.codec.ragged import Ragged, conv1d
+from neucodec_tts.codec.distilled.local_attention import LocalTransformer
+from neucodec_tts.codec.ragged import Ragged
 
 _KERNEL = 7  # of the convolutions that keep the rate
 _EPS = torch.finfo(torch.float32).eps
@@ -38,7 +38,7 @@ class TrendConvolutions(nn.Module):
         self.mix1 = nn.Conv1d(inner // 4, inner, kernel_size=1)
         self.mix2 = nn.Conv1d(inner + 1, config.encoder_channels[0], kernel_size=1)
 
-    def forward(self, waveform: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, waveform: Tensor, ragged: Ragged) -> Tensor:
         """(B, 1, T), zero beyond each item's end, to (B, C, T)."""
         trends = [
             conv(self._pool(waveform, size, ragged))
@@ -48,15 +48,14 @@ class TrendConvolutions(nn.Module):
         return self.mix2(torch.cat([mixed, waveform], dim=1))
 
     @staticmethod
-    def _pool(waveform: Tensor, size: int, ragged: Ragged | None) -> Tensor:
+    def _pool(waveform: Tensor, size: int, ragged: Ragged) -> Tensor:
         if size == 1:
             return waveform
         # Magnitudes are not negative, so that for the maximum zeros beyond the end are as good as none; the mean
         # takes zeros there in any case.
         peaks = F.max_pool1d(waveform.abs(), size, stride=1, padding=size // 2)
-        peaks = peaks if ragged is None else ragged.zero(peaks)
-        envelope = F.avg_pool1d(peaks, size, stride=1, padding=size // 2)
-        return envelope if ragged is None else ragged.zero(envelope)
+        envelope = F.avg_pool1d(ragged.zero(peaks), size, stride=1, padding=size // 2)
+        return ragged.zero(envelope)
 
 
 class Snake(nn.Module):
@@ -77,7 +76,7 @@ class ConvUnit(nn.Module):
 
     Upstream has a "global response norm" before the last layer, whose norm is taken over channels as well as time,
     divided by itself: it is 1 but for an epsilon that changes no value by more than 1.2e-7 of its scale. What is
-    left of it, a scale and a shift per channel, is folded into the last layer (see ``upstream_distill``).
+    left of it, a scale and a shift per channel, is folded into the last layer (see ``checkpoints.upstream_distilled``).
     """
 
     def __init__(self, channels: int) -> None:
@@ -87,9 +86,9 @@ class ConvUnit(nn.Module):
         self.snake = Snake(4 * channels)
         self.fc2 = nn.Conv1d(4 * channels, channels, kernel_size=1)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, x: Tensor, ragged: Ragged) -> Tensor:
         """(B, C, T) to (B, C, T)."""
-        return x + self.fc2(self.snake(self.fc1(conv1d(self.depthwise, x, ragged))))
+        return x + self.fc2(self.snake(self.fc1(self.depthwise(ragged.zero(x)))))
 
 
 class Stage(nn.Module):
@@ -101,11 +100,11 @@ class Stage(nn.Module):
         kernel, padding = (stride, 0) if stride > 1 else (3, 1)
         self.conv = nn.Conv1d(channels, out_channels, kernel, stride=stride, padding=padding)
 
-    def forward(self, x: Tensor, ragged: Ragged | None = None) -> Tensor:
+    def forward(self, x: Tensor, ragged: Ragged) -> Tensor:
         """(B, C, T) to (B, out channels, T / stride)."""
         for unit in self.units:
             x = unit(x, ragged)
-        return conv1d(self.conv, x, ragged)
+        return self.conv(ragged.zero(x))
 
 
 class DistillAcousticEncoder(nn.Module):
@@ -135,7 +134,7 @@ class DistillAcousticEncoder(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many vectors of the convolutions away a sample can still change one of them."""
+        """Vectors of the convolutions between a sample and the furthest one that it changes."""
         samples, rate = 2 * (max(self.trends.pool_sizes) // 2) + _KERNEL // 2, 1
         for depth, stride in zip(self.depths, self.strides, strict=True):
             samples += rate * (depth * (_KERNEL // 2) + stride)
@@ -171,6 +170,5 @@ class DistillAcousticEncoder(nn.Module):
         x = self.trends(waveform, ragged)
         for stage, stride in zip(self.stages, self.strides, strict=True):
             x = stage(x, ragged)
-            if ragged is not None:
-                ragged = Ragged(ragged.lengths // stride, x.shape[-1])
+            ragged = ragged.strided(stride)
         return x

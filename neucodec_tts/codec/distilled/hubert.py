@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.parametrize import remove_parametrizations
 from transformers import HubertConfig, HubertModel
 
-from neucodec_tts.codec.lists import share_of
+from neucodec_tts.codec.devices import share_of
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.errors import CheckpointError
 
@@ -63,11 +63,9 @@ class DistilHubert(HubertModel):
             padded = _normalize(padded, samples)
         hidden = self.feature_projection(self._convolve(padded, samples).transpose(1, 2))
         encoder = self.encoder
-        mask = None
         ragged = Ragged.of(lengths // self.hop_length, hidden.shape[1])
-        if ragged is not None:
-            hidden = hidden.masked_fill(~ragged.mask[..., None], 0.0)  # for the positional convolution
-            mask = ragged.mask[:, None, None, :]
+        hidden = ragged.zero(hidden, time=1)  # for the positional convolution
+        mask = None if ragged.mask is None else ragged.mask[:, None, None, :]
         hidden = encoder.dropout(encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden)))
         for layer in encoder.layers:
             hidden = layer(hidden, attention_mask=mask)

@@ -7,7 +7,8 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.columns import Columns
-from neucodec_tts.dataset.sources.files import read_audio, stat
+from neucodec_tts.dataset.sources.files import cannot_read, read_audio, stat
 from neucodec_tts.errors import AudioError, DatasetError
 
 _TEXT = (".txt", ".text", ".lab", ".normalized.txt", ".transcript")
@@ -75,74 +76,41 @@ class WebDataset:
         return read_audio(data, item, longest)
 
     def _items_of(self, path: Path) -> Iterator[Item]:
-        key, members = "", dict[str, tarfile.TarInfo]()
-        size, modified = stat(path)
         try:
             with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    if not member.isfile():
-                        continue
-                    folder, slash, file = member.name.rpartition("/")
-                    base, dot, ending = file.partition(".")
-                    if not base:  # macOS' ._files, and other hidden ones
-                        continue
-                    name = f"{folder}{slash}{base}"
-                    if name != key:
-                        yield from self._item(tar, path, key, members, (size, modified))
-                        key, members = name, {}
-                    members[f"{dot}{ending}".lower()] = member
-                yield from self._item(tar, path, key, members, (size, modified))
+                files = (member for member in tar if member.isfile() and _split(member)[0])
+                for key, members in groupby(files, lambda member: _split(member)[0]):
+                    yield self._item(tar, path, key, {_split(member)[1]: member for member in members})
         except tarfile.ReadError as problem:
-            hint = "WebDataset's tars are read where the audio lies, so they must not be compressed: gunzip them first"
             raise DatasetError(
-                f"{path}: not a tar, a damaged or a compressed one ({problem}). {hint}"
+                f"{path}: not a tar, a damaged or a compressed one ({problem}). WebDataset's tars are read where the "
+                "audio lies, so they must not be compressed: gunzip them first"
             ) from problem
         except OSError as problem:
-            raise DatasetError(f"{path}: cannot be read ({problem.strerror or problem})") from problem
+            raise cannot_read(path, problem) from problem
 
     def _item(
-        self,
-        tar: tarfile.TarFile,
-        path: Path,
-        key: str,
-        members: Mapping[str, tarfile.TarInfo],
-        found: tuple[int, int],
-    ) -> Iterator[Item]:
-        audio = next(
-            (m for ending, m in members.items() if Path(f"x{ending}").suffix in AUDIO_SUFFIXES), None
-        )
-        if not members:
-            return
-        id = f"{path.stem}/{key}"
-        size, modified = found
+        self, tar: tarfile.TarFile, path: Path, key: str, members: Mapping[str, tarfile.TarInfo]
+    ) -> Item:
+        size, modified = stat(path)
+        item = Item(f"{path.stem}/{key}", f"{path.name}:{key}", size=size, modified=modified)
+        audio = next((members[each] for each in members if Path(f"x{each}").suffix in AUDIO_SUFFIXES), None)
         if audio is None:
-            problem = f"no audio among its files ({', '.join(sorted(members))})"
-            yield Item(id, f"{path.name}:{key}", size=size, modified=modified, problem=problem)
-            return
-        text, fields, problem_found = None, dict[str, Any](), None
+            return replace(item, problem=f"no audio among its files ({', '.join(sorted(members))})")
+        item = replace(item, where=f"{path.name}:{audio.name}", locator=f"{audio.offset_data}+{audio.size}")
+        text, fields = None, dict[str, Any]()
         try:
-            for ending in _TEXT:
-                if ending in members:
-                    text = _content(tar, members[ending]).decode("utf-8-sig")
-                    break
+            ending = next((each for each in _TEXT if each in members), None)
+            if ending is not None:
+                text = _content(tar, members[ending]).decode("utf-8-sig")
             if ".json" in members:
                 fields = json.loads(_content(tar, members[".json"]))
                 if not isinstance(fields, dict):
                     raise ValueError("not an object")
         except ValueError as problem:
-            problem_found = f"its text or its JSON cannot be read: {problem}"
-            fields = {}
+            return replace(item, text=text, problem=f"its text or its JSON cannot be read: {problem}")
         _, said, speaker = self.columns.find({**fields, "audio": None}, f"{path}, {key}").said(fields)
-        yield Item(
-            id,
-            f"{path.name}:{audio.name}",
-            said if text is None else text,
-            speaker,
-            locator=f"{audio.offset_data}+{audio.size}",
-            size=size,
-            modified=modified,
-            problem=problem_found,
-        )
+        return replace(item, text=said if text is None else text, speaker=speaker)
 
 
 def expand(pattern: str) -> list[Path]:
@@ -158,6 +126,13 @@ def expand(pattern: str) -> list[Path]:
     if path.is_dir():
         return sorted(path.glob("*.tar"))
     return [path] if path.exists() else sorted(map(Path, glob.glob(pattern)))
+
+
+def _split(member: tarfile.TarInfo) -> tuple[str, str]:
+    """Return the key of a file and its ending; no key for hidden files, as macOS' ``._`` ones."""
+    folder, slash, file = member.name.rpartition("/")
+    base, dot, ending = file.partition(".")
+    return f"{folder}{slash}{base}" if base else "", f"{dot}{ending}".lower()
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

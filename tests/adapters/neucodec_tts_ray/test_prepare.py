@@ -29,7 +29,7 @@ SMALL = PrepareSettings(min_seconds=0.1, shard_items=3, batch_seconds=4.0)
 
 @pytest.fixture(scope="module")
 def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """What this process makes of the corpus."""
+    """The data set that this process makes of the corpus."""
     out = tmp_path_factory.mktemp("alone") / "out"
     return prepare(corpus, out, NeuCodec.from_pretrained("tiny"), SMALL, workers=0)
 

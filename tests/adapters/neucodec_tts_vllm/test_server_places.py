@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
+from typing import Any
 
 import httpx
 import numpy as np
@@ -169,18 +170,14 @@ def test_a_client_that_goes_before_the_body_begins_gives_its_place_back(
             await asyncio.Event().wait()
             raise AssertionError
 
-        async def send(message: dict) -> None:
+        async def send(message: Any) -> None:
             assert places(server) == (1, 0)
             raise OSError("the connection is gone")
 
-        scope = {"type": "http", "method": "POST", "path": SPEECH, "headers": [], "query_string": b""}
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": SPEECH, "headers": []}
         scope |= {"app": server.app, "http_version": "1.1", "scheme": "http", "server": ("test", 80)}
-        scope |= {
-            "root_path": "",
-            "raw_path": SPEECH.encode(),
-            "client": None,
-            "asgi": {"spec_version": "2.4"},
-        }
+        scope |= {"root_path": "", "raw_path": SPEECH.encode(), "query_string": b"", "client": None}
+        scope |= {"asgi": {"spec_version": "2.4"}}
         with pytest.raises(Exception):  # noqa: B017 - whatever starlette makes of it
             await server.app(scope, receive, send)
         assert places(server) == (0, 0)
@@ -276,7 +273,8 @@ def test_answers_are_marked(stage: Stage, line: Line):
         messages, _ = await said(socket)
         assert messages[0]["watermarked"] is True
 
-    plain, marked = {}, {}
+    plain: dict[bool, np.ndarray] = {}
+    marked: dict[bool, np.ndarray] = {}
     for server, answers in (
         (scripted_server(stage, line), plain),
         (scripted_server(stage, line, mark=mark), marked),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class PositionBias(nn.Module):
-    """What is added to the score of a key at each distance, from a small network of the distance."""
+    """A bias for the score of a key at each distance, from a small network of the distance."""
 
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class LocalLayer(nn.Module):
         Args:
             x: (B, L, C).
             before: keys and values of the window before, (2, B, heads, window, head_dim); None for the first.
-            bias: what is added to the scores, (heads, L, keys).
+            bias: added to the scores, (heads, L, keys).
 
         Returns:
             (B, L, C), and the keys and values of this window.
