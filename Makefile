@@ -17,7 +17,8 @@ TEXT ?=
 export TEXT
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-n 0 -k streaming -x', in a single process
 PYTEST_ARGS ?=
-PYTEST := -m pytest -n 2
+# conftest.py sorts the tests for two processes.
+PYTEST := -m pytest -n 2 --no-loadscope-reorder
 
 .PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format upstream clean
 
