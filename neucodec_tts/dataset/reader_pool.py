@@ -122,6 +122,7 @@ class ReaderPool:
         """Have items read by a process that is free."""
         process = self._free.get()
         answers: list[_Answer] = []
+        problem: BaseException | None = None
         try:
             if process.death is not None:
                 raise process.death
@@ -129,17 +130,20 @@ class ReaderPool:
             for _ in items:
                 answer = process.receive()
                 if isinstance(answer, BaseException):
-                    raise answer
+                    problem = answer  # raised below: an OSError among them is the source's, not the pipe's
+                    break
                 answers.append(answer)
-        except (EOFError, OSError, pickle.UnpicklingError) as problem:
+        except (EOFError, OSError, pickle.UnpicklingError) as ended:
             process.death = DatasetError(
                 f"a reader process died ({process.how_it_ended()}) at {items[len(answers)].where}. If memory ran out, "
                 f"take fewer of them (--workers, now {self.workers}); run the same command again: finished shards are "
                 "kept"
             )
-            raise process.death from problem
+            raise process.death from ended
         finally:
             self._free.put(process)
+        if problem is not None:
+            raise problem
         return answers
 
     def _counted(self, answer: _Answer) -> ItemAudio:

@@ -307,9 +307,10 @@ def test_a_reader_process_that_dies(tmp_path, codec, write_clip):
     assert prepare(source, tmp_path / "out", codec, settings, workers=1).manifest.rows == 8
 
 
-def test_a_bug_in_a_source_is_shown_as_it_is(tmp_path, codec, corpus):
-    with pytest.raises(ZeroDivisionError, match="a bug in somebody's source"):
-        prepare(BrokenFolder(corpus), tmp_path / "out", codec, SMALL, workers=1)
+@pytest.mark.parametrize("error", [ZeroDivisionError, OSError, EOFError])
+def test_a_bug_in_a_source_is_shown_as_it_is(tmp_path, codec, corpus, error):
+    with pytest.raises(error, match="a bug in somebody's source"):
+        prepare(BrokenFolder(corpus, error=error), tmp_path / "out", codec, SMALL, workers=1)
 
 
 def test_nothing_is_kept(tmp_path, codec, corpus):
