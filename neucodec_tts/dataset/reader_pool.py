@@ -1,8 +1,8 @@
 """Reader processes: they read and resample the items of a corpus ahead of the encoder, in the corpus' order.
 
 They are plain programs that talk through pipes. A pipe ends with whoever held its other end, so that they end with this
-process, however that ends. Pools of `multiprocessing`, loky and torch's DataLoader import the user's script again or
-fork a process full of threads, and when a worker dies they do not say at which item.
+process, however that ends. `multiprocessing` and torch's DataLoader import the user's script again, or fork a process
+full of threads; neither they nor loky say at which item a worker died.
 
 The corpus travels by cloudpickle, which takes a class of a script or a notebook along by its definition.
 """
