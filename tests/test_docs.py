@@ -1,0 +1,82 @@
+"""The documentation: its examples run, its commands exist, its links lead somewhere, and the site builds."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+import typer.core
+
+from neucodec_tts.cli.app import app
+from tests.documentation import PAGES, ROOT, blocks, commands, prepare_folder, script, shell_lines
+
+SITE = [page for page in PAGES if page.is_relative_to(ROOT / "docs")]
+RUN = [page for page in SITE if blocks(page, "python", "bash")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_examples(page, tmp_path, monkeypatch):
+    prepare_folder(tmp_path)
+    monkeypatch.setenv("NEUCODEC_TTS_VOICES", str(tmp_path / "voices"))
+    done = subprocess.run(
+        [sys.executable, "-c", script(page)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands(page):
+    """Every command that a page names exists, with these options."""
+    program = typer.main.get_command(app)
+    assert isinstance(program, typer.core.TyperGroup)
+    for arguments in commands(page):
+        name, *rest = arguments
+        assert name in program.commands, f"neucodec-tts {' '.join(arguments)}"
+        command = program.commands[name]
+        context = typer.Context(command, info_name=name)
+        command.make_parser(context).parse_args(rest)  # raises what the command line would say
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_scripts(page):
+    """Every script of this project that a page starts exists."""
+    text = "\n".join(part for _, part in blocks(page, "bash", "sh"))
+    text += "\n".join(re.findall(r"^    (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE))
+    text += "\n".join(re.findall(r"`(.*?)`", page.read_text(encoding="utf-8")))
+    named = re.findall(r"(?:benchmarks|examples|scripts)/[\w/]+\.py", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page):
+    """A link inside the project leads to a file."""
+    made = ["reference/cli.md"]  # by docs/cli_reference.py
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    inside = [target for target in targets if not target.startswith(("http:", "https:"))]
+    assert [
+        target for target in inside if not (page.parent / target).exists() and not target.endswith(tuple(made))
+    ] == []
+
+
+def test_shell_lines():
+    text = "pip install x  # a comment\nneucodec-tts say a \\\n  -o b.wav\n"
+    assert shell_lines(text) == [["pip", "install", "x"], ["neucodec-tts", "say", "a", "-o", "b.wav"]]
+
+
+@pytest.mark.slow
+def test_site(tmp_path):
+    """The site builds without a warning."""
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install -e '.[docs]'")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        build, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
+    assert "neucodec-tts say" in page
