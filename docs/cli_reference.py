@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from typer.core import TyperGroup
 
 PAGE = "reference/cli.md"
 WIDTH = 88
@@ -22,13 +25,17 @@ def command_reference() -> str:
     from neucodec_tts.cli.app import app
 
     program = typer.main.get_command(app)
+    assert isinstance(program, TyperGroup)
+    context = typer.Context(program)
     parts = ["# Command line", _help(program, "neucodec-tts")]
-    for name, command in getattr(program, "commands", {}).items():
+    for name in program.list_commands(context):
+        command = program.get_command(context, name)
+        assert command is not None
         parts += [f"## {name}", _help(command, f"neucodec-tts {name}")]
     return "\n\n".join(parts) + "\n"
 
 
-def _help(command: typer.core.TyperCommand | typer.core.TyperGroup, name: str) -> str:
+def _help(command: Any, name: str) -> str:
     context = typer.Context(
         command,
         info_name=name,

@@ -79,7 +79,9 @@ def prepare_folder(folder: Path) -> None:
 
     assets = ROOT / "neucodec_tts" / "assets"
     samples, rate = soundfile.read(assets / "demo.flac")
-    words = " ".join(re.findall(r"^> (.*)$", (assets / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    words = " ".join(
+        re.findall(r"^> (.*)$", (assets / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     soundfile.write(folder / "speech.wav", samples, rate)
     (folder / "recordings").mkdir()
     for path in (folder / "dave", folder / "recordings" / "a", folder / "recordings" / "b"):
