@@ -19,7 +19,7 @@ export TEXT
 PYTEST_ARGS ?=
 PYTEST := -m pytest -n 2
 
-.PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format docs upstream clean
+.PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format upstream clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -61,9 +61,6 @@ lint: install  ## ruff, mypy and the import directions
 format: install  ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-docs: install  ## build the documentation into site/; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 upstream: install  ## make .venv-upstream, the environment that the parity tests take their reference from
 	$(ENVIRONMENT) upstream
