@@ -17,9 +17,10 @@ TEXT ?=
 export TEXT
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-n 0 -k streaming -x', in a single process
 PYTEST_ARGS ?=
-PYTEST := -m pytest -n 2
+# conftest.py sorts the tests for two processes.
+PYTEST := -m pytest -n 2 --no-loadscope-reorder
 
-.PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format upstream clean
+.PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format docs upstream clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -35,7 +36,7 @@ figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debi
 	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
 	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
 
-test: lint upstream  ## lint, types, import directions, and every test, parity with upstream included
+test: lint docs upstream  ## lint, types, import directions, the site, and every test, parity with upstream included
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 test-fast: lint  ## the same without the comparison with upstream, which needs an environment of its own
@@ -61,6 +62,9 @@ lint: install  ## ruff, mypy and the import directions
 format: install  ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install  ## build the documentation into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 upstream: install  ## make .venv-upstream, the environment that the parity tests take their reference from
 	$(ENVIRONMENT) upstream

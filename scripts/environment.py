@@ -70,9 +70,8 @@ def recipe(name: str) -> Recipe:
         return Recipe(".venv-upstream", [[*PINS, *packages]], check="neucodec")
     if name == "newest":
         return Recipe(".venv-newest", [["--upgrade", "--editable", ".[test]"]], pinned=False)
-    if (
-        name == "oldest"
-    ):  # only the library's own dependencies are old: the test tools come in the second step
+    if name == "oldest":
+        # The test tools, which the second step brings, need not be old.
         old = ["--resolution", "lowest-direct", "--editable", ".[all]"]
         return Recipe(".venv-oldest", [old, ["--editable", ".[test]"]], pinned=False)
     raise SetupError(f"there is no environment {name!r}: demo, dev, upstream, newest or oldest")

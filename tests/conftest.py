@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,26 +80,37 @@ def _why_no_hub() -> str | None:
     return None
 
 
+def _scope(nodeid: str) -> str:
+    """Tests of one scope run in one process, one after another: those of a file, and those of the large folders."""
+    return "large" if nodeid.startswith(ONE_AFTER_ANOTHER) else nodeid.split("::", 1)[0]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n 2``: tests of one file stay together, and so do those of the large folders."""
+    """Schedule by scope in several processes."""
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class Scheduling(LoadScopeScheduling):
         # The mark xdist_group, which is meant for this, does nothing in pytest-xdist 3.8 with pytest 9.2.
         def _split_scope(self, nodeid: str) -> str:
-            return "large" if nodeid.startswith(ONE_AFTER_ANOTHER) else nodeid.split("::", 1)[0]
+            return _scope(nodeid)
 
     return Scheduling(config, log)
 
 
-def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Skip what needs the model hub, with the reason, where there is none."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the model hub, with the reason, where there is none; in several processes, sort by work."""
     marked = [item for item in items if item.get_closest_marker("hub")]
     reason = _why_no_hub() if marked else None
     if reason:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=reason))
+    if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+        # Long scopes first, so that no process waits for the other's last one.
+        work: Counter[str] = Counter()
+        for item in items:
+            work[_scope(item.nodeid)] += 20 if item.get_closest_marker("slow") else 1
+        items.sort(key=lambda item: (-work[_scope(item.nodeid)], _scope(item.nodeid)))
 
 
 @pytest.fixture(scope="session")
