@@ -33,7 +33,7 @@ _LARGEST_CODE = 2**16 - 1
 
 
 class Encoder(Protocol):
-    """What is asked of a codec; `NeuCodec` is one."""
+    """The part of a codec that encodes; `NeuCodec` has it."""
 
     @property
     def codec_id(self) -> str:
@@ -61,12 +61,12 @@ class SpeakerPrompt:
 
     Attributes:
         codes: uint16 (frames,), read-only.
-        text: what is said, word for word.
+        text: the words that are said.
         language: espeak's name of the language, if it is known.
         codec_id: of the codec that made the codes (``NeuCodec.codec_id``), if it is known.
         duration: in seconds.
         metadata: anything else: name, licence, source. Strings, numbers, lists and dictionaries of these.
-        advice: what could be better about the recording; not saved.
+        advice: faults of the recording that a person can mend; not saved.
 
     Raises:
         CodesError: the codes are not integers (frames,) from 0 to 65,535, or there are none.
@@ -124,13 +124,13 @@ class SpeakerPrompt:
     ) -> SpeakerPrompt:
         """Make a voice from a recording of someone speaking.
 
-        The recording is examined first: what could be better about it is logged as warnings and kept in `advice`,
-        in words a person can act on. 3 to 15 s of clean speech are best.
+        The recording is examined first. Its faults are logged as warnings and kept in `advice`, each with its mend.
+        3 to 15 s of clean speech are best.
 
         Args:
             codec: encodes the recording.
             audio: any recording that `neucodec_tts.audio.as_waveform` takes. A constant offset is taken out of it.
-            text: what is said in it, word for word.
+            text: the words that are said in it, all of them.
             sample_rate: of samples, in Hz.
             channels_first: True for samples (channels, samples), False for (samples, channels).
             language: espeak's name of the language.
@@ -271,7 +271,7 @@ class SpeakerPrompt:
 
 
 def _fields(voice: SpeakerPrompt) -> dict[str, Any]:
-    """What makes a voice, without advice."""
+    """Return all that makes a voice, without advice."""
     names = ("codes", "text", "language", "codec_id", "duration", "metadata")
     return {name: getattr(voice, name) for name in names}
 
