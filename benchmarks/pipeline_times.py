@@ -1,4 +1,4 @@
-"""What the speech pipeline costs beside the language model and the codec, and when the first sound comes.
+"""Times of the speech pipeline beside those of the language model and the codec, and of the first sound.
 
 Both are timed inside one run of the pipeline: the clock stops at every call of the engine and of the codec, and what is
 left is the pipeline's own. So whatever else the machine does meets all three.
@@ -33,7 +33,7 @@ class Clock:
     first_token: float | None = None
     """When the first token was there."""
     prompt_seconds: float = 0.0
-    """What it took the engine."""
+    """Time of the engine until then."""
 
     @contextmanager
     def timing(self, what: str) -> Iterator[None]:
@@ -140,7 +140,7 @@ class PipelineTimes:
 
     @property
     def overhead(self) -> float:
-        """What the pipeline adds to the sum of generation and decoding, as a share of that sum."""
+        """Time of the pipeline itself, as a share of generation and decoding together."""
         needed = self.generation + self.decoding
         return (self.total - needed) / needed
 
@@ -169,7 +169,7 @@ class FirstSound:
 
     @property
     def other(self) -> float:
-        """What is neither of the two."""
+        """Time of neither."""
         return self.total - self.generation - self.decoding
 
 
@@ -285,4 +285,5 @@ def _timed(tts: TextToSpeech, clock: Clock) -> TextToSpeech:
         stream_settings=tts.stream_settings,
         voices=tts.voices,
         utterance_frames=tts.utterance_frames,
+        watermark=False,  # it holds the first sound back
     )

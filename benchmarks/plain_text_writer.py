@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _is_loaded(worker: object) -> bool:
-    """Whether a worker, in whose process this runs, has made the logits processor of this package."""
+    """True where a worker, in whose process this runs, has made the logits processor of this package."""
     import gc
     import sys
 

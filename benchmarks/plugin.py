@@ -1,4 +1,4 @@
-"""What the plugin costs a vLLM that nobody asks to speak: the same plain text with it and without, in turns."""
+"""Measure the cost of the plugin for plain text: the same generations with it and without, in turns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.terminal import Terminal, command
 from neucodec_tts.errors import EngineError
 from random_models import save_babbling_model
@@ -233,4 +234,5 @@ def _numbers(values: list[float], digits: int = 0) -> str:
 
 
 if __name__ == "__main__":
+    set_threads()
     typer.run(main)

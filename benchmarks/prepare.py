@@ -1,4 +1,4 @@
-"""How much of the codec's speed arrives when a corpus is prepared, what padding costs, and whether memory grows."""
+"""Time `prepare` beside the codec alone, and measure its padding and its memory."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.dataset.manifest import DatasetManifest
@@ -186,7 +187,7 @@ def measure_prepare(
 def _prepare(
     source: Path, out: Path, codec: NeuCodec, settings: PrepareSettings, reader: ReaderPool
 ) -> tuple[DatasetManifest, Progress]:
-    """What `prepare` does, with reader processes that are there already, as they are in a long run."""
+    """Do what `prepare` does, with reader processes that run already."""
     with preparing(source, out, CodecInfo.of(codec), settings) as preparation:
         for _ in run_units(preparation.recipe, preparation.pending, codec, reader, preparation.progress):
             pass
@@ -329,4 +330,5 @@ def main(
 
 
 if __name__ == "__main__":
+    set_threads()
     typer.run(main)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.options import DeviceOption
 from neucodec_tts.cli.terminal import Terminal, command
 
@@ -122,4 +123,5 @@ def _errors_only() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    set_threads()
     typer.run(main)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.terminal import Terminal, command
 from neucodec_tts.errors import EngineError
 
@@ -308,4 +309,5 @@ def _line(name: str, phase: Phase) -> str:
 
 
 if __name__ == "__main__":
+    set_threads()
     typer.run(main)

@@ -1,4 +1,4 @@
-"""What streaming costs: how far streamed sound is from the whole decoded at once, for several settings."""
+"""Compare streamed sound with the whole decoded at once, for several settings."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
+from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
-from neucodec_tts.codec.streaming import Stream, StreamingDecoder, StreamSettings
-from neucodec_tts.metrics.scores import align, snr, stoi
 
 if TYPE_CHECKING:
+    import torch
+
     from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.codec.streaming import StreamSettings
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class StreamingQuality:
     lookahead: int
     """Frames of 20 ms."""
     growth: float
-    """How much faster than they are spoken codes are supposed to come."""
+    """Speed at which codes are expected, in multiples of real time."""
     slack: float
-    """How late a chunk may be, as a part of the first one's length."""
+    """Delay of a chunk that is allowed, as a part of the first one's length."""
     first_sound: int
     """Codes that must have come before the first sample sounds."""
     work: float
@@ -72,6 +73,11 @@ def measure_streaming(
     Returns:
         A row for each setting, and the mean STOI of the whole decoded at once against the recordings.
     """
+    import torch
+
+    from neucodec_tts.codec.streaming import StreamingDecoder
+    from neucodec_tts.metrics.scores import align, snr, stoi
+
     sequences = codec.encode([*recordings], codec.sample_rate)
     wholes = codec.decode(sequences)
     rates = (codec.sample_rate, codec.output_sample_rate)
@@ -104,6 +110,8 @@ def measure_streaming(
 
 def _decoded(codes: torch.Tensor, settings: StreamSettings) -> int:
     """Frames of all windows of a stream."""
+    from neucodec_tts.codec.streaming import Stream
+
     stream = Stream(settings, 1)
     stream.push(codes)
     stream.finish()
@@ -126,6 +134,7 @@ def main(
     """Compare streamed sound with the whole decoded at once, for the default settings and others."""
     codec = load_codec(terminal, codec_name, device)
     from neucodec_tts.audio import as_waveform
+    from neucodec_tts.codec.streaming import StreamSettings
 
     with as_file(files("neucodec_tts") / "assets" / "demo.flac") as shipped:
         waveforms = [as_waveform(path, target_rate=codec.sample_rate) for path in recordings or [shipped]]
@@ -149,4 +158,5 @@ def main(
 
 
 if __name__ == "__main__":
+    set_threads()
     typer.run(main)

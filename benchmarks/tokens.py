@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.terminal import Terminal, command
 from neucodec_tts.errors import VocabularyError
 from random_models import QWEN_TOKENS, synthetic_tokenizer
@@ -177,4 +178,5 @@ def main(
 
 
 if __name__ == "__main__":
+    set_threads()
     typer.run(main)

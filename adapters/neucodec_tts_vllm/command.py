@@ -69,7 +69,9 @@ def serve(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Serve speech over HTTP: vLLM's own server with /v1/audio/speech, and a page to try it at /speech.
+    """Serve speech over HTTP.
+
+    It starts vLLM's own server with /v1/audio/speech, and a page to try it at /speech.
 
     For example: serve --model neuphonic/neutts-air --port 8000 -- --tensor-parallel-size 2
     """

@@ -1,1 +1,1 @@
-"""What a server of speech is like for those who use it: a client that loads it, listens, and compares."""
+"""Load a server of speech: a client that asks, listens and compares."""

@@ -71,7 +71,7 @@ class Completed:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a request that ought not to be made.
+    """The answer to a request that ought not to be made.
 
     Attributes:
         status: of HTTP; None where there was no answer, or its client went before the end of it.
@@ -282,7 +282,7 @@ class SpeechClient:
             return Completed(0, error=f"the answer is not one of /v1/completions: {failure!r}")
 
     async def models(self) -> list[dict[str, Any]]:
-        """What is served, first the model itself.
+        """The models that are served, the main one first.
 
         Raises:
             EngineError: nothing of this kind answers there.
@@ -384,7 +384,7 @@ class _GoneError(Exception):
 
 
 def _says_why(answer: Any) -> bool:
-    """Whether an error has OpenAI's shape."""
+    """True if an error has OpenAI's shape."""
     try:
         return bool(answer.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Whether a stream holds the sound that was asked for, and nobody else's."""
+"""Compare a stream with the sound that was asked for, and with that of others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Samples: TypeAlias = "NDArray[np.int16]"
 
 Verdict: TypeAlias = Literal["equal", "diverged", "short", "mixed", "different"]
-"""What a stream is beside the same request's sound asked for alone.
+"""A stream, beside the same request's sound asked for alone.
 
 ``equal`` is equal but for rounding; ``diverged`` begins as it and goes on otherwise, with nothing of another's, as
 where a batch of another size rounded a language model's probabilities to another token; ``short`` is it without its
@@ -68,7 +68,7 @@ def _same(expected: Samples, heard: Samples) -> bool:
 
 
 def _holds(sound: Samples, piece: Samples) -> bool:
-    """Whether a piece occurs in a sound, wherever."""
+    """True if a piece occurs anywhere in a sound."""
     if len(sound) < len(piece):
         return False
     wanted, whole = piece.astype(np.float64), sound.astype(np.float64)

@@ -33,7 +33,7 @@ _ACTIVE = ("neucodec_tts:active_requests", "vllm:num_requests_running", "vllm:nu
 
 @dataclass(frozen=True)
 class Fault:
-    """What came of one kind of bad behaviour.
+    """The result of one kind of bad behaviour.
 
     Attributes:
         name: of the kind.
@@ -56,7 +56,7 @@ class Fault:
 
     @property
     def whole(self) -> bool:
-        """Whether the server took no harm."""
+        """True if the server took no harm."""
         return not self.wrong and self.settled is not None and self.served
 
 

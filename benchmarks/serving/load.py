@@ -21,7 +21,7 @@ MOST_REQUESTS = 10_000
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """How much of what.
+    """The amounts of each kind of load.
 
     Attributes:
         streams: requests at a time.
@@ -63,7 +63,7 @@ class LoadSettings:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of many requests; times in seconds, as in `Phase`."""
+    """The answers to many requests; times in seconds, as in `Phase`."""
 
     requests: list[Judged]
     seconds: float

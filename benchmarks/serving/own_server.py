@@ -27,7 +27,7 @@ _END_SECONDS = 60
 
 @dataclass(frozen=True)
 class OwnServer:
-    """Where it is.
+    """The address of the server.
 
     Attributes:
         url: on this machine.

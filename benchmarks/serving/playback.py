@@ -27,7 +27,7 @@ class Playback:
 
     @property
     def speed(self) -> float | None:
-        """How many times as fast as it is played sound came after the first of it; None if nothing came after that."""
+        """Speed of the sound after its first part, in multiples of real time; None if nothing came after that."""
         if self.started is None or self.ended is None or self.seconds == self.first:
             return None
         return (self.seconds - self.first) / max(self.ended - self.started, 1e-9)

@@ -1,4 +1,4 @@
-"""What of a voice's prompt vLLM computes once: its prefix cache, by its own counters."""
+"""The share of a voice's prompt that vLLM computes once, by the counters of its prefix cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured of a server."""
+"""The measurements of a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serving.throughput import Throughput
 
 GAPLESS_SPEED = StreamSettings().growth
-"""How many times as fast as it is played speech must come for chunks of the default settings to leave no gap."""
+"""Speed, in multiples of real time, from which chunks of the default settings leave no gap."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ class Phase:
 
     @property
     def whole(self) -> bool:
-        """Whether every request was answered with its own sound."""
+        """True if every request was answered with its own sound."""
         return not (self.lost or self.mixed or self.different)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is kept of one request; times in seconds.
+    """One request, judged; times in seconds.
 
     Attributes:
         audio: seconds of speech that came.
@@ -159,7 +159,7 @@ def summarize(
     speeds = [one.speed for one in whole if one.speed is not None]
 
     def dry_from(speed: float) -> list[bool]:
-        """Whether each of those that came at this speed or faster ran dry."""
+        """True for each that ran dry, of those that came at this speed or faster."""
         return [one.underruns > 0 for one in whole if one.speed is not None and one.speed >= speed]
 
     return Phase(
@@ -205,7 +205,7 @@ class FirstSound:
 
     @property
     def decodes(self) -> float:
-        """What comes on top of the tokens, in decodes of the first chunk."""
+        """Time on top of the tokens, in decodes of the first chunk."""
         return (self.first_audio - self.chunk_tokens) / self.decode
 
 
@@ -259,7 +259,7 @@ class ServingReport:
 
     @property
     def whole(self) -> bool:
-        """Whether no request was lost or mixed, and no client that misbehaved did harm."""
+        """True if no request was lost or mixed, and no misbehaving client did harm."""
         phases = (self.alone, self.streams, self.burst, self.soak)
         unharmed = all(fault.whole for fault in self.faults)
         return unharmed and not self.lost_as_a_whole and all(phase is None or phase.whole for phase in phases)

@@ -1,4 +1,4 @@
-"""What is asked of a server: texts, and the same as vLLM's own completions."""
+"""The requests to a server: texts, and the same as vLLM's own completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sound costs beside the language model's tokens alone, by the clock and in processor time."""
+"""The cost of sound beside the language model's tokens alone, by the clock and in processor time."""
 
 from __future__ import annotations
 

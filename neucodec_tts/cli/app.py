@@ -42,30 +42,27 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a name; one that cannot be imported says so when it is run, and harms no other."""
         own = super().get_command(ctx, cmd_name)
-        points = [] if own is not None else entry_points(group=GROUP, name=cmd_name)
-        for point in points:
-            wrapped = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            try:
-                wrapped.command(cmd_name)(point.load())
-                return typer.main.get_command(wrapped)
-            except Exception as problem:  # whatever an adapter raises while it is imported
-                broken = typer.Typer(add_completion=False)
-                broken.command(
-                    cmd_name,
-                    add_help_option=False,
-                    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-                )(_broken(point, problem))
-                return typer.main.get_command(broken)
-        return own
+        points = [] if own is not None else [*entry_points(group=GROUP, name=cmd_name)]
+        if not points:
+            return own
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        try:
+            alone.command(cmd_name)(points[0].load())
+        except Exception as problem:  # whatever an adapter raises while it is imported
+            any_options = {"allow_extra_args": True, "ignore_unknown_options": True}
+            alone.command(cmd_name, add_help_option=False, context_settings=any_options)(
+                _broken(points[0], problem)
+            )
+        return typer.main.get_command(alone)
 
 
 def _broken(point: EntryPoint, problem: Exception) -> Callable[[], None]:
     def command() -> None:
+        """(cannot be imported)"""
         package = "" if point.dist is None else f" of {point.dist.name}"
         typer.echo(f"error: the command {point.name!r}{package} does not import: {problem!r}", err=True)
         raise typer.Exit(1)
 
-    command.__doc__ = "(cannot be imported)"
     return command
 
 

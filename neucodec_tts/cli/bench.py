@@ -48,7 +48,10 @@ def bench(
     ] = 3,
     device: DeviceOption = None,
 ) -> None:
-    """Time encoding, decoding and streaming on this machine, beside transformers with the same weights."""
+    """Time the codec on this machine.
+
+    It encodes, decodes and streams, in turns with transformers on the same weights where transformers can do it.
+    """
     import transformers
 
     from neucodec_tts.metrics.speed import measure_speed, random_codec

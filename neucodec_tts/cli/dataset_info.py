@@ -1,4 +1,4 @@
-"""What ``neucodec-tts info`` says of a data set."""
+"""The report of ``neucodec-tts info`` on a data set."""
 
 from __future__ import annotations
 

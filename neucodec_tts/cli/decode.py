@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AudioFormat(str, Enum):
-    """How recordings are written."""
+    """File formats of recordings."""
 
     wav = "wav"
     flac = "flac"
@@ -40,12 +40,13 @@ def decode(
         ),
     ],
     audio_format: Annotated[
-        AudioFormat | None, typer.Option("--format", help="Of the files in a folder: wav is the default.")
+        AudioFormat | None,
+        typer.Option("--format", help="Format of the files in a folder; wav by default."),
     ] = None,
     codec_name: CodecOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Turn codes back into speech, 24 kHz.
+    """Turn codes into speech, at 24 kHz.
 
     Codes must be decoded by the codec that made them: a .safetensors file that names another one is refused. A .npy
     file names none; there only codes that lie outside the codebook give it away. A file that cannot be used is

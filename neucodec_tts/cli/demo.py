@@ -32,22 +32,26 @@ SEED = 0
 def demo(
     terminal: Terminal,
     text: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="What to say: a sentence or two of English.")
+        str, typer.Argument(metavar="[TEXT]", help="The text: a sentence or two of English.")
     ] = TEXT,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go; made if need be.")
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="The folder for the files; made if need be."),
     ] = Path("outputs/demo"),
     play: Annotated[
         bool | None,
         typer.Option(
             "--play/--no-play",
-            help="Play what was said; by default where sounddevice is installed and there is a loudspeaker.",
+            help="Play the speech. The default is to, at a terminal, where sounddevice is installed.",
             show_default=False,
         ),
     ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Say a text in three voices, and send a recording of human speech through the codec, all without a network."""
+    """Hear the built-in model, without a network.
+
+    It says a text in three voices, and sends a recording of human speech through the codec.
+    """
     from neucodec_tts.text import check_text, speakable
 
     text = speakable(check_text(text))
@@ -110,7 +114,7 @@ class Spoken:
     work: float
 
     def summary(self) -> dict[str, object]:
-        """What of it machines want to know."""
+        """The values for ``--json``."""
         return {
             "output": self.path,
             "audio_seconds": self.speech.duration,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CodesFormat(str, Enum):
-    """How codes are stored."""
+    """File formats of codes."""
 
     safetensors = "safetensors"
     npy = "npy"
@@ -37,12 +37,15 @@ def encode(
     ],
     codes_format: Annotated[
         CodesFormat | None,
-        typer.Option("--format", help="Of the files in a folder: safetensors is the default."),
+        typer.Option(
+            "--format",
+            help="Format of the files in a folder; safetensors by default.",
+        ),
     ] = None,
     codec_name: CodecOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Turn recordings into codes, 50 for each second.
+    """Turn recordings into codes, 50 a second.
 
     .safetensors files name the codec that made them, so that no other decodes them; .npy files hold nothing but
     the codes. Both are uint16. A recording that cannot be used is reported, the others are encoded all the same,

@@ -28,7 +28,7 @@ class TokenFormat(str, Enum):
 
 
 class Start(str, Enum):
-    """What the embeddings of the new tokens start from."""
+    """Starting points of the new embeddings."""
 
     fsq = "fsq"
     mean = "mean"
@@ -36,7 +36,7 @@ class Start(str, Enum):
 
 
 class Layout(str, Enum):
-    """How the codes are written into tokenizer.json."""
+    """Layouts of the codes in tokenizer.json."""
 
     added = "added"
     vocab = "vocab"
@@ -85,7 +85,9 @@ def extend_vocab(
     seed: Annotated[int, typer.Option("--seed", help="Of the new embeddings.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it exists.")] = False,
 ) -> None:
-    """Add the codec's codes to a language model, ready to be trained to speak.
+    """Add a codec's codes to a language model.
+
+    The result is ready to be trained to speak.
 
     The folder holds the model with rows for every code, the tokenizer, and speech_config.json, which says which
     codec and prompt format belong to it. Nothing is left behind if it fails.

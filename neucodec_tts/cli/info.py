@@ -40,9 +40,10 @@ def info(
     ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Show versions, devices, and a codec's configuration, parameters and id.
+    """Show what is installed, and a codec or a data set.
 
-    Of a data set that `prepare` made: hours, speakers, a histogram of lengths, and how its codes are used.
+    Of a codec: configuration, parameters and id. Of a data set that `prepare` made: hours, speakers, a histogram of
+    lengths, and the use of its codes.
     """
     dataset = what is not None and (Path(what) / "manifest.json").is_file()
     if plot is not None and not dataset:

@@ -25,7 +25,7 @@ Result = TypeVar("Result")  # what is written to one
 
 @dataclass(frozen=True)
 class Task(Generic[Item, Result]):
-    """What to do with each file."""
+    """The work on each file."""
 
     verb: str
     """Past tense, for messages: "encoded"."""
@@ -40,7 +40,7 @@ class Task(Generic[Item, Result]):
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """The result of all files."""
 
     files: list[dict[str, object]] = field(default_factory=list)
     failed: list[dict[str, object]] = field(default_factory=list)
@@ -85,7 +85,7 @@ def _finish(task: Task[Item, Result], group: list[tuple[Job, Item]], output: Pat
 def report(
     terminal: Terminal, task: Task[Item, Result], outcome: Outcome, output: Path, codec: NeuCodec
 ) -> None:
-    """Say what came of it.
+    """Report the outcome.
 
     Raises:
         typer.Exit: with code 1, if any file failed.

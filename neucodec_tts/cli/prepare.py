@@ -17,11 +17,11 @@ from neucodec_tts.cli.prepare_report import counted, report_prepared, showing_pr
 from neucodec_tts.cli.terminal import Terminal, command, default_codec, load_codec
 
 if TYPE_CHECKING:
-    from neucodec_tts.dataset import Prepared, PrepareSettings, Source, TokenSettings
+    from neucodec_tts.dataset import TokenSettings
 
 
 class Kind(str, Enum):
-    """What a corpus can be."""
+    """Kinds of corpora."""
 
     folder = "folder"
     ljspeech = "ljspeech"
@@ -35,7 +35,7 @@ class Kind(str, Enum):
 
 
 class Rule(str, Enum):
-    """Which utterances are kept for their text."""
+    """Rules for the texts that are kept."""
 
     any = "any"
     speakable = "speakable"
@@ -43,7 +43,7 @@ class Rule(str, Enum):
 
 
 class Format(str, Enum):
-    """Prompts of training examples."""
+    """Prompt formats of training tokens."""
 
     neutts = "neutts"
     neutts_text = "neutts-text"
@@ -54,7 +54,7 @@ def _column(what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
         f"--{what}-column",
         metavar="NAME",
-        help=f"Of the table, with the {what}.",
+        help=f"Column of the table with the {what}.",
         rich_help_panel="Corpus",
     )
     return option
@@ -72,25 +72,23 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="The data set's folder.", show_default=False),
-    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The data set's folder.")],
     codec_name: CodecOption = None,
     device: DeviceOption = None,
     min_seconds: Annotated[
-        float, typer.Option("--min-seconds", min=0, help="Leave out what is shorter.")
+        float, typer.Option("--min-seconds", min=0, help="Leave out shorter recordings.")
     ] = 0.5,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=0, help="Leave out what is longer; 0 keeps everything.")
+        float, typer.Option("--max-seconds", min=0, help="Leave out longer recordings; 0 keeps all.")
     ] = 30.0,
     text_rule: Annotated[
         Rule | None,
         typer.Option(
             "--text-rule",
-            help="Leave out for the text: any, nothing; speakable, what has no letter or digit; neutts, as NeuTTS' "
-            "fine-tuning script (digits, acronyms, currency signs, no punctuation at the end). With --model the "
-            "default is speakable, else any.",
+            help="Texts to keep. any: all. speakable: those with a letter or digit (the default with --model). neutts: "
+            "those that NeuTTS' fine-tuning script keeps, without digits, acronyms and currency signs, with "
+            "punctuation at the end.",
             show_default=False,
         ),
     ] = None,
@@ -108,13 +106,19 @@ def prepare(
         Format | None,
         typer.Option(
             "--format",
-            help="Of the training examples; what the model's speech_config.json says by default.",
+            help="Prompt format of the training tokens. The default is the model's own.",
             show_default=False,
         ),
     ] = None,
     language: Annotated[
         str | None,
-        typer.Option("--language", "-l", metavar="CODE", help="Of the phones, as espeak calls it."),
+        typer.Option(
+            "--language",
+            "-l",
+            metavar="CODE",
+            help="Language of the phones, as espeak names it. The default is the model's own.",
+            show_default=False,
+        ),
     ] = None,
     tokens_only: Annotated[
         bool,
@@ -126,30 +130,34 @@ def prepare(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", min=0, help="Reader processes; one a core but one by default.", show_default=False
+            "--workers",
+            min=0,
+            help="Reader processes. The default is one a core, less one.",
+            show_default=False,
         ),
     ] = None,
     shard_items: Annotated[
-        int, typer.Option("--shard-items", min=1, help="Utterances a shard; what a killed run loses.")
+        int,
+        typer.Option("--shard-items", min=1, help="Utterances in a shard. A killed run loses its last one."),
     ] = 1000,
     batch_seconds: Annotated[
         float | None,
         typer.Option(
             "--batch-seconds",
             min=1,
-            help="Audio encoded at a time, padding included; 60 on a CPU, 480 on a GPU.",
+            help="Seconds of audio encoded at a time, padding included. The default is 60 on a CPU, 480 on a GPU.",
             show_default=False,
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray: encoders on all machines of a Ray cluster.")
+        str, typer.Option("--engine", metavar="NAME", help="local, or ray for the machines of a Ray cluster.")
     ] = "local",
     num_gpus: Annotated[
         float | None,
         typer.Option(
             "--num-gpus",
             min=0,
-            help="GPUs of each encoder of --engine ray; one, or none if the cluster has none, by default.",
+            help="With --engine ray: GPUs of each encoder. The default is one where the cluster has any.",
             show_default=False,
         ),
     ] = None,
@@ -158,35 +166,56 @@ def prepare(
         typer.Option(
             "--concurrency",
             min=1,
-            help="Encoders of --engine ray; as many as fit the cluster by default.",
+            help="With --engine ray: number of encoders. The default is as many as fit.",
             show_default=False,
         ),
     ] = None,
     kind: Annotated[
-        Kind | None, typer.Option("--kind", help="Of the corpus, if it is not found out.", show_default=False)
+        Kind | None,
+        typer.Option("--kind", help="Kind of the corpus. The default is to find out.", show_default=False),
     ] = None,
     audio_root: Annotated[
         Path | None,
-        typer.Option("--audio-root", metavar="DIR", help="What paths in the table are relative to."),
+        typer.Option(
+            "--audio-root",
+            metavar="DIR",
+            help="The folder that paths in the table are relative to.",
+            show_default=False,
+        ),
     ] = None,
     audio_column: Annotated[str | None, _column("audio")] = None,
     text_column: Annotated[str | None, _column("text")] = None,
     id_column: Annotated[str | None, _column("id")] = None,
     speaker_column: Annotated[str | None, _column("speaker")] = None,
-    config: Annotated[str | None, typer.Option("--config", help="Of a data set of the hub.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="NAME", help="Configuration of a data set of the hub.", show_default=False
+        ),
+    ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Of a data set of the hub; train by default.", show_default=False),
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Split of a data set of the hub. The default is train.",
+            show_default=False,
+        ),
     ] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Of a data set of the hub.")] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision", metavar="NAME", help="Revision of a data set of the hub.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Turn a corpus into a data set to train on: Parquet shards of codes, and of a model's training examples.
+    """Turn a corpus into a data set to train on.
 
-    Killed at any moment and run again, it goes on where it was; run on what is finished, it does nothing. Recordings
-    that cannot be used do not stop it: rejects.parquet says which, and why.
+    The data set holds Parquet shards of codes and, with --model, of training tokens.
+
+    A run that was killed goes on when the command is given again. Recordings that cannot be used are left out;
+    rejects.parquet names them and the reasons.
     """
-    if out is None:
-        raise typer.BadParameter("name the data set's folder", param_hint="--output")
     if tokens_only and model is None:
         raise typer.BadParameter("--tokens-only needs --model, the language model to make tokens for")
     if source is None and not tokens_only:
@@ -196,6 +225,8 @@ def prepare(
     if engine == "local" and (num_gpus is not None or concurrency is not None):
         raise typer.BadParameter("--num-gpus and --concurrency are for --engine ray")
     from neucodec_tts.dataset import Columns, PrepareSettings, TokenSettings, open_source
+    from neucodec_tts.dataset import prepare as prepare_dataset
+    from neucodec_tts.dataset.engines import prepare_engine
     from neucodec_tts.dataset.packages import parquet
 
     parquet()  # whether it is installed should be known before anything is loaded
@@ -222,15 +253,19 @@ def prepare(
         revision=revision,
     )
     if engine == "local":
-        prepared, found = _prepare(terminal, corpus, out, codec_name, device, settings, for_model, workers)
+        # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
+        # ever have a shape again. It looks at this when it is used first.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
+        codec = load_codec(terminal, codec_name, device)
+        device = str(codec.device)
+        with showing_progress(terminal) as on_progress:
+            prepared = prepare_dataset(
+                corpus, out, codec, settings, tokens=for_model, workers=workers, on_progress=on_progress
+            )
     else:
-        from neucodec_tts.dataset.engines import prepare_engine
-
-        found = device
-        prepare_elsewhere = prepare_engine(engine)
         # What an engine itself says, as Ray does of dead workers, is no result.
         with redirect_stdout(sys.stderr), showing_progress(terminal) as on_progress:
-            prepared = prepare_elsewhere(
+            prepared = prepare_engine(engine)(
                 corpus,
                 out,
                 default_codec(terminal, codec_name),
@@ -242,33 +277,10 @@ def prepare(
                 concurrency=concurrency,
                 on_progress=on_progress,
             )
-    report_prepared(terminal, corpus, prepared, found)
+    report_prepared(terminal, corpus, prepared, device)
     if prepared.manifest.rows == 0:
         terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
         raise typer.Exit(1)
-
-
-def _prepare(
-    terminal: Terminal,
-    corpus: Source,
-    out: Path,
-    codec_name: str | None,
-    device: str | None,
-    settings: PrepareSettings,
-    tokens: TokenSettings | None,
-    workers: int | None,
-) -> tuple[Prepared, object]:
-    from neucodec_tts.dataset import prepare as prepare_dataset
-
-    # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
-    # ever have a shape again. It looks at this when it is used first.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-    codec = load_codec(terminal, codec_name, device)
-    with showing_progress(terminal) as on_progress:
-        prepared = prepare_dataset(
-            corpus, out, codec, settings, tokens=tokens, workers=workers, on_progress=on_progress
-        )
-    return prepared, codec.device
 
 
 def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:

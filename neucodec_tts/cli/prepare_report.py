@@ -1,4 +1,4 @@
-"""What ``neucodec-tts prepare`` shows while it works, and says at its end."""
+"""The progress and the report of ``neucodec-tts prepare``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOTE_SECONDS = 60.0  # between lines where there is no terminal to draw a bar o
 
 
 def report_prepared(terminal: Terminal, corpus: Source, prepared: Prepared, device: object = None) -> None:
-    """Say what was made, what was left out, and where the time went.
+    """Report the rows, the rejects, and the time of each stage.
 
     Args:
-        terminal: to say it on.
-        corpus: that was prepared.
+        terminal: prints the report.
+        corpus: the corpus.
         prepared: the result.
-        device: that encoded; None where an engine chose it.
+        device: encoded the corpus; None where an engine chose it.
     """
     manifest, progress = prepared.manifest, prepared.progress
     rejected = sum(manifest.rejects.values())
@@ -138,7 +138,7 @@ def showing_progress(terminal: Terminal) -> Iterator[Callable[[Progress], None]]
 
 
 def _status(progress: Progress) -> str:
-    """How far it is: hours, speed, where time goes, what is left."""
+    """Progress in words: hours, speed, waits, time left."""
     seconds = max(progress.seconds, 1e-9)
     left = progress.remaining_seconds
     parts = [

@@ -36,9 +36,9 @@ def roundtrip(
     codec_name: CodecOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Encode and decode a recording, and say how much of it is left.
+    """Encode and decode a recording, and score it.
 
-    Prints STOI, PESQ, SI-SDR, mel distance, bit rate and the speed of both directions.
+    It prints STOI, PESQ, SI-SDR, mel distance, bit rate, and the speed of both directions.
     """
     target = Path(f"{source.stem}-reconstructed.wav") if output is None else output
     if os.path.realpath(target) == os.path.realpath(source):

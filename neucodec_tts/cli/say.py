@@ -114,7 +114,7 @@ def say(
     voices: VoicesOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Say a text: say "Good morning."
+    """Say a text, as in: say "Good morning."
 
     In the voice of a recording: say "Good morning." --model neuphonic/neutts-air --voice dave.wav --voice-text "The
     words of the recording." -o morning.wav

@@ -1,4 +1,4 @@
-"""Where streamed speech goes: standard output or the loudspeaker."""
+"""Outlets of speech: standard output and the loudspeaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands say: results on stdout, everything else on stderr, errors in one line."""
+"""The output of commands: results on stdout, all else on stderr, errors in one line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROGRESS_AFTER_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Terminal:
-    """Where a command's words go."""
+    """The output of one command."""
 
     json: bool
     quiet: bool

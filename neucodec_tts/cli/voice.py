@@ -36,7 +36,7 @@ def voice(
             "--text",
             "-t",
             metavar="TEXT",
-            help="What is said in it, word for word; by default what stands in the .txt file of the same name.",
+            help="The transcript, word for word. The default is the .txt file of the same name.",
             show_default=False,
         ),
     ] = None,
@@ -62,10 +62,11 @@ def voice(
     codec_name: CodecOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Make a voice from a recording: 3 to 15 s of clean, natural speech of one person.
+    """Make a voice from a recording.
 
-    What could be better about the recording is said as warnings. The voice is one small file that holds the
-    codes and the transcript; `say --voice NAME` speaks in it. NeuTTS' reference codes (.pt) become voices, too.
+    Take 3 to 15 s of clean, natural speech of one person; warnings name what could be better. The voice is one small
+    file that holds the codes and the transcript, and `say --voice NAME` speaks in it. NeuTTS' reference codes (.pt)
+    become voices, too.
     """
     from neucodec_tts.errors import PromptError
     from neucodec_tts.voices.library import VoiceLibrary, check_name

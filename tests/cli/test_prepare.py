@@ -89,7 +89,7 @@ def test_a_second_run_is_refused(call, corpus):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["prepare", "corpus"], 2, "name the data set's folder"),
+        (["prepare", "corpus"], 2, "Missing option '--output'"),
         (["prepare", "--output", "data"], 2, "name the corpus"),
         (["prepare", "--output", "data", "--tokens-only"], 2, "--tokens-only needs --model"),
         (["prepare", "corpus", "--output", "data", "--format", "neutts"], 2, "name the --model"),

@@ -68,7 +68,7 @@ def test_a_text_to_a_file(say):
     assert done.out.endswith("without a watermark, seed 7\n")
     samples, rate = soundfile.read("out.wav")
     assert (samples.size, rate) == (19_200, 24_000)
-    assert "did not stop and was ended after 0.8 s" in done.err
+    assert "did not stop by itself" in done.err
 
 
 def test_without_an_output_the_next_free_name_is_written(say):
@@ -337,7 +337,6 @@ def test_help_names_the_models(call):
         (["Hi", "-o", "a.wav", "--stream"], 2, "-o FILE, --stream and --play exclude each other"),
         (["Hi", "--file", "dave.txt", "-o", "a.wav"], 2, "either as an argument or by --file"),
         (["Hi", "--stream", "--json"], 2, "--json and --stream both want standard output"),
-        (["Hi", "--stream", "--watermark"], 2, "only whole recordings can be watermarked"),
         (["--file", "none.txt", "-o", "a.wav"], 1, "error: none.txt cannot be read"),
         (["--file", "model", "-o", "a.wav"], 1, "error: model cannot be read"),
         (["--file", "latin1.txt", "-o", "a.wav"], 1, "latin1.txt is not UTF-8 (byte 1)"),
