@@ -1,4 +1,4 @@
-"""The documentation: its examples run, its commands exist, and its links lead somewhere. `make docs` builds the site."""
+"""The documentation: its examples run, its commands exist, its links lead somewhere. `make docs` builds the site."""
 
 from __future__ import annotations
 
