@@ -34,6 +34,10 @@ class PromptError(NeuCodecError, ValueError):
     """A text, a voice, or a prompt format cannot be turned into a prompt."""
 
 
+class NothingToReadError(PromptError):
+    """A text holds nothing that can be read aloud, or nothing that this model can read."""
+
+
 class EngineError(NeuCodecError, RuntimeError):
     """A language model engine failed, or produced what it must not."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from neucodec_tts import NeuCodec
     from neucodec_tts.speech import Generated, Sampling
     from neucodec_tts.speech.watermark import Watermarker
+    from neucodec_tts.text import TextFormat
     from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 
     Voices = SpeakerPrompt | str | Sequence[SpeakerPrompt | str | None] | None
@@ -126,6 +127,8 @@ class SpeechLLM:
         retries: int = 1,
         in_flight: int = _IN_FLIGHT,
         watermark: bool | None = None,
+        text_format: TextFormat = "markdown",
+        normalize: bool | None = None,
         progress: bool = False,
     ) -> Iterator[BatchItem]:
         """Speak texts; each comes as soon as it is ready, in no particular order.
@@ -137,13 +140,15 @@ class SpeechLLM:
         Args:
             texts: each of any length.
             voices: one for all texts, or one for each: a `SpeakerPrompt`, the name of one in the library or among
-                the model's own, or None.
+                the model's own, or None for the default voice.
             seed: for speaking in the same way again: a number that each text's own is derived from, or one for
                 each text. ``result.seed`` holds the seed that was used.
             sampling: instead of the model's defaults.
             retries: how often a sentence that does not end well is generated again.
             in_flight: sentences that vLLM has at a time.
             watermark: mark this speech, or not, whatever is set for all.
+            text_format: as for `TextToSpeech.speak`.
+            normalize: as for `TextToSpeech.speak`.
             progress: show a bar on standard error, if that is a terminal.
 
         Raises:
@@ -161,7 +166,10 @@ class SpeechLLM:
                 raise EngineError(f"there are {len(given)} {what} for {len(texts)} texts; give one for each")
         mark = self.tts.watermarker(watermark)
         total = len(texts) if isinstance(texts, Sized) else None
-        return self._speak(texts, voices, seed, sampling, retries, in_flight, mark, progress, total)
+        begin = partial(
+            self._begin, seed=seed, sampling=sampling, text_format=text_format, normalize=normalize
+        )
+        return self._speak(texts, voices, begin, retries, in_flight, mark, progress, total)
 
     def close(self) -> None:
         """Stop vLLM; the object cannot be used any more."""
@@ -171,8 +179,7 @@ class SpeechLLM:
         self,
         texts: Iterable[str],
         voices: Voices,
-        seed: Seeds,
-        sampling: Sampling | None,
+        begin: Callable[[int, str, SpeakerPrompt | None], tuple[_Text, list[Sentence]]],
         retries: int,
         in_flight: int,
         mark: Watermarker | None,
@@ -205,7 +212,7 @@ class SpeechLLM:
                         try:
                             voice = _one_of(voices, index, "voices")
                             voice = find(voice) if isinstance(voice, str) else voice
-                            text, sentences = self._begin(index, words, voice, seed, sampling)
+                            text, sentences = begin(index, words, voice)
                             add(text, sentences)
                         except NeuCodecError as error:
                             ready.append(BatchItem(index, words, None, error))
@@ -226,10 +233,20 @@ class SpeechLLM:
                 decoder.close()
 
     def _begin(
-        self, index: int, words: str, voice: SpeakerPrompt | None, seed: Seeds, sampling: Sampling | None
+        self,
+        index: int,
+        words: str,
+        voice: SpeakerPrompt | None,
+        *,
+        seed: Seeds,
+        sampling: Sampling | None,
+        text_format: TextFormat,
+        normalize: bool | None,
     ) -> tuple[_Text, list[Sentence]]:
         own = derived_seed(seed, index) if isinstance(seed, int) else _one_of(seed, index, "seeds")
-        script, own = self.tts.script(words, voice, seed=own, sampling=sampling)
+        script, own = self.tts.script(
+            words, voice, seed=own, sampling=sampling, text_format=text_format, normalize=normalize
+        )
         sentences = list(script)
         for sentence in sentences:  # all before any of them runs
             check_prompt(sentence.prompt_ids, self._engine.context_length)

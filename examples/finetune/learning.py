@@ -43,7 +43,7 @@ Arranged = Sequence[Any] | datasets.Dataset
 
 
 def arrange(examples: datasets.Dataset, options: argparse.Namespace, what: str) -> Arranged:
-    """What fits the context, in full rows or as it is."""
+    """Return the examples that fit the context, packed into full rows or as they are."""
     fitted = fit_examples(lengths_of(examples), options.max_length, options.too_long)
     tokens = sum(fitted.lengths)
     say(f"{what}: {fitted}")

@@ -1,4 +1,4 @@
-"""What can be set."""
+"""Options of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was trained, put to the test: it speaks sentences that it has not seen."""
+"""Let the trained model speak sentences that it has not seen."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def make_examples(
     ready_made = {"input_ids", "labels"} <= set(rows.column_names)
     if ready_made and not options["clones"] and not options["contrast"]:
         ready = rows.select(indices).select_columns(["input_ids", "labels"])
-        # What has no text has no tokens, and a length of None.
+        # A row without text has no tokens, and a length of None.
         return ready.select([at for at, length in enumerate(lengths_of(ready)) if length])
     path, stamp = folder / "examples.arrow", folder / "made-from.json"
     made_from = json.dumps(options, sort_keys=True)

@@ -75,7 +75,7 @@ class EspeakLibrary:
 def find_espeak() -> EspeakLibrary:
     """Choose an espeak-ng.
 
-    In this order: what the environment variable ``PHONEMIZER_ESPEAK_LIBRARY`` names; the one inside the package
+    In this order: the one that the environment variable ``PHONEMIZER_ESPEAK_LIBRARY`` names; the one inside the package
     ``neutts`` if that is installed, which makes exactly NeuTTS' phones (``pip install --no-deps neutts`` is
     enough); the package ``espeakng-loader``; the system's.
     """

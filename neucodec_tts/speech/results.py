@@ -21,7 +21,7 @@ class Segment:
     Attributes:
         index: number of the segment, from 0.
         text: the words that were spoken.
-        start_char: its first character in the whole text.
+        start_char: its first character in the text as it was read, cleaned and without markup.
         end_char: the character after its last.
         start: its beginning in the whole sound, in seconds, after the pause before it.
         end: its end in the whole sound, in seconds.
@@ -73,6 +73,7 @@ class SpeechResult:
         segments: one for each sentence, in the order of the text.
         seed: the same text is spoken in the same way again with this seed.
         watermarked: True if the sound carries a watermark.
+        warnings: parts of the text that were not read, and why.
     """
 
     samples: NDArray[np.float32] = field(repr=False)
@@ -80,6 +81,7 @@ class SpeechResult:
     segments: tuple[Segment, ...]
     seed: int
     watermarked: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def codes(self) -> NDArray[np.int64]:

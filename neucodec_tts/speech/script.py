@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from neucodec_tts.speech.engine import Sampling
 from neucodec_tts.speech.sentences import Span
 from neucodec_tts.speech.splitting import SHORT_FRAMES, SpeakingRate, halves, split
-from neucodec_tts.text import check_text, has_speech, speakable
+from neucodec_tts.text import check_text, has_speech, speakable, spelt
 
 if TYPE_CHECKING:
     from neucodec_tts.prompts import PromptFormat, Voice
@@ -51,13 +51,14 @@ class Script:
     """The sentences of one text in one voice. Iterating computes each when it is asked for.
 
     Args:
-        text: of any length.
+        text: of any length, as `TextReader` returns it.
         voice: speaks; None leaves the voice to the model.
         prompt_format: builds prompts.
         context_length: tokens that prompt and speech may have together.
         sampling: of every sentence; its seed must be given.
         utterance_frames: shortest and longest estimated speech of a sentence, in codes. Shorter ones are joined to a
             neighbour, longer ones are cut. `SHORT_FRAMES` and `LONGEST_FRAMES` by default.
+        warnings: parts of the text that are not read, for people; `TextReader` finds them.
 
     Raises:
         PromptError: there is nothing to speak in the text.
@@ -71,8 +72,10 @@ class Script:
         context_length: int,
         sampling: Sampling,
         utterance_frames: tuple[int, int] | None = None,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.text = speakable(check_text(text))
+        self.warnings = warnings
         self._sampling = sampling
         self._context_length = context_length
         self._shortest, longest = utterance_frames or (SHORT_FRAMES, LONGEST_FRAMES)
@@ -112,7 +115,7 @@ class Script:
         return round(_RUNAWAY * estimated) + _EXTRA_FRAMES
 
     def _fits(self, words: str) -> bool:
-        estimated = self.rate.frames(words)
+        estimated = self.rate.frames(spelt(words))
         if estimated > self._longest:
             return False
         if not has_speech(words):
@@ -122,7 +125,7 @@ class Script:
     def _sentence(self, span: Span, attempt: int) -> Sentence:
         words = self._words(span)
         prompt_ids = self._prompt_ids(words)
-        estimated = self.rate.frames(words)
+        estimated = self.rate.frames(spelt(words))
         longest = min(self._room(prompt_ids), self._runaway(estimated))
         if self._sampling.max_frames is not None:
             longest = min(longest, self._sampling.max_frames)
@@ -133,7 +136,7 @@ class Script:
             max_frames=longest,
             seed=derived_seed(self._sampling.seed or 0, span.start, attempt),
         )
-        return Sentence(span, words, prompt_ids, sampling, estimated, attempt)
+        return Sentence(span, spelt(words), prompt_ids, sampling, estimated, attempt)
 
 
 def derived_seed(seed: int, *parts: int) -> int:

@@ -30,11 +30,13 @@ from neucodec_tts.speech.script import Script, Sentence
 from neucodec_tts.speech.settling import Spoken, settle
 from neucodec_tts.speech.stream import SpeechStream, stream_chunks
 from neucodec_tts.speech.watermark import Watermarker, WatermarkStream, is_wanted
+from neucodec_tts.text import TextReader
 from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import PromptFormat
+    from neucodec_tts.text import TextFormat
     from neucodec_tts.tokens import SpeechVocabulary
     from neucodec_tts.voices import SpeakerPrompt
 
@@ -67,6 +69,7 @@ class TextToSpeech:
         utterance_frames: shortest and longest speech that the model gives well in one go, in codes; 1.2 and 20 s by
             default.
         watermark: mark speech as synthetic; by default where ``resemble-perth`` is installed.
+        reader: reads texts for the model; one of `SpeechConfig.make_reader` knows its language.
 
     Raises:
         VocabularyError: the language model and the codec have different codebooks.
@@ -88,6 +91,7 @@ class TextToSpeech:
         default_voice: VoiceLike | None = None,
         utterance_frames: tuple[int, int] | None = None,
         watermark: bool | None = None,
+        reader: TextReader | None = None,
     ) -> None:
         if vocabulary.codebook_size != codec.codebook_size:
             raise VocabularyError(
@@ -107,6 +111,7 @@ class TextToSpeech:
         self.default_voice = default_voice
         self.utterance_frames = utterance_frames
         self.watermark = watermark
+        self.reader = reader or TextReader()
 
     @classmethod
     def from_pretrained(
@@ -167,6 +172,7 @@ class TextToSpeech:
             voices=VoiceLibrary(voices) if isinstance(voices, (str, os.PathLike)) else voices,
             model_voices=VoiceLibrary.of_model(description.name),
             default_voice=description.config.default_voice,
+            reader=description.config.make_reader(),
             utterance_frames=description.config.utterance_frames,
             watermark=watermark,
         )
@@ -181,6 +187,8 @@ class TextToSpeech:
         retries: int = 1,
         batch_size: int = 4,
         watermark: bool | None = None,
+        text_format: TextFormat = "markdown",
+        normalize: bool | None = None,
         on_segment: Callable[[Segment], None] | None = None,
     ) -> SpeechResult:
         """Speak a text, all of it before this returns.
@@ -197,6 +205,9 @@ class TextToSpeech:
             retries: how often a sentence that does not end well is generated again.
             batch_size: sentences at a time; more is faster on the whole and takes more memory.
             watermark: mark this speech, or not, whatever is set for all.
+            text_format: ``"markdown"`` is reduced to the words that a person would read, ``"plain"`` is read with
+                every mark, ``"ssml"`` is followed where a model can.
+            normalize: put written forms (money, dates, units ...) into words; by default as the model was trained.
             on_segment: called with each segment when its sound is there, in the order of the text.
 
         Raises:
@@ -208,13 +219,15 @@ class TextToSpeech:
                 f"batch_size is {batch_size} and retries {retries}; they must be at least 1 and 0"
             )
         mark = self.watermarker(watermark)  # before any work, so that a missing package is found at once
-        script, seed = self.script(text, voice, seed=seed, sampling=sampling)
+        script, seed = self.script(
+            text, voice, seed=seed, sampling=sampling, text_format=text_format, normalize=normalize
+        )
         sounds = self._sounds(script, retries, batch_size)
         samples, segments = assemble(self.codec, self.pauses, sounds, on_segment)
         rate = self.codec.output_sample_rate
         if mark is not None:
             samples = mark.apply(samples, rate)
-        return SpeechResult(samples, rate, segments, seed, watermarked=mark is not None)
+        return SpeechResult(samples, rate, segments, seed, mark is not None, script.warnings)
 
     def stream(
         self,
@@ -225,6 +238,8 @@ class TextToSpeech:
         sampling: Sampling | None = None,
         ahead_seconds: float = 10.0,
         watermark: bool | None = None,
+        text_format: TextFormat = "markdown",
+        normalize: bool | None = None,
     ) -> SpeechStream:
         """Speak a text while it is generated.
 
@@ -240,6 +255,8 @@ class TextToSpeech:
             ahead_seconds: a thread generates so much sound ahead of you, so that the next sentence is made while
                 you play the one before. 0 makes everything in your own thread, while you ask for it.
             watermark: as for `speak`.
+            text_format: as for `speak`.
+            normalize: as for `speak`.
 
         Returns:
             An iterator of float32 arrays (n,) at ``stream.sample_rate``.
@@ -249,7 +266,9 @@ class TextToSpeech:
             EngineError: the watermark is wanted and not installed.
         """
         mark = self.watermarker(watermark)
-        script, seed = self.script(text, voice, seed=seed, sampling=sampling)
+        script, seed = self.script(
+            text, voice, seed=seed, sampling=sampling, text_format=text_format, normalize=normalize
+        )
         assembly = Assembly(self.codec, self.pauses)
         rate = self.codec.output_sample_rate
         chunks = stream_chunks(
@@ -279,6 +298,8 @@ class TextToSpeech:
         *,
         seed: int | None = None,
         sampling: Sampling | None = None,
+        text_format: TextFormat = "markdown",
+        normalize: bool | None = None,
     ) -> tuple[Script, int]:
         """Return the sentences of a text and the seed that they use, for programs that run the engine themselves.
 
@@ -292,8 +313,15 @@ class TextToSpeech:
             seed = secrets.randbits(31)
         speaker = self.find_voice(voice)
         settings = replace(settings, seed=seed)
+        read = self.reader.read(text, text_format, normalize)
         script = Script(
-            text, speaker, self.prompt_format, self.context_length, settings, self.utterance_frames
+            read.text,
+            speaker,
+            self.prompt_format,
+            self.context_length,
+            settings,
+            self.utterance_frames,
+            read.warnings,
         )
         return script, seed
 

@@ -1,4 +1,4 @@
-"""One spelling for characters that look alike: what every model and espeak-ng expect."""
+"""One spelling for characters that look alike, as models and espeak-ng expect it."""
 
 from __future__ import annotations
 

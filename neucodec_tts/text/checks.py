@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from neucodec_tts.errors import PromptError
+from neucodec_tts.errors import NothingToReadError, PromptError
 
 
 def check_text(text: object) -> str:
@@ -37,11 +37,11 @@ def speakable(text: str, of: str | None = None) -> str:
         of: the text that the phones are of, for the message.
 
     Raises:
-        PromptError: there is no letter and no digit in it.
+        NothingToReadError: there is no letter and no digit in it.
     """
     if has_speech(text):
         return text
     shown = text if of is None else of
     if not shown.strip():
-        raise PromptError("the text is empty; give at least a word to speak")
-    raise PromptError(f"there is nothing to pronounce in {shown[:40]!r}: it has no letters or digits")
+        raise NothingToReadError("the text is empty; give at least a word to speak")
+    raise NothingToReadError(f"there is nothing to pronounce in {shown[:40]!r}: it has no letters or digits")

@@ -17,16 +17,14 @@ _FINAL_MARKS = {
 
 
 def ended(text: str) -> str:
-    """Return `text` with a final mark: its own, or a full stop of its script where it ends in a word.
+    """Return `text` with a final mark: a full stop of its script where it ends in a word, a number or a sign.
 
-    A comma, a colon or a dash at the end becomes a full stop, too.
+    Any other mark at the end, a comma or a colon among them, stays.
     """
     bare = text.rstrip().rstrip(_CLOSING)
     if not bare:
         return text
     last = bare[-1]
-    if last in ",;:،؛、，；：-–—":
-        return bare[:-1].rstrip() + "." + text[len(bare) :]
     if unicodedata.category(last)[0] in "LMN" or last in "%‰°€$£¥©®™+=&/#@" or last == "\ue001":
         script = unicodedata.name(last, "").split(" ")[0]
         return text.rstrip() + _FINAL_MARKS.get(script, ".")

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from neucodec_tts.errors import PromptError
+from neucodec_tts.errors import NothingToReadError, PromptError
 from neucodec_tts.text.characters import clean
-from neucodec_tts.text.checks import check_text, speakable
+from neucodec_tts.text.checks import check_text, has_speech, speakable
 from neucodec_tts.text.endings import paragraphs_ended
 from neucodec_tts.text.markdown import read_markdown
 from neucodec_tts.text.pronunciation import without_pronunciations
@@ -34,7 +34,7 @@ class ReadText:
 
     Attributes:
         text: cleaned; each paragraph ends in a mark.
-        warnings: what of the text is not read, for people.
+        warnings: parts of the text that are not read, and why, for people.
     """
 
     text: str
@@ -66,7 +66,8 @@ class TextReader:
             normalize: put written forms into words; None does what the model was trained with.
 
         Raises:
-            PromptError: there is nothing in it that the model can read, the format is unknown, the SSML is not
+            NothingToReadError: there is nothing in it that the model can read.
+            PromptError: the format is unknown, the SSML is not
                 well-formed, or written forms are to become words and the model's language is unknown or spokenform is
                 not installed.
         """
@@ -84,10 +85,11 @@ class TextReader:
                 )
         else:
             read = cleaned
-        if not read.strip() and cleaned.strip():
-            raise PromptError(
+        if not has_speech(read) and has_speech(cleaned):
+            raise NothingToReadError(
                 f"there is nothing to read in {cleaned[:40]!r}: {'; '.join(warnings) or 'only marks'}"
             )
+        speakable(read, of=cleaned)
         if self.language is not None:
             kept, unread = split_unreadable(read, self.language)
             warnings += [self._describe(part) for part in dict.fromkeys(unread)]
@@ -101,7 +103,7 @@ class TextReader:
             read = in_words(read, self.language)
         for warning in warnings:
             logger.warning("%s", warning)
-        return ReadText(paragraphs_ended(speakable(read)), tuple(warnings))
+        return ReadText(paragraphs_ended(read), tuple(warnings))
 
     def _describe(self, part: Unread) -> str:
         shown = part.text if len(part.text) <= 30 else f"{part.text[:29]}…"
@@ -121,4 +123,4 @@ def _speakable(text: str, reason: str) -> str:
     try:
         return speakable(text)
     except PromptError:
-        raise PromptError(f"the model can read nothing of the text: {reason}") from None
+        raise NothingToReadError(f"the model can read nothing of the text: {reason}") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from neucodec_tts.text.pronunciation import PRONOUNCED
 
-# By the first word of a character's Unicode name: what people call the script, and espeak's languages written in it.
+# By the first word of a character's Unicode name: the common name of the script, and espeak's languages written in it.
 _SCRIPTS: dict[str, tuple[str, frozenset[str]]] = {
     name: (called, frozenset(languages.split()))
     for name, called, languages in (

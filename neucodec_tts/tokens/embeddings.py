@@ -23,7 +23,7 @@ def check_levels(levels: Sequence[int] | None, codebook_size: int) -> tuple[int,
 
     Args:
         levels: as given by the user; None means 4 in every dimension, as in NeuCodec.
-        codebook_size: what their product must be.
+        codebook_size: product of the levels.
 
     Raises:
         VocabularyError: the product is another number, or no power of 4 where none were given.

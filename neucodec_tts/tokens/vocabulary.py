@@ -118,7 +118,7 @@ class SpeechVocabulary:
             model: a causal language model with input embeddings, tied to the output layer or not. None
                 leaves the embeddings to you; they need `required_rows` rows.
             codebook_size: number of codes, 65,536 for NeuCodec.
-            init: what the new rows start from. ``"mean"``: the mean of the old rows, with a trace of noise.
+            init: first values of the new rows. ``"mean"``: the mean of the old rows, with a trace of noise.
                 ``"random"``: normal, as the model initialises its embeddings. ``"fsq"``: each code's vector
                 is built from the digits of the code, so that codes near in FSQ space start near; control
                 tokens start as in ``"mean"``.
@@ -173,7 +173,7 @@ class SpeechVocabulary:
 
         Args:
             tokenizer: whose codes these are, in either layout.
-            folder: where to; made if need be.
+            folder: for the files; made if need be.
             layout: ``"added"`` or ``"vocab"``.
 
         Raises:

@@ -1,9 +1,9 @@
-"""Is this recording a good reference of a voice? Where does the speech begin and end, and what is wrong with it?
+"""Find the speech in a recording, and judge the recording as a reference of a voice.
 
 Everything is measured on frames of 20 ms, in dB relative to full scale. The thresholds were set on 200 clean
-recordings of five speakers in five languages (four are warned of, and those are imitations of monkeys), on
-the same made noisy, clipped and narrow, and on 14 pieces of music (12 are warned of). Only what no model could
-use is refused.
+recordings of five speakers in five languages (four are warned of: imitations of monkeys), on the same made
+noisy, clipped and narrow, and on 14 pieces of music (12 are warned of). Only recordings that no model could use are
+refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Advice:
     Attributes:
         kind: ``"short"``, ``"long"``, ``"quiet"``, ``"clipped"``, ``"telephone"``, ``"noisy"``, ``"steady"``,
             ``"gaps"``, ``"offset"``, ``"begins"``, ``"ends"``, ``"cut"`` or ``"transcript"``.
-        message: what is wrong and what to do, for people.
+        message: the fault and its mend, for people.
     """
 
     kind: str
@@ -57,12 +57,12 @@ class Advice:
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found in a recording.
+    """The speech in a recording, and advice.
 
     Attributes:
         start: of the part to use, in seconds.
         end: of the part to use, in seconds.
-        advice: what could be better.
+        advice: faults that a person can mend.
         offset: a constant in all samples, to be taken out; 0 where there is none to speak of.
     """
 
@@ -90,7 +90,7 @@ def examine(
     Args:
         samples: float (samples,) in [-1, 1], as recorded: resampling would hide clipping and bandwidth.
         sample_rate: in Hz.
-        name: what to call it in messages.
+        name: of the recording, in messages.
         trim: leave out the quiet before and after the speech, but for 0.1 s.
         cut_to: cut a recording that is longer than so many seconds at its last pause before that.
 

@@ -1,4 +1,4 @@
-"""Whatever is written in a text or a transcript arrives as text: no control token and no code comes from there.
+"""Texts and transcripts arrive as text: no control token and no code comes from there.
 
 Each prompt format, with the tokenizer in both layouts, loaded from its files as a user loads it.
 """

@@ -57,7 +57,7 @@ def espeak_of_neutts() -> Path:
 
 @dataclass(frozen=True)
 class Theirs:
-    """What the package makes of `cases`."""
+    """Results of the package for `cases`."""
 
     prompts: list[list[int]]
     text_prompts: list[list[int]]

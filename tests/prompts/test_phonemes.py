@@ -154,7 +154,7 @@ def test_characters_that_look_alike_are_read_alike(english: Phonemizer, written:
 
 
 def test_marks_are_kept_as_neutts_keeps_them(english: Phonemizer):
-    """Where no mark stands within a word, phonemizer's own way gives the same."""
+    """Without marks within words, phonemizer's own way gives the same."""
     from phonemizer.backend import EspeakBackend
 
     theirs = EspeakBackend(

@@ -1,4 +1,4 @@
-"""speech_config.json: what a model folder says of itself."""
+"""speech_config.json: the description in a model's folder."""
 
 from __future__ import annotations
 

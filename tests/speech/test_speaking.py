@@ -235,7 +235,9 @@ def test_a_sentence_too_long_for_the_context_is_spoken_in_halves(stage: Stage, t
 
 def test_no_codes_at_all(stage: Stage):
     tts, engine = stage.tts(Line([]))
-    with pytest.raises(EngineError, match="gave no speech codes for 'Alice was late'; another seed may help"):
+    with pytest.raises(
+        EngineError, match=r"gave no speech codes for 'Alice was late\.'; another seed may help"
+    ):
         tts.speak("Alice was late", seed=1)
     assert len(engine.asked) == 2, "once more, with other random numbers"
     tts, _ = stage.tts(Line([]))
@@ -329,7 +331,7 @@ def test_settings_that_make_no_sense(stage: Stage):
 
 def test_symbols_between_words_are_no_hindrance(stage: Stage, thirds: list[np.ndarray]):
     tts, _ = stage.tts(stage.line(thirds[0]))
-    result = tts.speak("*** 🙂\n\nAlice was late. ... 🙂 ***\n\n--", seed=1)
+    result = tts.speak("*** 🙂\n\nAlice was late. ... 🙂 ***\n\n--", seed=1, text_format="plain")
     assert len(result.segments) == 1
     assert result.segments[0].text == "*** 🙂\n\nAlice was late. ... 🙂 ***\n\n--"
 
@@ -354,3 +356,13 @@ def test_a_result_can_be_saved(stage: Stage, thirds: list[np.ndarray], tmp_path)
     assert rate == 24_000
     assert np.abs(samples - result.samples).max() < 1e-4
     assert not result.watermarked
+
+
+def test_markup_and_final_marks(stage: Stage, thirds: list[np.ndarray]):
+    tts, engine = stage.tts(*(stage.line(third) for third in thirds))
+    result = tts.speak("**Alice** was late 🙂\n\n```\nx = 1\n```", seed=1)
+    assert [segment.text for segment in result.segments] == ["Alice was late."]
+    assert result.warnings == ("a block of code of 1 line is not read",)
+    ssml = 'Alice was <phoneme ph="leɪt">late</phoneme>'
+    assert tts.speak(ssml, seed=1, text_format="ssml").segments[0].text == "Alice was late."
+    assert len(engine.asked) == 2

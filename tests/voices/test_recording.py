@@ -1,4 +1,4 @@
-"""What is said about a recording: good ones pass in silence, and each fault has its own words."""
+"""Advice about recordings: good ones pass in silence, and each fault has its own words."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from neucodec_tts.text import TextFormat
 from neucodec_tts_vllm.server.errors import ApiError
 
 AudioFormat = Literal["wav", "pcm", "flac", "mp3", "opus", "aac"]
@@ -31,6 +32,8 @@ class _Settings(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=_FRAMES)] | None = None
     language: str | None = None
+    text_format: TextFormat = "markdown"
+    normalize: bool | None = None
     initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None
 
     @field_validator("voice", mode="before")

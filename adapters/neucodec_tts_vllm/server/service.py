@@ -177,7 +177,8 @@ class SpeechService:
         """
         voice = await self.voices.of(request)
         sampling, account = self.speaker.begin(self._sampling(request))
-        return await self.speaker.script(text, voice, sampling), account
+        script = await self.speaker.script(text, voice, sampling, request.text_format, request.normalize)
+        return script, account
 
     async def stream(
         self, request: _Settings, script: Script, account: Account, lora: Any
@@ -361,6 +362,7 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
         model.sampling,
         utterance_frames=model.config.utterance_frames,
         seeds=seeds,
+        reader=model.config.make_reader(),
     )
     logger.info("speaking %s through %s on %s, context %d", model.name, codec.codec_id, device, context)
     return speaker, model.config

@@ -8,6 +8,7 @@ The client sends:
     {"type": "session.config", ...}                 first, and again between utterances. Fields of
                                                     POST /v1/audio/speech: voice, ref_audio, ref_text, language, model,
                                                     speed, seed, temperature, top_k, top_p, max_new_tokens,
+                                                    text_format ("markdown" by default, of each sentence), normalize,
                                                     initial_codec_chunk_frames, response_format ("pcm" by default); and
                                                     split_granularity: "sentence" (default), "clause", "none"
                                                     stream_audio: true (default), or false for one frame a sentence
@@ -41,6 +42,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -48,6 +50,7 @@ import numpy as np
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from neucodec_tts.errors import NothingToReadError
 from neucodec_tts.speech.sentences import clauses, sentences
 from neucodec_tts.text import has_speech
 from neucodec_tts_vllm.server.encoding import encode, encoded
@@ -56,6 +59,7 @@ from neucodec_tts_vllm.server.protocol import SessionConfig, validated
 from neucodec_tts_vllm.server.routes import log_failure, service_of
 from neucodec_tts_vllm.server.service import SpeechService
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 
 _WAITING_SENTENCES = 256
@@ -241,7 +245,11 @@ class _Session:
         assert config is not None
         place = {"utterance_index": self._utterance, "sentence_index": self._said}
         lora = await service.check(config, sentence)
-        script, account = await service.begin(config, sentence)
+        try:
+            script, account = await service.begin(config, sentence)
+        except NothingToReadError as error:  # a picture of a face, or a piece of code
+            logger.warning("a sentence is left out: %s", error)
+            return
         rate = service.speaker.sample_rate
         await self._send(
             {

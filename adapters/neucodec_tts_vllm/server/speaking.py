@@ -26,6 +26,7 @@ from neucodec_tts.speech.engine import (
 from neucodec_tts.speech.joins import Pauses
 from neucodec_tts.speech.script import Script, Sentence
 from neucodec_tts.speech.settling import Spoken, Verdict, fault, settle
+from neucodec_tts.text import TextReader
 from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neucodec_tts.prompts import PromptFormat
+    from neucodec_tts.text import TextFormat
     from neucodec_tts.tokens import SpeechVocabulary
     from neucodec_tts.voices import SpeakerPrompt
     from neucodec_tts_vllm.decode_stream import DecodeStream
@@ -96,6 +98,7 @@ class Speaker:
         sampling: the model's defaults.
         utterance_frames: as for `Script`.
         seeds: True if this engine takes seeds.
+        reader: reads texts for the model.
     """
 
     def __init__(
@@ -109,10 +112,12 @@ class Speaker:
         *,
         utterance_frames: tuple[int, int] | None = None,
         seeds: bool = True,
+        reader: TextReader | None = None,
     ) -> None:
         self.worker = worker
         self.sampling = sampling
         self.seeds = seeds
+        self._reader = reader or TextReader()
         self._engine = engine
         self._format = prompt_format
         self._vocabulary = vocabulary
@@ -134,15 +139,26 @@ class Speaker:
         seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
         return replace(sampling, seed=seed), Account(seed)
 
-    async def script(self, text: str, voice: SpeakerPrompt | None, sampling: Sampling) -> Script:
-        """Split a text into sentences; the seed of `sampling` must be given.
+    async def script(
+        self,
+        text: str,
+        voice: SpeakerPrompt | None,
+        sampling: Sampling,
+        text_format: TextFormat = "markdown",
+        normalize: bool | None = None,
+    ) -> Script:
+        """Read a text and split it into sentences; the seed of `sampling` must be given.
 
         Raises:
             PromptError: there is nothing to speak.
         """
-        return await self._in_text_thread(
-            lambda: Script(text, voice, self._format, self._context_length, sampling, self._utterance_frames)
-        )
+
+        def make() -> Script:
+            read = self._reader.read(text, text_format, normalize)
+            length, frames = self._context_length, self._utterance_frames
+            return Script(read.text, voice, self._format, length, sampling, frames, read.warnings)
+
+        return await self._in_text_thread(make)
 
     async def stream(
         self, script: Script, account: Account, *, first_chunk: int | None = None, lora: Any = None
