@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from neucodec_tts.voices import SpeakerPrompt
 
 DEFAULT_OUTPUT = Path("speech.wav")
-_VOICE_FILES = (".safetensors", ".pt", ".pth", ".npy")
 
 
 @command
@@ -223,12 +222,12 @@ class Recording:
 
 def _voice(voice: str, transcript: str | None, library: Path | None, model: str) -> SpeakerPrompt | Recording:
     """A voice of the library, of the model or of a file, or the recording that one will be made of."""
-    from neucodec_tts.voices.library import VoiceLibrary
+    from neucodec_tts.voices.library import VOICE_SUFFIXES, VoiceLibrary
     from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
     path = Path(voice).expanduser()
     suffix = path.suffix.lower()
-    if suffix in _VOICE_FILES:
+    if suffix in VOICE_SUFFIXES:
         return SpeakerPrompt.load(path, text=transcript)
     if not suffix:
         if transcript is not None:
