@@ -48,7 +48,7 @@ def test_files_arrays_and_their_rates(codec, speech, tmp_path):
     codes = codec.encode(wave, 16_000)
     assert torch.equal(codec.encode(path), codes)
     assert torch.equal(codec.encode(str(path)), codes)
-    assert torch.equal(codec.encode(torch.stack([wave, wave]), 16_000), codes)
+    assert torch.equal(codec.encode(torch.stack([wave, wave], dim=1), 16_000), codes)
     assert len(codec.encode(speech(1.5), 48_000)) == 25
 
 
