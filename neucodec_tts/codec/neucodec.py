@@ -142,7 +142,12 @@ class NeuCodec(nn.Module):
 
     @overload
     def encode(
-        self, audio: Audio, sample_rate: int | None = None, *, max_batch_seconds: float | None = None
+        self,
+        audio: Audio,
+        sample_rate: int | None = None,
+        *,
+        channels_first: bool | None = None,
+        max_batch_seconds: float | None = None,
     ) -> Tensor: ...
     @overload
     def encode(
@@ -150,6 +155,7 @@ class NeuCodec(nn.Module):
         audio: list[Any] | tuple[Any, ...],
         sample_rate: int | None = None,
         *,
+        channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
     ) -> list[Tensor]: ...
     def encode(
@@ -157,14 +163,18 @@ class NeuCodec(nn.Module):
         audio: Audio | list[Any] | tuple[Any, ...],
         sample_rate: int | None = None,
         *,
+        channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
     ) -> Tensor | list[Tensor]:
         """Speech to codes, fifty a second.
 
         Args:
-            audio: a path, an array or tensor (samples,) or (channels, samples), or a list of these, of any lengths.
-                Channels are averaged; other rates than 16 kHz are resampled as upstream does.
-            sample_rate: of arrays and tensors, in Hz; files know theirs.
+            audio: a recording, as `neucodec_tts.audio.as_waveform` takes it (a path, bytes, an open file, a row of
+                datasets, an array or tensor), or a list of these, of any lengths. Channels are mixed; other rates than
+                16 kHz are resampled as upstream does.
+            sample_rate: of arrays and tensors, in Hz; the rest knows its own.
+            channels_first: True for arrays (channels, samples), False for (samples, channels). An array of two rows
+                and more is refused without it, since they may be recordings.
             max_batch_seconds: length of a batch, padding included (60 on a CPU, 480 on a GPU by default); lower it
                 where memory is short. It never changes the answer.
 
@@ -183,7 +193,7 @@ class NeuCodec(nn.Module):
         waveforms = []
         for index, item in enumerate(items):
             try:
-                waveforms.append(self._waveform(item, sample_rate))
+                waveforms.append(self._waveform(item, sample_rate, channels_first))
             except AudioError as error:
                 if not many:
                     raise
@@ -472,8 +482,10 @@ class NeuCodec(nn.Module):
 
     # Batches and windows
 
-    def _waveform(self, audio: Audio, sample_rate: int | None) -> Tensor:
-        waveform = as_waveform(audio, sample_rate, target_rate=self.sample_rate)
+    def _waveform(self, audio: Audio, sample_rate: int | None, channels_first: bool | None) -> Tensor:
+        waveform = as_waveform(
+            audio, sample_rate, target_rate=self.sample_rate, channels_first=channels_first
+        )
         if waveform.numel() < self.min_samples:
             name = os.fspath(audio) if isinstance(audio, str | os.PathLike) else "audio"
             raise AudioError(
