@@ -1,4 +1,4 @@
-"""How far ours and theirs agreed, printed at the end of a run: the figures of the README.
+"""How far ours and theirs agreed, printed at the end of a run: the figures of docs/benchmarks.md.
 
 A plugin of pytest's, and nothing that has to import torch: where tests run in several processes, the one that prints
 has run none of them.
