@@ -173,7 +173,7 @@ def random_speaker(
     engine_class = cast("Any", engine_loader("transformers"))
     engine = engine_class(model.to(codec.device), SpeechTokens(vocabulary, prompt_format.stop_ids))
     sampling = Sampling(min_frames=150, max_frames=150, repetition_frames=0)
-    tts = TextToSpeech(engine, codec, prompt_format, vocabulary, sampling=sampling)
+    tts = TextToSpeech(engine, codec, prompt_format, vocabulary, sampling=sampling, watermark=False)
     codes = np.random.default_rng(0).integers(0, codec.codebook_size, 450)
     return tts, SpeakerPrompt(
         codes, "Please hold, and your call will be answered in the order it was received, she said."

@@ -74,7 +74,7 @@ def main(
         if model is None:
             tts, speaker = random_speaker(size.value, device)
         else:
-            tts = TextToSpeech.from_pretrained(model, device=device)
+            tts = TextToSpeech.from_pretrained(model, device=device, watermark=False)
             speaker = None if voice is None else tts.find_voice(voice)
         # Random weights never stop by themselves, which is no news.
         with _errors_only() if model is None else nullcontext():

@@ -158,7 +158,7 @@ class Environment:
     def is_complete(self) -> bool:
         """True if the environment was made from the inputs as they are now."""
         names = ("demo", "dev") if self.name == "demo" else (self.name,)
-        return self.python.exists() and any(self._stamp(name).exists() for name in names)
+        return any(self._stamp(name).exists() for name in names) and self.python.exists()
 
     def make(self) -> None:
         """Make or complete the environment.
@@ -168,7 +168,7 @@ class Environment:
         """
         start = time.monotonic()
         self._create()
-        say(f"{self.path.name}: installing; the first time downloads 0.3 GB for the demo, 1 GB for the tests")
+        say(f"{self.path.name}: installing, which downloads up to 1 GB the first time")
         for stamp in self.path.glob("made-for-*"):
             stamp.unlink()
         self._install()

@@ -9,14 +9,16 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import DebugOption, ModelCodecOption, ModelOption, VoicesOption
-from neucodec_tts.cli.terminal import default_model, reporting
+from neucodec_tts.cli.options import ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.terminal import Terminal, command, default_model
 from neucodec_tts.errors import EngineError
 
 PLUGIN = "neucodec_tts"
 
 
+@command
 def serve(
+    terminal: Terminal,
     vllm_arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -67,7 +69,6 @@ def serve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the command and its environment, and do nothing.")
     ] = False,
-    debug: DebugOption = False,
 ) -> None:
     """Serve speech over HTTP.
 
@@ -78,26 +79,26 @@ def serve(
     arguments = vllm_arguments or []
     if arguments and not arguments[0].startswith("-"):
         raise typer.BadParameter(f"name the language model by an option: --model {arguments[0]}")
-    with reporting(False, False, debug) as terminal:
-        environment, command = server_command(
-            default_model(terminal, model), arguments, host=host, port=port, on_cpu=_computes_on_cpu()
-        )
-        chosen = {
-            "VLLM_API_KEY": api_key,
-            "NEUCODEC_TTS_VOICES": None if voices is None else str(voices.expanduser().resolve()),
-            "NEUCODEC_TTS_DEFAULT_VOICE": default_voice,
-            "NEUCODEC_TTS_CODEC": codec,
-            "NEUCODEC_TTS_CODEC_DEVICE": codec_device,
-            "NEUCODEC_TTS_WATERMARK": None if watermark is None else str(int(watermark)),
-        }
-        environment |= {name: value for name, value in chosen.items() if value is not None}
-        if dry_run:
-            shown = {**environment, **({"VLLM_API_KEY": "..."} if "VLLM_API_KEY" in environment else {})}
-            terminal.say(" ".join([*(f"{name}={value}" for name, value in shown.items()), *command]))
-            return
-        terminal.note(f"starting vLLM, which takes a minute or two; then: http://{host}:{port}/speech")
-        sys.stdout.flush()
-        os.execve(command[0], command, {**os.environ, **environment})
+    environment, arguments = server_command(
+        default_model(terminal, model), arguments, host=host, port=port, on_cpu=_computes_on_cpu()
+    )
+    chosen = {
+        "VLLM_API_KEY": api_key,
+        "NEUCODEC_TTS_VOICES": None if voices is None else str(voices.expanduser().resolve()),
+        "NEUCODEC_TTS_DEFAULT_VOICE": default_voice,
+        "NEUCODEC_TTS_CODEC": codec,
+        "NEUCODEC_TTS_CODEC_DEVICE": codec_device,
+        "NEUCODEC_TTS_WATERMARK": None if watermark is None else str(int(watermark)),
+    }
+    environment |= {name: value for name, value in chosen.items() if value is not None}
+    if dry_run:
+        shown = {**environment, **({"VLLM_API_KEY": "..."} if "VLLM_API_KEY" in environment else {})}
+        terminal.say(" ".join([*(f"{name}={value}" for name, value in shown.items()), *arguments]))
+        terminal.result({"environment": shown, "command": arguments})
+        return
+    terminal.note(f"starting vLLM, which takes a minute or two; then: http://{host}:{port}/speech")
+    sys.stdout.flush()
+    os.execve(arguments[0], arguments, {**os.environ, **environment})
 
 
 def server_command(

@@ -102,7 +102,7 @@ class VLLMEngine:
         arguments: dict[str, Any] = {
             "model": str(location.folder or location.name),
             "revision": location.hub.revision,
-            "download_dir": location.hub.cache_dir,
+            "download_dir": None if location.hub.cache_dir is None else str(location.hub.cache_dir),
             "hf_token": location.hub.token,
             "dtype": dtype or ("float32" if platform == "cpu" else "auto"),
             "skip_tokenizer_init": True,  # prompts come as ids

@@ -263,7 +263,8 @@ class SpeechLLM:
         if verdict.warning is not None:
             logger.warning("text %d: %s", text.index, verdict.warning)
         at = next(at for at, part in enumerate(text.parts) if part is sentence)
-        text.parts[at : at + 1] = [*verdict.again] or [spoken]
+        parts: list[Sentence | Spoken] = [*verdict.again]
+        text.parts[at : at + 1] = parts or [spoken]
         text.missing += len(verdict.again) - 1
         return verdict.again
 

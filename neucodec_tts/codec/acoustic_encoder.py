@@ -100,12 +100,8 @@ class AntiAliasedSnake(nn.Module):
         x = F.pad(ragged.hold(x), (3, 3 + spare), mode="replicate").unfold(-1, _BLOCK + 6, _BLOCK) @ up
         x = x.reshape(batch, channels, -1)[..., : 2 * size]
         x = torch.addcmul(x, (x * frequency).sin().square(), magnitude)
-        x = (
-            F.pad(upsampled.hold(x), (5, 5 + 2 * spare), mode="replicate").unfold(
-                -1, 2 * _BLOCK + 10, 2 * _BLOCK
-            )
-            @ down
-        )
+        x = F.pad(upsampled.hold(x), (5, 5 + 2 * spare), mode="replicate")
+        x = x.unfold(-1, 2 * _BLOCK + 10, 2 * _BLOCK) @ down
         return x.reshape(batch, channels, -1)[..., :size]
 
 

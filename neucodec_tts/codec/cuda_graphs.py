@@ -83,7 +83,7 @@ class _Shape:
         self._codec = codec
         self._lookback = lookback
         self._codes = torch.zeros(size, frames, dtype=torch.long, device=codec.device)
-        # Of each row the length, the frames of it that are played, and those before it: (3, size).
+        # The length of each row, its frames that are played, and those before it, (3, size).
         self._counts = torch.full((3, size), frames, dtype=torch.long, device=codec.device)
         self._layout = codec.acoustic_decoder.memory_layout(lookback)
         dtype = torch.promote_types(codec.dtype, torch.float32)
@@ -97,7 +97,7 @@ class _Shape:
         lengths = [window.codes.numel() for window in windows]
         size, frames = self._codes.shape
         padded = torch.zeros(size, frames, dtype=torch.long)
-        # Rows without a window have all frames, so that no statistics are those of nothing.
+        # Rows without a window have all frames, so that their statistics are defined.
         counts = torch.full((3, size), frames)
         for row, window in enumerate(windows):
             padded[row, : lengths[row]] = window.codes

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -26,7 +27,8 @@ def find_device(device: str | torch.device | None) -> torch.device:
         DeviceError: there is none of that name.
     """
     try:
-        target = torch.device(device) if device else default_device()
+        device = device or default_device()
+        target = torch.device(device)
         torch.empty(1, device=target)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
@@ -79,53 +81,54 @@ def exact_math(device: torch.device) -> Iterator[None]:
 
 
 class _Precision(NamedTuple):
-    """PyTorch's flags for float32, by the name that each has here."""
+    """PyTorch's flags for float32."""
 
-    matmul: str  # "highest", "high" or "medium"; "highest" where it contradicts the next two
-    cuda_matmul: str  # the newer flags are "none", "ieee", "tf32" or "bf16"
+    matmul: str
+    """"highest", "high" or "medium"; "highest" where the newer flags contradict it."""
+    cuda_matmul: str
+    """As the next two a newer flag: "none", "ieee", "tf32" or "bf16"; "none" before PyTorch 2.9."""
     mkldnn_matmul: str
     mkldnn_conv: str
-    cudnn: bool  # TF32 in convolutions
+    cudnn: bool
+    """TF32 in cuDNN's convolutions."""
 
     @classmethod
     def read(cls) -> _Precision:
-        backends = torch.backends
         try:
             matmul = torch.get_float32_matmul_precision()
-        except RuntimeError:  # since PyTorch 2.9 where the newer flags say something else
+        except RuntimeError:  # the newer flags contradict it
             matmul = "highest"
         try:
-            cudnn = backends.cudnn.allow_tf32
+            cudnn = torch.backends.cudnn.allow_tf32
         except RuntimeError:
-            cudnn = backends.cudnn.conv.fp32_precision == "tf32"
-        newer = (
-            backends.cuda.matmul,
-            getattr(backends.mkldnn, "matmul", None),
-            getattr(backends.mkldnn, "conv", None),
-        )
-        return cls(matmul, *(getattr(flag, "fp32_precision", "none") for flag in newer), cudnn)
+            cudnn = _newer_flag("cudnn.conv") == "tf32"
+        newer = [_newer_flag(name) for name in ("cuda.matmul", "mkldnn.matmul", "mkldnn.conv")]
+        return cls(matmul, newer[0], newer[1], newer[2], cudnn)
 
     def exact(self) -> _Precision:
-        """These flags with those made exact that are not."""
-        newer = ("ieee" if flag in ("tf32", "bf16") else flag for flag in self[1:4])
-        return _Precision("highest", *newer, False)
+        """These flags, with "ieee" for each that is not exact."""
+        newer = ["ieee" if flag in ("tf32", "bf16") else flag for flag in (self[1], self[2], self[3])]
+        return _Precision("highest", newer[0], newer[1], newer[2], False)
 
     def write(self, now: _Precision) -> None:
         """Set the flags that differ from those of ``now``."""
-        if self == now:
-            return
-        backends = torch.backends
-        if (self.matmul, self.cuda_matmul, self.mkldnn_matmul) != now[:3]:
+        if self[:3] != now[:3]:
             torch.set_float32_matmul_precision(self.matmul)  # sets the next two as well
             now = _Precision.read()
-        if self.cuda_matmul != now.cuda_matmul:
-            backends.cuda.matmul.fp32_precision = self.cuda_matmul
-        if self.mkldnn_matmul != now.mkldnn_matmul:
-            backends.mkldnn.matmul.fp32_precision = self.mkldnn_matmul
-        if self.mkldnn_conv != now.mkldnn_conv:
-            backends.mkldnn.conv.fp32_precision = self.mkldnn_conv
+        for name, flag, old in zip(
+            ("cuda.matmul", "mkldnn.matmul", "mkldnn.conv"), self[1:4], now[1:4], strict=True
+        ):
+            if flag != old:
+                attrgetter(name)(torch.backends).fp32_precision = flag
         if self.cudnn != now.cudnn:
-            backends.cudnn.allow_tf32 = self.cudnn
+            torch.backends.cudnn.allow_tf32 = self.cudnn
+
+
+def _newer_flag(name: str) -> str:
+    try:
+        return str(attrgetter(f"{name}.fp32_precision")(torch.backends))
+    except AttributeError:
+        return "none"
 
 
 class _ExactMath:
@@ -153,8 +156,9 @@ class _ExactMath:
 
     def _changed(self, now: _Precision) -> _Precision:
         """The caller's flags, with those that the caller has changed while threads were inside."""
-        flags = zip(now, self._ours, self._callers, strict=True)
-        return _Precision(*(callers if flag == ours else flag for flag, ours, callers in flags))
+        flags = zip(now._fields, now, self._ours, self._callers, strict=True)
+        kept: dict[str, Any] = {name: callers for name, flag, ours, callers in flags if flag == ours}
+        return now._replace(**kept)
 
 
 _exact_math = _ExactMath()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+
+_Batch = TypeVar("_Batch", bound="Ragged")
 
 
 class Ragged:
@@ -26,7 +30,7 @@ class Ragged:
             self._common = int(lengths.min()) if lengths.device.type == "cpu" else 0
 
     @classmethod
-    def of(cls, lengths: Tensor | None, size: int) -> Ragged:
+    def of(cls: type[_Batch], lengths: Tensor | None, size: int) -> _Batch:
         """The batch of these lengths, as one without padding if every item fills the axis."""
         return cls(None if lengths is None or bool((lengths == size).all()) else lengths, size)
 

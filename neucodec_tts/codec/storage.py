@@ -28,12 +28,12 @@ _FORMAT, _VERSION = "neucodec-codes", "1"
 
 @dataclass(frozen=True)
 class StoredCodes:
-    """What a file of codes holds."""
+    """The content of a file of codes."""
 
     codes: np.ndarray
     """uint16 (frames,)."""
     codec_id: str | None
-    """Of the codec that made them; None if the file does not say (``.npy``)."""
+    """Id of the codec that made them; None if the file does not say (``.npy``)."""
 
 
 def save_codes(path: str | os.PathLike[str], codes: torch.Tensor | np.ndarray, codec: NeuCodec) -> None:
@@ -42,7 +42,7 @@ def save_codes(path: str | os.PathLike[str], codes: torch.Tensor | np.ndarray, c
     Args:
         path: the file to write; its folder must exist.
         codes: integers (frames,), made by `codec`.
-        codec: whose id and codebook go into the metadata, and which the codes are checked against.
+        codec: made the codes. They are checked against its codebook, and its id goes into the metadata.
 
     Raises:
         CodesError: the suffix is another, the codes are not this codec's, or the file cannot be written.
@@ -73,7 +73,7 @@ def save_codes(path: str | os.PathLike[str], codes: torch.Tensor | np.ndarray, c
 
 
 def read_codes(path: str | os.PathLike[str]) -> StoredCodes:
-    """Read a file of codes, whichever codec made them.
+    """Read a file of codes of any codec.
 
     Raises:
         CodesError: the file is missing, damaged, or holds something else.
@@ -123,8 +123,8 @@ def load_codes(path: str | os.PathLike[str], codec: NeuCodec) -> torch.Tensor:
         LongTensor (frames,) on the CPU.
 
     Raises:
-        CodesError: what `read_codes` raises, or another codec made them; a ``.npy`` does not say which, so there
-            only a code beyond the codebook gives it away.
+        CodesError: as for `read_codes`, or another codec made them. A ``.npy`` does not say which codec made it, so
+            that only a code beyond the codebook is found.
     """
     stored = read_codes(path)
     if stored.codec_id not in (None, codec.codec_id):
@@ -147,9 +147,7 @@ def _suffix(file: Path) -> str:
 def _read_safetensors(file: Path) -> tuple[np.ndarray, str]:
     from safetensors import SafetensorError, safe_open
 
-    with open(
-        file, "rb"
-    ):  # for the error of a missing or forbidden file, which safetensors words in its own way
+    with open(file, "rb"):  # raises for a missing or forbidden file, which safetensors words in its own way
         pass
     try:
         with safe_open(file, framework="numpy") as opened:

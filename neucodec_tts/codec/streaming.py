@@ -79,23 +79,22 @@ class StreamSettings:
     """Sizes of the windows of a stream, in frames of 20 ms.
 
     Attributes:
-        lookback: frames before a chunk that attention sees, by the keys and values it had for them (50 = 1 s, as NeuTTS
-            decodes with each chunk). Costs no latency and little work, but memory: NeuCodec remembers 5 MB of a stream.
-        chunk: most new frames of a window (100 = 2 s). More are less work, and larger pieces.
-        lookahead: frames after a chunk that are decoded with it (5 = 100 ms, all of it latency), and again as part of
-            the next: by default ten seconds are 1.17 times the work of decoding them at once, five 1.28, two 1.5.
-        overlap: frames over which a chunk is cross-faded with what the window before it foresaw. Taken from the
-            lookahead, so that it costs nothing.
-        first_chunk: frames of the first chunk (5): the first sound comes after first_chunk + lookahead codes, 10
-            by default, 0.2 s of speech.
-        growth: how much faster than they are spoken codes are supposed to come (1.25 times). Each chunk is generated
-            while the one before it is played, and goes about that much further: by default chunks are 5, 3, 4, 5, 6,
-            8, 10, 12 frames and so on, up to ``chunk``. Whoever plays the first at once then never runs dry. At 1 real
-            time is enough, and chunks do not grow; 2 is less work.
-        slack: how much later than the first any chunk may be ready, as a part of the first one's length, because it
-            took longer to generate or to decode (0.4: 40 ms; 50 ms if codes come 1.5 times as fast). More of it makes
-            the chunks after the first shorter, which is more work; none is shorter than a frame or the overlap, so
-            that a first chunk of one frame has less of it.
+        lookback: frames before a chunk that attention sees, through the keys and values that it kept (50 = 1 s, as in
+            NeuTTS). It costs no latency and little work, but memory: NeuCodec keeps 5 MB a stream.
+        chunk: largest number of new frames in a window (100 = 2 s). Larger chunks are less work.
+        lookahead: frames after a chunk that are decoded with it, and again with the next (5 = 100 ms of latency). By
+            default ten seconds cost 1.17 times the work of decoding them at once, five 1.28, two 1.5.
+        overlap: frames of a chunk that are cross-faded with the foresight of the window before it (1). It is part of
+            the lookahead and costs nothing.
+        first_chunk: frames of the first chunk (5). The first sound comes after first_chunk + lookahead codes: 10 by
+            default, 0.2 s of speech.
+        growth: expected rate of the codes, over that at which they are spoken (1.25). A chunk is generated while the
+            sound before it is played, and grows with it: by default chunks are 5, 3, 4, 5, 6, 8, 10, 12 frames and so
+            on, up to ``chunk``. A listener who plays the first at once then never runs dry. At 1 chunks do not grow; 2
+            is less work.
+        slack: delay that a later chunk may have against the first, as a part of the first one's length (0.4 = 40 ms, or
+            50 ms if codes come 1.5 times as fast). More slack makes later chunks shorter, which is more work. No chunk
+            is shorter than a frame or the overlap.
 
     Raises:
         ValueError: a size is negative, the overlap does not fit the first chunk or the lookahead, codes would come more

@@ -1,8 +1,8 @@
 """Reader processes: they read and resample the items of a corpus ahead of the encoder, in the corpus' order.
 
 They are plain programs that talk through pipes. A pipe ends with whoever held its other end, so that they end with this
-process, however that ends. Pools of `multiprocessing`, loky and torch's DataLoader import the user's script again or
-fork a process full of threads, and when a worker dies they do not say at which item.
+process, however that ends. `multiprocessing` and torch's DataLoader import the user's script again, or fork a process
+full of threads; neither they nor loky say at which item a worker died.
 
 The corpus travels by cloudpickle, which takes a class of a script or a notebook along by its definition.
 """
@@ -122,6 +122,7 @@ class ReaderPool:
         """Have items read by a process that is free."""
         process = self._free.get()
         answers: list[_Answer] = []
+        problem: BaseException | None = None
         try:
             if process.death is not None:
                 raise process.death
@@ -129,17 +130,20 @@ class ReaderPool:
             for _ in items:
                 answer = process.receive()
                 if isinstance(answer, BaseException):
-                    raise answer
+                    problem = answer  # raised below: an OSError among them is the source's, not the pipe's
+                    break
                 answers.append(answer)
-        except (EOFError, OSError, pickle.UnpicklingError) as problem:
+        except (EOFError, OSError, pickle.UnpicklingError) as ended:
             process.death = DatasetError(
                 f"a reader process died ({process.how_it_ended()}) at {items[len(answers)].where}. If memory ran out, "
                 f"take fewer of them (--workers, now {self.workers}); run the same command again: finished shards are "
                 "kept"
             )
-            raise process.death from problem
+            raise process.death from ended
         finally:
             self._free.put(process)
+        if problem is not None:
+            raise problem
         return answers
 
     def _counted(self, answer: _Answer) -> ItemAudio:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts.formats import (
-    Codes,
     FramedFormat,
     ToPhones,
     TrainingExample,
@@ -26,6 +25,7 @@ from neucodec_tts.tokens.scheme import token_lookup
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from neucodec_tts.codec.codes import Codes
     from neucodec_tts.tokens import SpeechVocabulary
 
 _PLACES = ("{text}", "{codes}")

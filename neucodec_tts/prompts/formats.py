@@ -6,7 +6,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,15 +16,14 @@ from neucodec_tts.text import check_text, clean, speakable, spelt
 from neucodec_tts.tokens.scheme import token_lookup
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
 
+    from neucodec_tts.codec.codes import Codes
     from neucodec_tts.tokens import SpeechVocabulary
 
 IGNORED = -100
 """The label of a token that no loss is computed for, by the convention of PyTorch and transformers."""
 
-Codes: TypeAlias = "torch.Tensor | np.ndarray[Any, Any] | Sequence[int]"
 ToPhones = Callable[[str], str]
 
 

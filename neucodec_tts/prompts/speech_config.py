@@ -120,7 +120,7 @@ class SpeechConfig:
         model: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> SpeechConfig:

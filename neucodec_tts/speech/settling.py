@@ -64,16 +64,17 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
             f"the model gave no speech codes for {quoted}; another seed may help, otherwise the model was not trained "
             "with this prompt format"
         )
+    seconds = len(spoken.codes) / frame_rate
     return Verdict(
-        warning=f"speech for {quoted}, {len(spoken.codes) / frame_rate:.1f} s, {found}; words may be missing or "
-        "repeated (another seed may do better)"
+        warning=f"speech for {quoted} {found} after {seconds:.1f} s; words may be missing or repeated (another seed "
+        "may do better)"
     )
 
 
 def fault(spoken: Spoken) -> str | None:
-    """Name what is wrong with a generation, as in "speech for 'Hello.' did not stop by itself"; None if nothing is."""
+    """Name what is wrong with a generation, as in "speech for 'Hello.' did not stop ..."; None if nothing is."""
     if not spoken.codes:
         return "is empty"
     if spoken.finish_reason == "repetition":
-        return "went round in a loop"
-    return None if spoken.finish_reason == "stop" else "did not stop by itself"
+        return "went round in a loop and was ended"
+    return None if spoken.finish_reason == "stop" else "did not stop and was ended"

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -122,7 +123,7 @@ class TextToSpeech:
         device: str | None = None,
         dtype: str | None = None,
         revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
         voices: str | os.PathLike[str] | VoiceLibrary | None = None,

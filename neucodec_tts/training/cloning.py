@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from neucodec_tts.prompts.formats import IGNORED, TrainingExample
 
 if TYPE_CHECKING:
-    from neucodec_tts.prompts.formats import Codes, PromptFormat, Voice
+    from neucodec_tts.codec.codes import Codes
+    from neucodec_tts.prompts.formats import PromptFormat, Voice
 
 
 def cloning_example(prompt_format: PromptFormat, voice: Voice, text: str, codes: Codes) -> TrainingExample:

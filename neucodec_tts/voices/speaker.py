@@ -32,7 +32,7 @@ _FORMAT, _VERSION = "neucodec-voice", "1"
 _LARGEST_CODE = 2**16 - 1
 
 
-class Encoder(Protocol):
+class EncodingCodec(Protocol):
     """The part of a codec that encodes; `NeuCodec` has it."""
 
     @property
@@ -61,12 +61,12 @@ class SpeakerPrompt:
 
     Attributes:
         codes: uint16 (frames,), read-only.
-        text: the words that are said.
+        text: what is said, word for word.
         language: espeak's name of the language, if it is known.
         codec_id: of the codec that made the codes (``NeuCodec.codec_id``), if it is known.
         duration: in seconds.
         metadata: anything else: name, licence, source. Strings, numbers, lists and dictionaries of these.
-        advice: faults of the recording that a person can mend; not saved.
+        advice: what could be better about the recording; not saved.
 
     Raises:
         CodesError: the codes are not integers (frames,) from 0 to 65,535, or there are none.
@@ -111,7 +111,7 @@ class SpeakerPrompt:
     @classmethod
     def from_audio(
         cls,
-        codec: Encoder,
+        codec: EncodingCodec,
         audio: Audio,
         text: str,
         *,
@@ -124,13 +124,13 @@ class SpeakerPrompt:
     ) -> SpeakerPrompt:
         """Make a voice from a recording of someone speaking.
 
-        The recording is examined first. Its faults are logged as warnings and kept in `advice`, each with its mend.
-        3 to 15 s of clean speech are best.
+        The recording is examined first: what could be better about it is logged as warnings and kept in `advice`,
+        in words a person can act on. 3 to 15 s of clean speech are best.
 
         Args:
             codec: encodes the recording.
             audio: any recording that `neucodec_tts.audio.as_waveform` takes. A constant offset is taken out of it.
-            text: the words that are said in it, all of them.
+            text: what is said in it, word for word.
             sample_rate: of samples, in Hz.
             channels_first: True for samples (channels, samples), False for (samples, channels).
             language: espeak's name of the language.
@@ -271,7 +271,7 @@ class SpeakerPrompt:
 
 
 def _fields(voice: SpeakerPrompt) -> dict[str, Any]:
-    """Return all that makes a voice, without advice."""
+    """What makes a voice, without advice."""
     names = ("codes", "text", "language", "codec_id", "duration", "metadata")
     return {name: getattr(voice, name) for name in names}
 

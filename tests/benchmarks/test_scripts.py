@@ -40,7 +40,7 @@ def test_a_script_says_what_it_does(name):
 def test_streaming(tmp_path):
     import soundfile
 
-    from tests.test_readme import ASSETS
+    from tests.assets import ASSETS
 
     samples, rate = soundfile.read(ASSETS / "demo.flac", frames=24_000)
     soundfile.write(tmp_path / "speech.wav", samples, rate)

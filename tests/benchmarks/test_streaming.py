@@ -5,7 +5,7 @@ import pytest
 from neucodec_tts import NeuCodec, StreamSettings
 from neucodec_tts.audio import as_waveform
 from streaming import compare_settings, measure_streaming
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 
 
 def test_half_and_twice_the_context():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from neucodec_tts.cli import main
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 
 
 class Said(NamedTuple):

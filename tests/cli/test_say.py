@@ -18,8 +18,8 @@ import soundfile
 
 from neucodec_tts import NeuCodec, SpeakerPrompt, VoiceLibrary
 from neucodec_tts.errors import AudioError
+from tests.assets import ASSETS
 from tests.speech.small_models import save_model
-from tests.test_readme import ASSETS
 from tests.voices.test_recording import RATE, melody
 
 TRANSCRIPT = (

@@ -1,4 +1,4 @@
-"""What a streamed window sounds like, as it is defined: one stream, no batch, and everything is kept for good."""
+"""The samples of a streamed window by their definition: one stream, no batch, and every frame is kept."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def distilled() -> DistillNeuCodec:
 
 @torch.no_grad()
 def latents(codec: NeuCodec, waveforms: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the quantizer gets of a batch, and its frames."""
+    """The quantizer's input for a batch, and its frames."""
     return codec.encode_latents(*pad_waveforms(waveforms, HOP, codec.device))
 
 

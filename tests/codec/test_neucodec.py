@@ -1,6 +1,9 @@
-"""What users call, and what it answers to bad input."""
+"""The calls of users, and the errors for bad input."""
 
 from __future__ import annotations
+
+import copy
+import io
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from neucodec_tts import AudioError, CheckpointError, CodesError, DeviceError, NeuCodec
 from neucodec_tts.codec import neucodec
 from tests.parity.comparisons import snr
+from tests.parity.signals import speechlike
 from tests.parity.sizes import small_config
 
 
@@ -44,7 +48,7 @@ def test_files_arrays_and_their_rates(codec, speech, tmp_path):
     codes = codec.encode(wave, 16_000)
     assert torch.equal(codec.encode(path), codes)
     assert torch.equal(codec.encode(str(path)), codes)
-    assert torch.equal(codec.encode(torch.stack([wave, wave]), 16_000), codes)
+    assert torch.equal(codec.encode(torch.stack([wave, wave], dim=1), 16_000), codes)
     assert len(codec.encode(speech(1.5), 48_000)) == 25
 
 
@@ -178,3 +182,48 @@ def test_training_mode_passes_gradients_through_the_quantizer(speech):
     audio.square().mean().backward()
     without = [name for name, p in codec.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert without == ["semantic_encoder.masked_spec_embed"]  # of Wav2Vec2-BERT's own pretraining
+
+
+@pytest.mark.parametrize(
+    "part", ["semantic_encoder", "semantic_adapter", "acoustic_encoder", "fc_encoder", "quantizer.project_in"]
+)
+def test_the_fingerprint_of_the_encoder_covers_all_of_its_parts(codec, part):
+    changed = copy.deepcopy(codec)
+    assert changed.encoder_fingerprint() == codec.encoder_fingerprint()
+    with torch.no_grad():
+        weight = list(changed.get_submodule(part).parameters())[-1]
+        weight.view(-1)[-1] += 1e-3
+    assert changed.encoder_fingerprint() != codec.encoder_fingerprint()
+
+
+def test_the_fingerprint_of_the_encoder_leaves_the_decoder_out(codec):
+    changed = copy.deepcopy(codec)
+    with torch.no_grad():
+        changed.acoustic_decoder.head.linear.weight += 1
+    assert changed.encoder_fingerprint() == codec.encoder_fingerprint()
+    assert changed.half().encoder_fingerprint() != codec.encoder_fingerprint()
+
+
+def test_encodes_what_people_hold(codec, tmp_path):
+    samples = speechlike(16_000, seed=3)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    content = path.read_bytes()
+    expected = codec.encode(path)
+    for thing in (
+        content,
+        io.BytesIO(content),
+        {"array": samples, "sampling_rate": 16_000},
+        {"bytes": content},
+    ):
+        assert codec.encode(thing).equal(expected)
+    both = codec.encode([content, {"path": str(path)}])
+    assert [codes.equal(expected) for codes in both] == [True, True]
+
+
+def test_two_rows_are_not_guessed_at(codec):
+    samples = torch.from_numpy(speechlike(16_000, seed=3))
+    with pytest.raises(AudioError, match=r"\(2, 16000\) may be 2 recordings or the channels of one"):
+        codec.encode(torch.stack([samples, samples]), 16_000)
+    stereo = codec.encode(torch.stack([samples, samples]), 16_000, channels_first=True)
+    assert stereo.equal(codec.encode(samples, 16_000))

@@ -46,7 +46,7 @@ def split_codes(draw: st.DrawFn) -> list[list[int]]:
 
 
 def stream(codec: NeuCodec, chosen: StreamSettings, pieces: Iterable[list[int]]) -> list[Tensor]:
-    """What each push yields, and then the flush."""
+    """The samples of each push, and then of the flush."""
     with codec.stream(**vars(chosen)) as decoder:
         return [*(decoder.push(piece) for piece in pieces), decoder.flush()]
 
@@ -116,7 +116,7 @@ def test_each_sample_is_that_of_its_window(codec, chosen, pieces):
     max_padding=st.sampled_from([0.0, 0.2, 1.0]),
 )
 def test_many_streams_sound_as_each_alone(codec, chosen, streams, order, max_batch_frames, max_padding):
-    """Whatever the order in which their codes come, and in which batches are decoded."""
+    """Their codes come in any order, and are decoded in any batches."""
     scheduler = DecodeScheduler(codec, chosen, max_batch_frames=max_batch_frames, max_padding=max_padding)
     waiting = {name: list(pieces) for name, pieces in enumerate(streams)}
     sounds: dict[Hashable, list[Tensor]] = {name: [] for name in waiting}

@@ -9,6 +9,7 @@ import torch
 
 from neucodec_tts import CodesError, DecodeScheduler, StreamSettings
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
+from neucodec_tts.codec.decoder import Attention
 from neucodec_tts.codec.streaming import Stream, Window
 from tests.codec.remembering import Remembering
 from tests.parity.comparisons import snr
@@ -97,6 +98,26 @@ def test_no_frame_is_computed_twice_but_the_foresight(codec, codes, monkeypatch)
     assert len(streamed(decoder, codes, 10)) == 480 * len(codes)
     assert lengths == [10, 11, 17, 29, *[30] * 4, 26]
     assert len(memories) == 1
+
+
+def test_the_memory_does_not_depend_on_the_order_of_layers(codec, codes, monkeypatch):
+    """Each layer has a place of its own, here where all windows but the first ask for values before keys."""
+    expected = streamed(codec.stream(), codes, 40)
+    forward = Attention.forward
+
+    def values_first(layer, x, frames):
+        remember = frames.remember
+        values = remember(layer.v_proj, layer.v_proj(x), frames.lookback)
+        frames.remember = lambda place, *of: values if place is layer.v_proj else remember(place, *of)
+        attended = forward(layer, x, frames)
+        del frames.remember
+        return attended
+
+    def alternating(layer, x, frames):
+        return (forward if frames._memory is None else values_first)(layer, x, frames)
+
+    monkeypatch.setattr(Attention, "forward", alternating)
+    assert torch.equal(streamed(codec.stream(), codes, 40), expected)
 
 
 def test_after_flush_or_the_end_of_the_block_a_new_stream_begins(codec, codes):

@@ -28,8 +28,10 @@ class DeadlyFolder(AudioFolder):
 class BrokenFolder(AudioFolder):
     """Has a bug."""
 
+    error: type[Exception] = ZeroDivisionError
+
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
-        raise ZeroDivisionError("a bug in somebody's source")
+        raise self.error("a bug in somebody's source")
 
 
 @dataclass(frozen=True)

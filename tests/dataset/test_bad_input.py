@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -283,13 +284,16 @@ def test_a_corpus_that_changed_is_noticed(tmp_path, codec, corpus, write_clip):
     assert files_of(tmp_path / "out") == before
 
 
-def test_another_codec_is_noticed(tmp_path, codec, corpus):
-    import copy
-
+@pytest.mark.parametrize("part", ["fc_encoder", "acoustic_encoder", "semantic_encoder", "acoustic_decoder"])
+def test_another_codec_is_noticed(tmp_path, codec, corpus, part):
+    """One codebook, another encoder, as NeuCodec's distilled twin; the decoder makes no codes."""
     prepare(corpus, tmp_path / "out", codec, SMALL, workers=0)
-    other = copy.deepcopy(codec)  # one codebook, another encoder, as NeuCodec's distilled twin
-    other.fc_encoder.weight.data.neg_()
+    other = copy.deepcopy(codec)
+    next(each for each in getattr(other, part).parameters() if each.ndim > 1).data.mul_(1.01)
     assert other.codec_id == codec.codec_id
+    if part == "acoustic_decoder":
+        assert prepare(corpus, tmp_path / "out", other, SMALL, workers=0).was_complete
+        return
     with pytest.raises(DatasetError, match=r"codec: encoder was [0-9a-f]+ and is now"):
         prepare(corpus, tmp_path / "out", other, SMALL, workers=0)
 
@@ -307,9 +311,10 @@ def test_a_reader_process_that_dies(tmp_path, codec, write_clip):
     assert prepare(source, tmp_path / "out", codec, settings, workers=1).manifest.rows == 8
 
 
-def test_a_bug_in_a_source_is_shown_as_it_is(tmp_path, codec, corpus):
-    with pytest.raises(ZeroDivisionError, match="a bug in somebody's source"):
-        prepare(BrokenFolder(corpus), tmp_path / "out", codec, SMALL, workers=1)
+@pytest.mark.parametrize("error", [ZeroDivisionError, OSError, EOFError])
+def test_a_bug_in_a_source_is_shown_as_it_is(tmp_path, codec, corpus, error):
+    with pytest.raises(error, match="a bug in somebody's source"):
+        prepare(BrokenFolder(corpus, error=error), tmp_path / "out", codec, SMALL, workers=1)
 
 
 def test_nothing_is_kept(tmp_path, codec, corpus):

@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 
 from neucodec_tts import TextToSpeech
 from neucodec_tts.prompts import SpeechConfig
+from tests.assets import ASSETS
 from tests.parity.ours import random_codec
 from tests.parity.sizes import small_config
-from tests.test_readme import ASSETS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RECIPE = EXAMPLES / "finetune"

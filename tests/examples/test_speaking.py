@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from neucodec_tts import NeuCodec, SpeakerPrompt
+from tests.assets import ASSETS
 from tests.speech.small_models import save_model
-from tests.test_readme import ASSETS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TRANSCRIPT = (

@@ -14,7 +14,7 @@ import soundfile
 
 from neucodec_tts import NeuCodec, TextToSpeech
 from neucodec_tts.prompts import SpeechConfig
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 
 
 @pytest.fixture

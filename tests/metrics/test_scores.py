@@ -20,7 +20,7 @@ from neucodec_tts.metrics.scores import (
     snr,
     stoi,
 )
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 
 
 @pytest.fixture(scope="module")

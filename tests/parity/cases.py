@@ -1,4 +1,4 @@
-"""What is encoded and decoded to compare codecs: the lengths, signals and files at which they could differ."""
+"""Inputs to compare codecs by: the lengths, signals and files at which they could differ."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def everything(files: dict[str, Path]) -> Request:
 
 
 def everything_distilled(files: dict[str, Path]) -> Request:
-    """What the distilled model is asked: upstream encodes only one item at a time with it."""
+    """The inputs of the distilled model: upstream encodes only one item at a time with it."""
     return Request(
         waveforms=distilled_lengths() | spoken() | ragged() | unusual() | nearly_silent(),
         files={name: files[name] for name in ("mono24000", "mono44100")},
@@ -177,7 +177,7 @@ def everything_distilled(files: dict[str, Path]) -> Request:
 
 
 def full_size(distilled: bool = False) -> Request:
-    """What the models of the released sizes are asked; as both have one decoder, the distilled decodes one code."""
+    """The inputs of the models of the released sizes; both have one decoder, so the distilled decodes one code."""
     codes = full_size_codes()
     if distilled:
         codes = {"codes1": codes["codes1"]}

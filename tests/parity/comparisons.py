@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MIN_EQUAL = 0.999
 """Least share of codes that must be equal."""
 MAX_BOUNDARY_DISTANCE = 1e-3
-"""How far from a rounding boundary, in levels, a value may lie whose code differs."""
+"""Largest distance from a rounding boundary, in levels, of a value whose code differs."""
 MIN_SNR = 80.0
 """Least signal-to-noise ratio of decoded audio, in dB."""
 _LEVELS, _DIGITS = 4, 8
@@ -153,7 +153,7 @@ def agreement_of_audio(answers: Answers, audio: Mapping[str, Tensor]) -> Agreeme
 
 
 def shares_of_levels(codes: Iterable[Tensor]) -> np.ndarray:
-    """How often each level of each digit occurs, (8, 4), as shares of 1."""
+    """Shares of the levels of each digit, (8, 4)."""
     joined = torch.cat([code.flatten() for code in codes])
     digits = joined[:, None] // _LEVELS ** torch.arange(_DIGITS) % _LEVELS
     counts = np.stack([np.bincount(digit, minlength=_LEVELS) for digit in digits.T.numpy()])

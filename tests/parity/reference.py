@@ -19,7 +19,7 @@ _SCRIPT = Path(__file__).with_name("upstream_reference.py")
 
 @dataclass(frozen=True)
 class Request:
-    """What upstream is to encode and decode.
+    """The inputs that upstream encodes and decodes.
 
     Args:
         waveforms: name to float32 (T,) or (B, 1, T) at 16 kHz.
@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answers:
-    """What upstream answered.
+    """The answers of upstream.
 
     Attributes:
         checkpoint: folder with upstream's ``pytorch_model.bin`` (and our ``config.json`` beside it).
@@ -104,7 +104,7 @@ class Question:
         )
 
     def read(self) -> Answers:
-        """What upstream's process has written, our ``config.json`` added."""
+        """Read the files of upstream's process, and add our ``config.json``."""
         self.config.save_pretrained(self.folder / "checkpoint")
         outputs = load_file(self.folder / "outputs.safetensors")
         outcome = json.loads((self.folder / "outcome.json").read_text())

@@ -1,4 +1,4 @@
-"""How far ours and theirs agreed, printed at the end of a run: the figures of docs/benchmarks.md.
+"""The agreement of ours and theirs, printed at the end of a run.
 
 A plugin of pytest's, and nothing that has to import torch: where tests run in several processes, the one that prints
 has run none of them.
@@ -25,7 +25,7 @@ class Checked(NamedTuple):
 
 
 CHECKED: list[Checked] = []
-"""What was checked in this run."""
+"""The comparisons of this run."""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -27,7 +27,7 @@ def theirs() -> Theirs:
 
 @pytest.fixture(scope="module")
 def their_folder(theirs: Theirs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What they write."""
+    """Their files."""
     folder = tmp_path_factory.mktemp("theirs")
     theirs.save_pretrained(folder)
     return folder

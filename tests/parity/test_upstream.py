@@ -95,7 +95,7 @@ def test_codes_of_files(answers: Answers, codec: NeuCodec, audio_files: dict[str
 
 
 def test_upstream_cannot_encode_stereo(answers: Answers):
-    """What ours does instead, the mean of the channels, is therefore our own choice."""
+    """Ours takes the mean of the channels, which is therefore our own choice."""
     assert "stereo44100" in answers.errors
 
 

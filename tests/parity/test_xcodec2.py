@@ -50,7 +50,7 @@ def test_what_it_is(ours: NeuCodec):
 
 
 def test_codes(theirs: Xcodec2Model, ours: NeuCodec):
-    """Of items of aligned and other lengths, alone and in one ragged batch."""
+    """Codes of items of aligned and other lengths, alone and in one ragged batch."""
     waveforms = {
         f"{samples} samples": np.asarray(speechlike(samples, seed=samples), np.float32)
         for samples in (3200, 5000, 16_000, 24_321, 40_000)

@@ -31,7 +31,7 @@ class Theirs:
 
     @staticmethod
     def from_pretrained(folder: Path) -> Theirs:
-        """What ``folder`` holds, by their own loaders."""
+        """The content of ``folder``, by their own loaders."""
         return Theirs(
             NeuCodecModel.from_pretrained(folder).eval(), NeuCodecFeatureExtractor.from_pretrained(folder)
         )

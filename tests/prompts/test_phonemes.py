@@ -96,7 +96,7 @@ def test_marks_within_words_are_read_and_sentences_keep_theirs(
     english: Phonemizer, text: str, same_words: str
 ):
     def plain(phones: str) -> str:
-        return phones.translate(str.maketrans({"ɾ": "t", "ˈ": "", "ˌ": "", " ": ""}))
+        return phones.translate(str.maketrans("ɾ", "t", "ˈˌ "))
 
     assert english(text)[-1] == text[-1]
     assert plain(english(text)) == plain(english(same_words))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from neucodec_tts import NeuCodec
+from tests.assets import ASSETS
 from tests.speech.scripted import Stage
-from tests.test_readme import ASSETS
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from torchaudio.functional import detect_pitch_frequency
 from neucodec_tts import SpeakerPrompt, TextToSpeech, VoiceLibrary
 from neucodec_tts.built_in import SPEECH_MODELS, speech_model
 from neucodec_tts.prompts import SpeechConfig
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 
 SENTENCES = ("They are all gone.", "I have never seen the king.", "Nothing is as simple as it seems.")
 

@@ -215,7 +215,7 @@ def test_what_never_ends_well_is_kept_with_a_warning(
     with caplog.at_level(logging.WARNING, "neucodec_tts"):
         result = tts.speak("Alice was late indeed.", seed=1)
     assert [(s.attempts, s.finish_reason) for s in result.segments] == [(2, "length")]
-    assert "3.0 s, did not stop by itself; words may be missing" in caplog.text
+    assert "did not stop and was ended after 3.0 s; words may be missing" in caplog.text
 
 
 def test_a_sentence_too_long_for_the_context_is_spoken_in_halves(stage: Stage, thirds: list[np.ndarray]):

@@ -10,7 +10,7 @@ from neucodec_tts.errors import PromptError, VocabularyError
 from neucodec_tts.prompts import LlasaFormat
 from neucodec_tts.speech.engine import Sampling, SpeechTokens
 from neucodec_tts_transformers import TransformersEngine
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 from tests.tokens.small_tokenizers import llama_like, tiny_llama
 
 TEXT = "Hello there. This is a second sentence!"

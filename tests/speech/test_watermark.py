@@ -10,8 +10,8 @@ from neucodec_tts.audio import load_audio
 from neucodec_tts.errors import EngineError
 from neucodec_tts.metrics.scores import snr
 from neucodec_tts.speech.watermark import Watermarker, is_available
+from tests.assets import ASSETS
 from tests.speech.scripted import Stage
-from tests.test_readme import ASSETS
 
 
 @pytest.fixture(scope="module")

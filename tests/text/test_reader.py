@@ -209,4 +209,4 @@ def test_pronunciations_come_from_ssml_only():
     assert asked == [("bonjour", "fr")]
     # Nobody writes one by hand.
     for text_format in ("plain", "markdown", "ssml"):
-        assert PRONOUNCED.search(reader.read(f"Hi {found}", text_format).text) is None  # type: ignore[arg-type]
+        assert PRONOUNCED.search(reader.read(f"Hi {found}", text_format).text) is None

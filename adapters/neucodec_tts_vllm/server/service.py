@@ -333,10 +333,10 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
 
     platform = str(current_platform.device_type)
     device = settings.codec_device or ("cpu" if platform == "cpu" else platform)
-    hub = HubOptions(*(getattr(args, name, None) for name in ("revision", "download_dir", "hf_token")))
+    hub = HubOptions(args.revision, args.download_dir, args.hf_token)
 
     def load() -> tuple[SpeechModel, NeuCodec]:
-        model = SpeechModel.load(args.model, hub, getattr(args, "tokenizer", None))
+        model = SpeechModel.load(args.model, hub, args.tokenizer)
         return model, model.load_codec(settings.codec or None, device)
 
     model, codec = await asyncio.to_thread(load)

@@ -293,14 +293,15 @@ class Speaker:
         self, live: _Live, script: Script, account: Account, assembly: Assembly
     ) -> AsyncGenerator[Tensor, None]:
         head = assembly.head_frames
-        while len(live.codes) < head and not live.ended:
+        while len(live.codes) < max(1, head) and not live.ended:
             await live.wait()
-        if head and live.codes:  # the silence at the seam is measured with the codec
-            yield await self.worker.call(lambda: assembly.begin(live.codes))
-        else:
-            yield assembly.begin(live.codes)
-        async for samples in live.stream:
-            yield assembly.push(samples)
+        if live.codes:
+            if head:  # the silence at the seam is measured with the codec
+                yield await self.worker.call(lambda: assembly.begin(live.codes))
+            else:
+                yield assembly.begin(live.codes)
+            async for samples in live.stream:
+                yield assembly.push(samples)
         if live.error is not None:
             raise live.error
         spoken = Spoken(live.sentence, live.codes, live.reason)

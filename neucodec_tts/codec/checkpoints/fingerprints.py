@@ -34,5 +34,5 @@ def _digest(item: tuple[str, Tensor]) -> bytes:
     name, tensor = item
     values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
     digest = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-    digest.update(memoryview(values.numpy()))
+    digest.update(values.numpy().data)
     return digest.digest()

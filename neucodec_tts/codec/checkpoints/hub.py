@@ -20,18 +20,18 @@ class HubKeywords(TypedDict):
     """The keyword arguments that ``from_pretrained`` has here and in ``transformers``."""
 
     revision: str
-    cache_dir: str | os.PathLike[str] | None
+    cache_dir: str | Path | None
     token: str | bool | None
     local_files_only: bool
 
 
 @dataclass(frozen=True)
 class HubOptions:
-    """How a repository of the hub is reached."""
+    """Arguments for downloads from the hub, named as those of ``transformers``."""
 
     revision: str | None = None
     """Branch, tag or commit; None is the main branch."""
-    cache_dir: str | os.PathLike[str] | None = None
+    cache_dir: str | Path | None = None
     """Folder of the downloads; None is that of ``huggingface_hub``."""
     token: str | bool | None = None
     """Access token; True or None takes the one you are logged in with."""

@@ -1,6 +1,6 @@
 """Upstream's checkpoints: ``pytorch_model.bin`` of ``neucodec`` 0.0.6 under the names of ``transformers``.
 
-``upstream_distill`` reads those of the distilled codec, with the parts below that both have.
+``upstream_distilled`` reads those of the distilled codec with parts of this file.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ _SEMANTIC_LAYER = re.compile(r"^semantic_model\.encoder\.layers\.(\d+)\.")
 def convert(weights: dict[str, Tensor]) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
     """Upstream's state dict to a configuration, read off its shapes, and weights named as in ``transformers``.
 
-    Weight norm is folded into the weights it scales; what no code depends on is dropped by name. Unknown names are
-    left as they are, for the caller to refuse.
+    Weight norm is folded into the weights it scales, and weights that no code depends on are dropped by name. Unknown
+    names are left as they are, for the caller to refuse.
 
     Raises:
         CheckpointError: a tensor is missing that tells the architecture, or half of a weight norm.
@@ -110,7 +110,7 @@ class Shapes:
         return self.weights[key if key in self.weights else f"{key}_v"].shape
 
     def count(self, pattern: str) -> int:
-        """How many modules of a list there are; the pattern's first group is the index."""
+        """Number of modules in a list; the pattern's first group is the index."""
         found = {int(match[1]) for key in self.weights if (match := re.match(pattern, key))}
         return max(found, default=-1) + 1
 
@@ -162,7 +162,7 @@ def without_unused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def fold_weight_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as upstream's modules use them, where the file may hold a convolution plain, weight-normed, or both.
 
-    Upstream's encoders have weight norm and its decoder has none; what the other form says, its loader ignores.
+    Upstream's encoders have weight norm and its decoder has none; its loader ignores the other form.
     """
     halves = (".weight_g", ".weight_v")
     folded = {key: tensor for key, tensor in weights.items() if not key.endswith(halves)}

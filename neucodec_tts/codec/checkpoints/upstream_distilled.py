@@ -82,7 +82,7 @@ def convert(
 
 
 def _fold_response_norm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What ``ConvUnit`` leaves of upstream's ``GRN``, (1 + gamma) x + beta, as part of the linear layer behind it."""
+    """Fold upstream's ``GRN``, (1 + gamma) x + beta in ``ConvUnit``, into the linear layer behind it."""
     folded = dict(weights)
     for key in weights:
         unit = _UNIT.match(key)

@@ -29,14 +29,14 @@ class DistillNeuCodecConfig(NeuCodecConfig):
         semantic_model_config: a ``HubertConfig``.
         downsampling_ratios: strides of the acoustic encoder, the last of them behind its first transformer.
         encoder_hidden_size: width of the acoustic encoder's transformers.
-        acoustic_size: width of what the acoustic encoder hands on.
+        acoustic_size: width of the acoustic encoder's output.
         semantic_adapter_size: width inside the semantic adapter.
-        normalize_waveform: whether the semantic encoder gets each recording with zero mean and unit variance
+        normalize_waveform: give the semantic encoder each recording with zero mean and unit variance
             (``do_normalize`` of its feature extractor).
         encoder_channels: channels of the stages of convolutions in the acoustic encoder.
         encoder_depths: residual units of each of these stages.
         trend_channels: channels of the first convolution over each of the pooled waveforms.
-        trend_pool_sizes: over how many samples the waveform is pooled, odd.
+        trend_pool_sizes: samples over which the waveform is pooled, odd.
         encoder_num_layers: layers of the transformer before, and of that after the last stride.
         encoder_num_attention_heads: in both transformers.
         encoder_head_dim: size of a head.
@@ -66,7 +66,7 @@ class DistillNeuCodecConfig(NeuCodecConfig):
         super().__post_init__(**kwargs)
 
     def validate_architecture(self) -> None:
-        """What must hold between the sizes; part of ``transformers``' validation."""
+        """Check the sizes against each other; part of ``transformers``' validation."""
         super().validate_architecture()
         stages = len(self.encoder_channels)
         if not stages == len(self.encoder_depths) == len(self.downsampling_ratios):

@@ -8,13 +8,7 @@ from dataclasses import dataclass, field, replace
 from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
-from neucodec_tts.dataset.sources.files import (
-    file_item,
-    identifier,
-    relative,
-    text_beside,
-    walk,
-)
+from neucodec_tts.dataset.sources.files import file_item, identifier, relative, text_beside, walk
 from neucodec_tts.errors import DatasetError
 
 

@@ -24,8 +24,7 @@ TABLE_SUFFIXES = (".csv", ".tsv")
 class Table(ListedSource):
     """A file that lists utterances, among them those of NeMo, Common Voice and ``datasets``' audio folders.
 
-    An utterance without an id is called after its path, and after its beginning
-    if it is part of a file.
+    An utterance without an id is called after its path, and after its beginning if it is part of a file.
     """
 
     kind: str = field(default="table", init=False)
@@ -53,15 +52,7 @@ class Table(ListedSource):
             id = str(stem.with_suffix("") if stem.suffix.lower() in AUDIO_SUFFIXES else stem)
             if start or end is not None:
                 id = f"{id}-{start:.3f}"
-        return file_item(
-            self.root,
-            path,
-            id,
-            text,
-            speaker,
-            start,
-            end,
-        )
+        return file_item(self.root, path, id, text, speaker, start, end)
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         if self.path.suffix.lower() in JSON_SUFFIXES:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from neucodec_tts_ray.engine import cluster
-from tests.test_readme import ASSETS
+from tests.assets import ASSETS
 
 
 @pytest.fixture(scope="session")

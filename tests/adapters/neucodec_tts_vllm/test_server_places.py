@@ -254,6 +254,15 @@ def test_a_sentence_that_does_not_end_well_is_generated_again(stage: Stage, line
             assert answer.status_code == 500
             assert EngineError.__name__ not in answer.text
             assert "gave no speech codes" in answer.json()["error"]["message"]
+    # Amid a stream, what was heard stands.
+    with listening(scripted_server(stage, line, Line([]))) as server, server.client() as client:
+        body = {"input": f"{TEXT}\n\n{TEXT}", "response_format": "pcm", "stream_format": "sse"}
+        events = [
+            line for line in client.post(SPEECH, json=body).text.splitlines() if line.startswith("data: ")
+        ]
+        last = json.loads(events[-1][6:])
+        assert len(events) > 1
+        assert "gave no speech codes" in last["error"]["message"]
 
 
 # -- the watermark ------------------------------------------------------------------------------------------

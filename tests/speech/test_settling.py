@@ -1,0 +1,54 @@
+"""The decision about a finished generation."""
+
+from __future__ import annotations
+
+import pytest
+
+from neucodec_tts.errors import EngineError
+from neucodec_tts.speech import Sampling
+from neucodec_tts.speech.engine import FinishReason
+from neucodec_tts.speech.script import Script
+from neucodec_tts.speech.settling import Spoken, Verdict, fault, settle
+from tests.speech.scripted import Stage
+
+TEXT = "Alice was beginning to get very tired of it."
+
+
+@pytest.fixture(scope="module")
+def script(stage: Stage) -> Script:
+    return Script(TEXT, None, stage.prompt_format, 2048, Sampling(seed=1))
+
+
+def spoken(script: Script, frames: int, reason: FinishReason) -> Spoken:
+    (sentence,) = script
+    return Spoken(sentence, [1] * frames, reason)
+
+
+def test_speech_that_ended_by_itself_is_kept(script: Script):
+    assert settle(spoken(script, 100, "stop"), script, 1, 50.0) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"), [(100, "length"), (100, "repetition"), (0, "stop"), (0, "length")]
+)
+def test_a_fault_is_generated_again_while_retries_are_left(script: Script, frames: int, reason: FinishReason):
+    first = spoken(script, frames, reason)
+    assert fault(first) is not None
+    (again,) = settle(first, script, 1, 50.0).again
+    assert (again.text, again.attempt) == (TEXT, 1)
+    assert again.sampling.seed != first.sentence.sampling.seed
+    second = Spoken(again, first.codes, reason)
+    if frames:
+        verdict = settle(second, script, 1, 50.0)
+        assert verdict.again == []
+        assert verdict.warning is not None
+        assert TEXT in verdict.warning
+        assert "2.0 s" in verdict.warning
+    else:
+        with pytest.raises(EngineError, match=f"no speech codes for '{TEXT}'"):
+            settle(second, script, 1, 50.0)
+
+
+def test_what_the_caller_s_own_limit_ended_is_not_tried_again(stage: Stage):
+    script = Script(TEXT, None, stage.prompt_format, 2048, Sampling(seed=1, max_frames=30))
+    assert settle(spoken(script, 30, "length"), script, 5, 50.0).again == []
