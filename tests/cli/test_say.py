@@ -137,6 +137,22 @@ def test_a_loudspeaker_that_fails_costs_nothing(say, monkeypatch):
     assert Path("speech.wav").exists()
 
 
+def test_what_is_not_read_is_named(say):
+    done = say("**Hello** there.\n\n```\nx = 1\n```", "--json")
+    assert done.code == 0, done.err
+    assert "a block of code of 1 line is not read" in done.err
+    said = json.loads(done.out)
+    assert said["warnings"] == ["a block of code of 1 line is not read"]
+    assert [segment["text"] for segment in said["segments"]] == ["Hello there."]
+    plain = json.loads(say("**Hello** there.", "--text-format", "plain", "--json").out)
+    assert plain["segments"][0]["text"] == "**Hello** there."
+    for arguments in (["```\nx = 1\n```"], ["Tom & Ann", "--text-format", "ssml"]):
+        done = say(*arguments)
+        assert done.code == 1
+        assert "Traceback" not in done.err
+    assert say("Hello.", "--text-format", "html").code == 2
+
+
 def test_a_seed_says_it_the_same_way_again(say):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert say("Hello there.", "-o", f"{name}.wav", "--seed", seed, "--quiet").code == 0
