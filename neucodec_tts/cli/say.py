@@ -15,6 +15,7 @@ from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption
 from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech, stdout_sink
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, default_model, real_time
 from neucodec_tts.errors import PromptError
+from neucodec_tts.text import TextFormat
 
 if TYPE_CHECKING:
     from neucodec_tts.speech import Sampling, Segment, SpeechResult, SpeechStream, TextToSpeech
@@ -110,6 +111,23 @@ def say(
             show_default=False,
         ),
     ] = None,
+    text_format: Annotated[
+        TextFormat,
+        typer.Option(
+            "--text-format",
+            help="markdown is reduced to the words that a person would read, plain is read with every mark, ssml is "
+            "followed.",
+        ),
+    ] = "markdown",
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="Put written forms (money, dates, units ...) into words. The default is what the model was trained "
+            "with.",
+            show_default=False,
+        ),
+    ] = None,
     voices: VoicesOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -162,6 +180,8 @@ def say(
                 sampling=sampling,
                 batch_size=batch_size,
                 watermark=watermark,
+                text_format=text_format,
+                normalize=normalize,
                 on_segment=_progress(advance),
             )
         if output is not None:
@@ -171,7 +191,16 @@ def say(
         if output is None and sys.stdout.isatty():
             play_speech(terminal, [result])
         return
-    with watch, tts.stream(text, speaker, seed=seed, sampling=sampling, watermark=watermark) as speech:
+    speech = tts.stream(
+        text,
+        speaker,
+        seed=seed,
+        sampling=sampling,
+        watermark=watermark,
+        text_format=text_format,
+        normalize=normalize,
+    )
+    with watch, speech:
         seconds = sink(speech, speech.sample_rate, terminal)
     _report(terminal, tts, None, seconds, speech, watch, to_stdout)
 
@@ -286,6 +315,7 @@ def _report(
             "device": tts.codec.device,
             "seed": spoken.seed,
             "watermarked": spoken.watermarked,
+            "warnings": spoken.warnings,
             "segments": listed,
             "prompt_tokens": sum(segment.prompt_tokens for segment in segments),
             "speech_tokens": sum(segment.speech_tokens for segment in segments),
