@@ -16,7 +16,7 @@ from neucodec_tts.prompts import (
     PromptTemplate,
     SpeechConfig,
 )
-from neucodec_tts.prompts.phonemes import NEUTTS_LANGUAGES
+from neucodec_tts.prompts.phonemes import NEUTTS_LANGUAGES, Phonemizer
 from tests.prompts.conftest import Extended
 
 TEMPLATE = PromptTemplate("{text}<|SPEECH_GENERATION_START|>{codes}", ("<|SPEECH_GENERATION_END|>",))
