@@ -1,4 +1,4 @@
-"""Compare the shorter item of a ragged batch with the same item alone, in transformers and here, with tiny's weights."""
+"""Compare the shorter item of a ragged batch with that item alone, in transformers and here, with tiny's weights."""
 
 from __future__ import annotations
 
