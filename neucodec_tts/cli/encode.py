@@ -10,7 +10,7 @@ import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
 from neucodec_tts.cli.options import CodecOption, DeviceOption
-from neucodec_tts.cli.paths import AUDIO_SUFFIXES, plan
+from neucodec_tts.cli.paths import plan
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.errors import AudioError
 
@@ -51,6 +51,8 @@ def encode(
     the codes. Both are uint16. A recording that cannot be used is reported, the others are encoded all the same,
     and the exit code is 1.
     """
+    from neucodec_tts.audio import AUDIO_SUFFIXES, as_waveform
+
     jobs = plan(
         inputs,
         output,
@@ -60,7 +62,6 @@ def encode(
         things="recordings",
     )
     codec = load_codec(terminal, codec_name, device)
-    from neucodec_tts.audio import as_waveform
     from neucodec_tts.codec.storage import save_codes
 
     def read(path: Path) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Which files a command reads, and under which names it writes."""
+"""The files that a command reads, and the names under which it writes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,6 @@ from pathlib import Path
 
 import typer
 
-AUDIO_SUFFIXES = frozenset(
-    (
-        *(
-            ".wav",
-            ".flac",
-            ".mp3",
-            ".ogg",
-            ".oga",
-            ".opus",
-            ".aif",
-            ".aiff",
-            ".aifc",
-            ".au",
-            ".caf",
-            ".w64",
-            ".rf64",
-        ),
-        *(".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr"),  # through ffmpeg
-    )
-)
 CODE_SUFFIXES = frozenset((".safetensors", ".npy"))
 
 

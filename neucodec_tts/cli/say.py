@@ -15,13 +15,13 @@ from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption
 from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech, stdout_sink
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, default_model, real_time
 from neucodec_tts.errors import PromptError
+from neucodec_tts.text import TextFormat
 
 if TYPE_CHECKING:
     from neucodec_tts.speech import Sampling, Segment, SpeechResult, SpeechStream, TextToSpeech
     from neucodec_tts.voices import SpeakerPrompt
 
 DEFAULT_OUTPUT = Path("speech.wav")
-_VOICE_FILES = (".safetensors", ".pt", ".pth", ".npy")
 
 
 @command
@@ -111,6 +111,23 @@ def say(
             show_default=False,
         ),
     ] = None,
+    text_format: Annotated[
+        TextFormat,
+        typer.Option(
+            "--text-format",
+            help="markdown is reduced to the words that a person would read, plain is read with every mark, ssml is "
+            "followed.",
+        ),
+    ] = "markdown",
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="Put written forms (money, dates, units ...) into words. The default is what the model was trained "
+            "with.",
+            show_default=False,
+        ),
+    ] = None,
     voices: VoicesOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -163,6 +180,8 @@ def say(
                 sampling=sampling,
                 batch_size=batch_size,
                 watermark=watermark,
+                text_format=text_format,
+                normalize=normalize,
                 on_segment=_progress(advance),
             )
         if output is not None:
@@ -172,7 +191,16 @@ def say(
         if output is None and sys.stdout.isatty():
             play_speech(terminal, [result])
         return
-    with watch, tts.stream(text, speaker, seed=seed, sampling=sampling, watermark=watermark) as speech:
+    speech = tts.stream(
+        text,
+        speaker,
+        seed=seed,
+        sampling=sampling,
+        watermark=watermark,
+        text_format=text_format,
+        normalize=normalize,
+    )
+    with watch, speech:
         seconds = sink(speech, speech.sample_rate, terminal)
     _report(terminal, tts, None, seconds, speech, watch, to_stdout)
 
@@ -223,12 +251,12 @@ class Recording:
 
 def _voice(voice: str, transcript: str | None, library: Path | None, model: str) -> SpeakerPrompt | Recording:
     """A voice of the library, of the model or of a file, or the recording that one will be made of."""
-    from neucodec_tts.voices.library import VoiceLibrary
+    from neucodec_tts.voices.library import VOICE_SUFFIXES, VoiceLibrary
     from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
     path = Path(voice).expanduser()
     suffix = path.suffix.lower()
-    if suffix in _VOICE_FILES:
+    if suffix in VOICE_SUFFIXES:
         return SpeakerPrompt.load(path, text=transcript)
     if not suffix:
         if transcript is not None:
@@ -287,6 +315,7 @@ def _report(
             "device": tts.codec.device,
             "seed": spoken.seed,
             "watermarked": spoken.watermarked,
+            "warnings": spoken.warnings,
             "segments": listed,
             "prompt_tokens": sum(segment.prompt_tokens for segment in segments),
             "speech_tokens": sum(segment.speech_tokens for segment in segments),

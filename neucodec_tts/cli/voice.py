@@ -11,7 +11,6 @@ from neucodec_tts.cli.options import CodecOption, DeviceOption, VoicesOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 CUT_TO_SECONDS = 15.0
-_CODES = (".safetensors", ".pt", ".pth", ".npy")
 
 
 @command
@@ -69,7 +68,7 @@ def voice(
     become voices, too.
     """
     from neucodec_tts.errors import PromptError
-    from neucodec_tts.voices.library import VoiceLibrary, check_name
+    from neucodec_tts.voices.library import VOICE_SUFFIXES, VoiceLibrary, check_name
     from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
     to_file = output.lower().endswith(".safetensors")
@@ -91,7 +90,7 @@ def voice(
             f"there is a voice {output!r} in {library.folder} already; take another name, or --overwrite"
         )
     where = ""
-    if reference.suffix.lower() in _CODES:
+    if reference.suffix.lower() in VOICE_SUFFIXES:
         made = SpeakerPrompt.load(reference, text=text, language=language)
     else:
         codec = load_codec(terminal, codec_name, device)

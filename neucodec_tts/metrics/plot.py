@@ -210,7 +210,7 @@ def _decibel_bar(image: AxesImage, axes: list[Axes]) -> None:
 
 
 def _mel_band(hertz: float, bands: int) -> float:
-    """Where a frequency lies on the axis of `log_mel`'s bands."""
+    """The place of a frequency on the axis of `log_mel`'s bands."""
 
     def mel(value: float) -> float:
         return float(2595 * np.log10(1 + value / 700))

@@ -31,6 +31,7 @@ SCORE_RATE = 16_000
 _PESQ_PIECE_SECONDS = 20.0
 _PIECE_SECONDS = 300.0
 _STOI_SECONDS = 0.4  # thirty of its frames
+# torchmetrics would save nothing: its STOI and PESQ call the same two packages, and SI-SDR is five lines here.
 _MEL_BANDS, _MEL_WINDOW, _MEL_HOP, _MEL_FLOOR = 80, 512, 160, 1e-5
 
 
@@ -55,12 +56,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How a codec uses its codebook over some codes."""
+    """The use of a codebook over some codes."""
 
     frames: int
     """Codes counted."""
     used: int
-    """How many different ones occur."""
+    """Number of different codes."""
     codebook_size: int
     entropy_bits: float
     """Entropy of their distribution; the most there could be is the lesser of log2(codebook_size) and log2(frames)."""

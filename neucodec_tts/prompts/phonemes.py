@@ -41,9 +41,9 @@ _MARKS = re.compile(
 _WHOLE = re.compile(
     r"""
     (?:https?|ftp)://\S*[\w/] | \bwww\.\S*[\w/]              # addresses
-    | [\w.+-]+@[\w-]+(?:\.[\w-]+)+
-    | \b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|info|io|ai|app|dev|eu|uk|us|ca|de|at|ch|fr|es|it|nl|html?|txt|pdf
-        |md|py|js|json|csv|zip|mp3|wav)(?:/\S*[\w/])?(?!\w)
+    | (?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}  # bounded: longer ones would take very long
+    | (?<![\w.-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,4}\.(?:com|org|net|edu|gov|info|io|ai|app|dev|eu|uk|us|ca|de
+        |at|ch|fr|es|it|nl|html?|txt|pdf|md|py|js|json|csv|zip|mp3|wav)(?:/\S*[\w/])?(?!\w)
     | (?<=\d):(?=\d)                                         # 10:30
     | (?<![\w.])(?:z\.B|d\.h|i\.d\.R|e\.g|i\.e|p\.ex)\.(?=\s*\S)
     | (?<![\w.'’-])[^\W\d_](?:\.[^\W\d_])+(?!\w)(?:\.(?=\s*[,;:\d]|\s+[^\W\d_A-ZÀ-ÖØ-Þ]))?  # U.S.A., p.m.

@@ -40,11 +40,13 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         seed: of the random numbers.
         ahead_seconds: a thread generates so much sound ahead of you; 0 generates in your own thread while you ask.
         watermarked: True if the sound carries a watermark.
+        warnings: parts of the text that are not read, and why.
 
     Attributes:
         sample_rate: in Hz.
         seed: the same text is spoken in the same way again with this seed.
         watermarked: True if the sound carries a watermark.
+        warnings: parts of the text that are not read, and why.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         seed: int,
         ahead_seconds: float,
         watermarked: bool = False,
+        warnings: tuple[str, ...] = (),
     ) -> None:
+        self.warnings = warnings
         self.sample_rate = sample_rate
         self.watermarked = watermarked
         self.seed = seed

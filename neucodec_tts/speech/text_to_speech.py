@@ -276,7 +276,7 @@ class TextToSpeech:
         )
         if mark is not None:
             chunks = _marked(chunks, mark.stream(rate))
-        return SpeechStream(chunks, assembly, rate, seed, ahead_seconds, mark is not None)
+        return SpeechStream(chunks, assembly, rate, seed, ahead_seconds, mark is not None, script.warnings)
 
     def find_voice(self, voice: VoiceLike | None) -> SpeakerPrompt | None:
         """Return a voice: itself, that of a file, or that of a name in the library or among the model's own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
+_MARKS = re.compile(r"[*_`#\[\]<>|~&\\=]|^\s*(?:[-+]|\d+[.)])\s|^\s*-{2,}", re.MULTILINE)
 _TAG = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>|</?[A-Za-z][^<>]*>|<[!?][^<>]*>", re.DOTALL)
 # Marks without a partner, as in the first half of a **sentence; notes, and boxes of lists of things to do.
 _STRAY_MARKS = re.compile(
@@ -32,9 +33,12 @@ def read_markdown(text: str) -> tuple[str, list[str]]:
     Headings, list items and rows of tables become sentences of their own. Links keep their text, pictures their
     description. Marks, HTML tags and emoji go. Blocks of code are left out with a warning.
     """
-    tokens = _parser().parse(text)
     warnings: list[str] = []
-    blocks = [ended(" ".join(_plain(block).split())) for block in _blocks(tokens, warnings)]
+    if not _MARKS.search(text):  # most texts have none, and the parser takes a while to import
+        parts: Iterable[str] = re.split(r"\n\s*\n", text)
+    else:
+        parts = _blocks(_parser().parse(text), warnings)
+    blocks = [ended(" ".join(_plain(block).split())) for block in parts]
     return "\n\n".join(block for block in blocks if block), warnings
 
 

@@ -22,7 +22,8 @@ MODEL_VOICES = "voices"
 # Safe as a file name on every system, in a URL and on a command line.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])")  # Windows' devices
-_VOICE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".npy")
+VOICE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".npy")
+"""Files that hold a voice, or codes of one."""
 
 
 def default_folder() -> Path:
@@ -144,7 +145,7 @@ class VoiceLibrary:
         text = os.fspath(voice)
         if (
             isinstance(voice, os.PathLike)
-            or Path(text).suffix.lower() in _VOICE_SUFFIXES
+            or Path(text).suffix.lower() in VOICE_SUFFIXES
             or os.sep in text
             or "/" in text
         ):

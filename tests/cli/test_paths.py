@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from neucodec_tts.cli.paths import AUDIO_SUFFIXES, Job, plan
+from neucodec_tts.audio import AUDIO_SUFFIXES
+from neucodec_tts.cli.paths import Job, plan
 
 
 @pytest.fixture(autouse=True)

@@ -307,3 +307,11 @@ def test_another_version_is_told_once(
     assert len(caplog.records) == 1
     assert "1.49.0" in caplog.text
     assert "PHONEMIZER_ESPEAK_LIBRARY" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["a.b" * 5_000, "x@" * 5_000, "a.b.c@" * 3_000, "1." * 5_000, "www." * 5_000]
+)
+def test_no_text_takes_long(english: Phonemizer, text: str):
+    """Patterns with two repetitions would try every pair of places: minutes."""
+    assert english(text)

@@ -16,7 +16,7 @@ from neucodec_tts.prompts import (
     PromptTemplate,
     SpeechConfig,
 )
-from neucodec_tts.prompts.phonemes import NEUTTS_LANGUAGES
+from neucodec_tts.prompts.phonemes import NEUTTS_LANGUAGES, Phonemizer
 from tests.prompts.conftest import Extended
 
 TEMPLATE = PromptTemplate("{text}<|SPEECH_GENERATION_START|>{codes}", ("<|SPEECH_GENERATION_END|>",))
@@ -150,3 +150,22 @@ def test_formats_with_phones_are_made(neutts: Extended):
     assert "tˈɑːk" in neutts.tokenizer.decode(format.prompt_ids("Guten Tag"))
     with pytest.raises(PromptError, match="knows no language 'deutsch'"):
         SpeechConfig("neutts", language="deutsch").make_format(neutts.tokenizer)
+
+
+def test_the_default_voice_and_normalisation(tmp_path: Path):
+    config = SpeechConfig("neutts", language="en-us", default_voice="rms", normalize=True)
+    config.save(tmp_path)
+    assert SpeechConfig.read(tmp_path / "speech_config.json") == config
+    assert config.make_reader().normalize
+    assert "normalize" not in SpeechConfig("neutts-text").to_dict()
+    with pytest.raises(PromptError, match="normalize is 'yes'"):
+        SpeechConfig("neutts-text", normalize="yes")  # type: ignore[arg-type]
+
+
+def test_words_in_another_language():
+    pytest.importorskip("phonemizer", reason='needs pip install "neucodec-tts[phonemes]"')
+    reader = SpeechConfig("neutts", language="en-us").make_reader()
+    english = Phonemizer("en-us")
+    read = reader.read('He said <lang xml:lang="fr-CA">bonjour</lang> <lang xml:lang="qq">x</lang>', "ssml")
+    assert english(read.text) == f"{english('He said')} {Phonemizer('fr-fr')('bonjour')} {english('x.')}"
+    assert "espeak-ng knows no language 'qq'" in read.warnings[0]

@@ -188,7 +188,7 @@ def test_the_default_voice_speaks_where_none_is_given(stage: Stage, thirds: list
     tts, engine = stage.tts(stage.line(thirds[2]), default_voice=voices[0])
     tts.speak("Alice was late", seed=1)
     tts.speak("Alice was late", voices[1], seed=1)
-    prompts = [stage.prompt_format.prompt_ids("Alice was late", voice) for voice in voices]
+    prompts = [stage.prompt_format.prompt_ids("Alice was late.", voice) for voice in voices]
     assert [prompt for prompt, _ in engine.asked] == prompts
     assert tts.find_voice(None) is voices[0]
 
