@@ -1,4 +1,4 @@
-"""What a ragged batch does to its shorter item, in transformers and here: two and five seconds, with tiny's weights."""
+"""Compare the shorter item of a ragged batch with that item alone, in transformers and here, with tiny's weights."""
 
 from __future__ import annotations
 
