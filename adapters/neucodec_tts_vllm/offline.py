@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -22,7 +22,7 @@ from neucodec_tts.speech import SpeechResult, TextToSpeech
 from neucodec_tts.speech.assembly import assemble
 from neucodec_tts.speech.engine import check_prompt
 from neucodec_tts.speech.script import Script, Sentence, derived_seed
-from neucodec_tts.speech.settling import Spoken, Verdict, settle
+from neucodec_tts.speech.settling import Spoken, Verdict, is_silent, settle
 from neucodec_tts_vllm.engine import Batch, VLLMEngine
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class SpeechLLM:
         total: int | None,
     ) -> Iterator[BatchItem]:
         batch = Batch(self._engine)
-        decoder = _Decoder(self.tts, mark)
+        decoder = _Decoder(self.tts, mark, retries)
         running: dict[int, tuple[_Text, Sentence]] = {}  # by the number of the generation
         waiting = enumerate(texts)
         numbers = count()
@@ -223,7 +223,10 @@ class SpeechLLM:
                             add(text, self._take(text, sentence, outcome, retries))
                             if not text.missing:
                                 decoder.put(text)
-                    ready += decoder.take(wait=exhausted and not len(batch) and not ready)
+                    items, silent = decoder.take(wait=exhausted and not len(batch) and not ready)
+                    ready += items
+                    for text, sentences in silent:
+                        add(text, sentences)
                     for item in ready:
                         advance(1)
                         yield item
@@ -255,18 +258,7 @@ class SpeechLLM:
     def _take(self, text: _Text, sentence: Sentence, outcome: Generated, retries: int) -> list[Sentence]:
         """Take a generation; returns the sentences to generate instead if it did not end well."""
         codes = self.tts.vocabulary.codes_among(outcome.ids)
-        spoken = Spoken(sentence, codes, outcome.finish_reason)
-        try:
-            verdict = settle(spoken, text.script, retries, self.tts.codec.frame_rate)
-        except EngineError as error:
-            text.error, verdict = error, Verdict()
-        if verdict.warning is not None:
-            logger.warning("text %d: %s", text.index, verdict.warning)
-        at = next(at for at, part in enumerate(text.parts) if part is sentence)
-        parts: list[Sentence | Spoken] = [*verdict.again]
-        text.parts[at : at + 1] = parts or [spoken]
-        text.missing += len(verdict.again) - 1
-        return verdict.again
+        return text.take(Spoken(sentence, codes, outcome.finish_reason), retries, self.tts.codec.frame_rate)
 
 
 @dataclass(eq=False)
@@ -280,6 +272,32 @@ class _Text:
     parts: list[Sentence | Spoken]
     missing: int  # sentences without speech
     error: NeuCodecError | None = None
+
+    @property
+    def spoken(self) -> list[Spoken]:
+        """The sentences that have been generated."""
+        return [part for part in self.parts if isinstance(part, Spoken)]
+
+    def take(self, spoken: Spoken, retries: int, frame_rate: float) -> list[Sentence]:
+        """Put speech in the place of its sentence; returns the sentences to generate instead if it is faulty."""
+        try:
+            verdict = settle(spoken, self.script, retries, frame_rate)
+        except EngineError as error:
+            self.error, verdict = error, Verdict()
+        if verdict.warning is not None:
+            logger.warning("text %d: %s", self.index, verdict.warning)
+        at = next(
+            at for at, part in enumerate(self.parts) if part is spoken.sentence or _is_speech_of(part, spoken)
+        )
+        had_none = self.parts[at] is spoken.sentence
+        parts: list[Sentence | Spoken] = [*verdict.again]
+        self.parts[at : at + 1] = parts or [spoken]
+        self.missing += len(verdict.again) - had_none
+        return verdict.again
+
+
+def _is_speech_of(part: Sentence | Spoken, spoken: Spoken) -> bool:
+    return isinstance(part, Spoken) and part.sentence is spoken.sentence
 
 
 def _is_list(given: object) -> TypeGuard[Sequence[Any]]:
@@ -302,11 +320,12 @@ def _one_of(given: Any, index: int, what: str) -> Any:
 class _Decoder:
     """Turns finished texts into speech, in a thread of its own; decodes all texts together that wait."""
 
-    def __init__(self, tts: TextToSpeech, mark: Watermarker | None) -> None:
+    def __init__(self, tts: TextToSpeech, mark: Watermarker | None, retries: int) -> None:
         self._tts = tts
         self._mark = mark
+        self._retries = retries
         self._waiting: queue.SimpleQueue[_Text] = queue.SimpleQueue()
-        self._futures: deque[Future[list[BatchItem]]] = deque()
+        self._futures: deque[Future[tuple[list[BatchItem], list[tuple[_Text, list[Sentence]]]]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="speech-decoder")
 
     @property
@@ -317,42 +336,50 @@ class _Decoder:
         self._waiting.put(text)
         self._futures.append(self._thread.submit(self._work))
 
-    def take(self, wait: bool) -> list[BatchItem]:
-        """Return the items that are ready; waits for one if asked to."""
-        found: list[BatchItem] = []
-        while self._futures and (self._futures[0].done() or (wait and not found)):
-            found += self._futures.popleft().result()
-        return found
+    def take(self, wait: bool) -> tuple[list[BatchItem], list[tuple[_Text, list[Sentence]]]]:
+        """Return what is ready: items, and texts with sentences to generate again. Waits for one if asked to."""
+        items: list[BatchItem] = []
+        again: list[tuple[_Text, list[Sentence]]] = []
+        while self._futures and (self._futures[0].done() or (wait and not (items or again))):
+            ready, silent = self._futures.popleft().result()
+            items += ready
+            again += silent
+        return items, again
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def _work(self) -> list[BatchItem]:
+    def _work(self) -> tuple[list[BatchItem], list[tuple[_Text, list[Sentence]]]]:
         texts = []
         while not self._waiting.empty():  # nothing, if an earlier call took it
             texts.append(self._waiting.get())
-        return list(self._decode(texts))
-
-    def _decode(self, texts: list[_Text]) -> Iterator[BatchItem]:
         codec = self._tts.codec
-        spoken = {
-            text.index: [part for part in text.parts if isinstance(part, Spoken)]
-            for text in texts
-            if text.error is None
-        }
-        codes = [torch.tensor(part.codes) for parts in spoken.values() for part in parts]
-        sounds = iter(codec.decode(codes) if codes else [])
+        parts = [part for text in texts if text.error is None for part in text.spoken]
+        sounds = iter(codec.decode([torch.tensor(part.codes) for part in parts]) if parts else [])
+        items, again = [], []
         for text in texts:
             if text.error is not None:
-                yield BatchItem(text.index, text.words, None, text.error)
+                items.append(BatchItem(text.index, text.words, None, text.error))
                 continue
-            pairs = ((part, next(sounds)) for part in spoken[text.index])
-            samples, segments = assemble(codec, self._tts.pauses, pairs)
-            rate = codec.output_sample_rate
-            if self._mark is not None:
-                samples = self._mark.apply(samples, rate)
-            result = SpeechResult(samples, rate, segments, text.seed, self._mark is not None)
-            yield BatchItem(text.index, text.words, result)
+            pairs = [(part, next(sounds)) for part in text.spoken]
+            others: list[Sentence] = []
+            for spoken, sound in pairs:
+                if not spoken.silent and is_silent(sound, codec.output_hop_length):
+                    others += text.take(replace(spoken, silent=True), self._retries, codec.frame_rate)
+            if others:
+                again.append((text, others))
+                continue
+            items.append(self._item(text, pairs))
+        return items, again
+
+    def _item(self, text: _Text, sounds: list[tuple[Spoken, torch.Tensor]]) -> BatchItem:
+        codec = self._tts.codec
+        samples, segments = assemble(codec, self._tts.pauses, sounds)
+        rate = codec.output_sample_rate
+        if self._mark is not None:
+            samples = self._mark.apply(samples, rate)
+        result = SpeechResult(samples, rate, segments, text.seed, self._mark is not None)
+        return BatchItem(text.index, text.words, result)
 
 
 @contextmanager

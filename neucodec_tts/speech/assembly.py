@@ -11,12 +11,12 @@ from torch import Tensor
 
 from neucodec_tts.speech.joins import HEAD_FRAMES, TAIL_FRAMES, Joiner, Pauses, Seam, seam
 from neucodec_tts.speech.results import Segment
+from neucodec_tts.speech.settling import SILENT, Spoken, loudest_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from neucodec_tts.codec.neucodec import NeuCodec
-    from neucodec_tts.speech.settling import Spoken
 
 
 class Assembly:
@@ -42,6 +42,7 @@ class Assembly:
         self._before: Spoken | None = None
         self._seam = Seam()
         self._position = 0  # sample at which the current segment begins
+        self._loudest = 0.0  # frame of the current segment
 
     @property
     def head_frames(self) -> int:
@@ -55,6 +56,7 @@ class Assembly:
             codes: the first of the segment, ``head_frames`` or all of them.
         """
         self._seam = Seam()
+        self._loudest = 0.0
         if self._before is not None:
             tail, head = self._before.codes[-TAIL_FRAMES:], codes[:HEAD_FRAMES]
             sounds = self._codec.decode_batch([torch.tensor(tail), torch.tensor(head)])
@@ -70,7 +72,13 @@ class Assembly:
 
     def push(self, samples: Tensor) -> Tensor:
         """Add samples of the segment, float32 (n,); returns those that are final, float32 (m,)."""
+        self._loudest = max(self._loudest, loudest_frame(samples, self._codec.output_hop_length))
         return self._joiner.push(samples)
+
+    @property
+    def silent(self) -> bool:
+        """True if nothing that was pushed of this segment can be heard."""
+        return self._loudest < SILENT
 
     def end(self, spoken: Spoken) -> Tensor:
         """End the segment; returns its last samples, float32 (n,)."""

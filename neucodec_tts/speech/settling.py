@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from unicodedata import east_asian_width
+
+from torch import Tensor
 
 from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.engine import FinishReason
 from neucodec_tts.speech.script import Script, Sentence
+
+SILENT = 10 ** (-50 / 20)
+"""Of full scale: speech whose loudest frame is softer is silence."""
+_SHORTEST = 0.12  # s, of any speech
+_FASTEST, _SLOWEST, _PATIENCE = 35.0, 4.0, 2.0  # letters a second, and seconds for anything
 
 
 @dataclass(frozen=True)
@@ -17,11 +25,13 @@ class Spoken:
         sentence: the text.
         codes: the speech.
         finish_reason: why the generation ended.
+        silent: True if it has been decoded, and nothing is to be heard.
     """
 
     sentence: Sentence
     codes: list[int]
     finish_reason: FinishReason
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
     Raises:
         EngineError: nothing is left to try, and there are no codes.
     """
-    found = fault(spoken)
+    found = fault(spoken, frame_rate)
     if found is None:
         return Verdict()
     sentence, quoted = spoken.sentence, repr(spoken.sentence.text[:60])
@@ -66,15 +76,50 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
         )
     seconds = len(spoken.codes) / frame_rate
     return Verdict(
-        warning=f"speech for {quoted} {found} after {seconds:.1f} s; words may be missing or repeated (another seed "
-        "may do better)"
+        warning=f"speech for {quoted} {found} ({seconds:.1f} s); words may be missing or repeated (another seed may do "
+        "better)"
     )
 
 
-def fault(spoken: Spoken) -> str | None:
+def fault(spoken: Spoken, frame_rate: float) -> str | None:
     """Name what is wrong with a generation, as in "speech for 'Hello.' did not stop ..."; None if nothing is."""
     if not spoken.codes:
         return "is empty"
     if spoken.finish_reason == "repetition":
         return "went round in a loop and was ended"
-    return None if spoken.finish_reason == "stop" else "did not stop and was ended"
+    if spoken.finish_reason != "stop":
+        return "did not stop and was ended"
+    if spoken.silent:
+        return "is silent"
+    shortest, longest = plausible_seconds(spoken.sentence.text)
+    seconds = len(spoken.codes) / frame_rate
+    if seconds < shortest:
+        return "is shorter than its text can be"
+    return "is longer than its text can be" if seconds > longest else None
+
+
+def plausible_seconds(text: str) -> tuple[float, float]:
+    """The shortest and the longest time in which somebody may say a text, in seconds; both are generous.
+
+    The fastest speakers say 30 letters a second. A digit may stand for a long word, and a Chinese, Japanese or Korean
+    character for several letters.
+    """
+    letters = [each for each in text if each.isalnum()]
+    weight = sum(8 if each.isdigit() else 4 if east_asian_width(each) == "W" else 1 for each in letters)
+    return max(_SHORTEST, len(letters) / _FASTEST), _PATIENCE + weight / _SLOWEST
+
+
+def is_silent(samples: Tensor, hop: int) -> bool:
+    """True if no frame of decoded speech, float32 (n,), can be heard.
+
+    Args:
+        samples: the speech.
+        hop: samples a frame.
+    """
+    return loudest_frame(samples, hop) < SILENT
+
+
+def loudest_frame(samples: Tensor, hop: int) -> float:
+    """The root mean square of the loudest frame of `hop` samples, relative to full scale; 0 if there is none."""
+    frames = samples[: samples.numel() // hop * hop].reshape(-1, hop)
+    return float(frames.square().mean(-1).max().sqrt()) if len(frames) else 0.0

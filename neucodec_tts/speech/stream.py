@@ -141,12 +141,13 @@ def _speak(
                 break  # an engine that does not count must not hold us for ever
     finally:
         tokens.close()
-    spoken = Spoken(sentence, codes, tokens.finish_reason or "length")
+    if codes:
+        if not begun:
+            yield assembly.begin(codes)
+        yield assembly.push(decoder.push(codes[pushed:]))
+        yield assembly.push(decoder.flush())
+    spoken = Spoken(sentence, codes, tokens.finish_reason or "length", assembly.silent)
     warning = settle(spoken, script, 0, codec.frame_rate).warning  # what has been heard cannot be taken back
-    if not begun:
-        yield assembly.begin(codes)
-    yield assembly.push(decoder.push(codes[pushed:]))
-    yield assembly.push(decoder.flush())
     if warning is not None:
         logger.warning("%s", warning)
     yield assembly.end(spoken)

@@ -27,7 +27,7 @@ from neucodec_tts.speech.loading import SpeechModel
 from neucodec_tts.speech.registry import engine_loader
 from neucodec_tts.speech.results import Segment, SpeechResult
 from neucodec_tts.speech.script import Script, Sentence
-from neucodec_tts.speech.settling import Spoken, settle
+from neucodec_tts.speech.settling import Spoken, Verdict, is_silent, settle
 from neucodec_tts.speech.stream import SpeechStream, stream_chunks
 from neucodec_tts.speech.watermark import Watermarker, WatermarkStream, is_wanted
 from neucodec_tts.text import TextReader
@@ -341,10 +341,22 @@ class TextToSpeech:
         """The sentences of a text, and the samples of each, float32 (n,)."""
         sentences = iter(script)
         while group := list(islice(sentences, batch_size)):
-            spoken = self._generate(group, script, retries)
-            yield from zip(
-                spoken, self.codec.decode([torch.tensor(each.codes) for each in spoken]), strict=True
-            )
+            yield from self._heard(self._generate(group, script, retries), script, retries)
+
+    def _heard(self, group: list[Spoken], script: Script, retries: int) -> Iterator[tuple[Spoken, Tensor]]:
+        """Decode some sentences; those that are silent are generated again."""
+        sounds = self.codec.decode([torch.tensor(each.codes) for each in group])
+        for spoken, sound in zip(group, sounds, strict=True):
+            verdict = Verdict()
+            if is_silent(sound, self.codec.output_hop_length):
+                verdict = settle(replace(spoken, silent=True), script, retries, self.codec.frame_rate)
+            if verdict.again:
+                logger.info("generating %r again: it is silent", spoken.sentence.text[:60])
+                yield from self._heard(self._generate(verdict.again, script, retries), script, retries)
+                continue
+            if verdict.warning is not None:
+                logger.warning("%s", verdict.warning)
+            yield spoken, sound
 
     def _generate(self, group: list[Sentence], script: Script, retries: int) -> list[Spoken]:
         """Generate some sentences; returns them in their order, some perhaps in two halves."""

@@ -215,7 +215,7 @@ def test_what_never_ends_well_is_kept_with_a_warning(
     with caplog.at_level(logging.WARNING, "neucodec_tts"):
         result = tts.speak("Alice was late indeed.", seed=1)
     assert [(s.attempts, s.finish_reason) for s in result.segments] == [(2, "length")]
-    assert "did not stop and was ended after 3.0 s; words may be missing" in caplog.text
+    assert "did not stop and was ended (3.0 s); words may be missing" in caplog.text
 
 
 def test_a_sentence_too_long_for_the_context_is_spoken_in_halves(stage: Stage, thirds: list[np.ndarray]):
@@ -366,3 +366,29 @@ def test_markup_and_final_marks(stage: Stage, thirds: list[np.ndarray]):
     ssml = 'Alice was <phoneme ph="leɪt">late</phoneme>'
     assert tts.speak(ssml, seed=1, text_format="ssml").segments[0].text == "Alice was late."
     assert len(engine.asked) == 2
+
+
+def test_silence_is_spoken_again_and_warned_of(
+    stage: Stage, thirds: list[np.ndarray], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    decode = stage.codec.decode
+
+    def softly(codes, **options):  # as a model speaks that gives codes of silence
+        sounds = decode(codes, **options)
+        return [
+            0 * sound if int(item[0]) == int(thirds[0][0]) else sound
+            for item, sound in zip(codes, sounds, strict=True)
+        ]
+
+    monkeypatch.setattr(stage.codec, "decode", softly)
+    tts, engine = stage.tts(stage.line(thirds[0]), stage.line(thirds[1]))
+    result = tts.speak("Alice was late indeed.", seed=1)
+    assert len(engine.asked) == 2
+    assert [segment.attempts for segment in result.segments] == [2]
+    assert np.abs(result.samples).max() > 0.01
+    assert caplog.text == ""
+
+    tts, engine = stage.tts(stage.line(thirds[0]))
+    result = tts.speak("Alice was late indeed.", seed=1, retries=2)
+    assert len(engine.asked) == 3
+    assert "speech for 'Alice was late indeed.' is silent (3.0 s)" in caplog.text

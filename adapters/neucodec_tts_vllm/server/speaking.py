@@ -25,7 +25,7 @@ from neucodec_tts.speech.engine import (
 )
 from neucodec_tts.speech.joins import Pauses
 from neucodec_tts.speech.script import Script, Sentence
-from neucodec_tts.speech.settling import Spoken, Verdict, fault, settle
+from neucodec_tts.speech.settling import Spoken, Verdict, fault, is_silent, settle
 from neucodec_tts.text import TextReader
 from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 
@@ -198,10 +198,10 @@ class Speaker:
         Raises:
             EngineError: the model gave no codes, or the codec failed.
         """
-        spoken = await self.spoken(script, account, retries=retries, lora=lora)
-        sounds = await asyncio.gather(*(self.worker.decode(each.codes) for each in spoken))
+        sentences = await self._sentences(script, account, retries, lora, decode=True)
+        sounds = [(spoken, sound) for spoken, sound in sentences if sound is not None]
         codec, pauses = self.worker.codec, self._pauses
-        samples, _ = await self.worker.call(lambda: assemble(codec, pauses, zip(spoken, sounds, strict=True)))
+        samples, _ = await self.worker.call(lambda: assemble(codec, pauses, sounds))
         return samples
 
     async def spoken(
@@ -212,21 +212,35 @@ class Speaker:
         Raises:
             EngineError: the model gave no codes.
         """
+        sentences = await self._sentences(script, account, retries, lora, decode=False)
+        return [spoken for spoken, _ in sentences]
+
+    async def _sentences(
+        self, script: Script, account: Account, retries: int, lora: Any, *, decode: bool
+    ) -> list[tuple[Spoken, Tensor | None]]:
+        """Generate the sentences of a text; with `decode` the samples of each, float32 (n,), otherwise None."""
         sentences = await self._in_text_thread(lambda: list(script))
         room = asyncio.Semaphore(_SENTENCES_AT_A_TIME)
+        codec = self.worker.codec
 
-        async def speak(sentence: Sentence) -> list[Spoken]:
+        async def speak(sentence: Sentence) -> list[tuple[Spoken, Tensor | None]]:
             async with room:
                 spoken = await self._generate(sentence, account, lora)
+            found, sound = fault(spoken, codec.frame_rate), None
+            if found is None and decode:
+                sound = await self.worker.decode(spoken.codes)
+                spoken = replace(spoken, silent=is_silent(sound, codec.output_hop_length))
             verdict = Verdict()
-            if fault(spoken) is not None:
+            if found is not None or spoken.silent:
                 verdict = await self._in_text_thread(lambda: self._settle(spoken, script, retries))
             if verdict.again:
                 return [each for other in verdict.again for each in await speak(other)]
+            if decode and sound is None:
+                sound = await self.worker.decode(spoken.codes)
             account.prompt_tokens += len(sentence.prompt_ids)
             account.speech_tokens += len(spoken.codes)
             account.cut_short += verdict.warning is not None
-            return [spoken]
+            return [(spoken, sound)]
 
         tasks = [asyncio.create_task(speak(sentence)) for sentence in sentences]
         try:
@@ -304,7 +318,7 @@ class Speaker:
                 yield assembly.push(samples)
         if live.error is not None:
             raise live.error
-        spoken = Spoken(live.sentence, live.codes, live.reason)
+        spoken = Spoken(live.sentence, live.codes, live.reason, assembly.silent)
         account.cut_short += self._settle(spoken, script, 0).warning is not None
         yield assembly.end(spoken)
 
