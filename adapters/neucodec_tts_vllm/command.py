@@ -53,6 +53,23 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    voice_alias: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voice-alias",
+            metavar="NAME=VOICE",
+            help="Another name of a voice, as in alloy=slt. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    strict_names: Annotated[
+        bool,
+        typer.Option(
+            "--strict-names",
+            help="Refuse OpenAI's names of models (tts-1 ...) and voices (alloy ...); by default they mean the model "
+            "that is served and its voices.",
+        ),
+    ] = False,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all of this machine's.")
     ] = "127.0.0.1",
@@ -88,6 +105,8 @@ def serve(
         "NEUCODEC_TTS_DEFAULT_VOICE": default_voice,
         "NEUCODEC_TTS_CODEC": codec,
         "NEUCODEC_TTS_CODEC_DEVICE": codec_device,
+        "NEUCODEC_TTS_VOICE_ALIASES": ",".join(voice_alias) if voice_alias else None,
+        "NEUCODEC_TTS_STRICT_NAMES": "1" if strict_names else None,
         "NEUCODEC_TTS_WATERMARK": None if watermark is None else str(int(watermark)),
     }
     environment |= {name: value for name, value in chosen.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from neucodec_tts.text import TextFormat
 from neucodec_tts_vllm.server.errors import ApiError
@@ -35,6 +35,16 @@ class _Settings(BaseModel):
     text_format: TextFormat = "markdown"
     normalize: bool | None = None
     initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: object) -> object:
+        """Many clients send null for a field that they leave out."""
+        return (
+            {name: each for name, each in value.items() if each is not None}
+            if isinstance(value, dict)
+            else value
+        )
 
     @field_validator("voice", mode="before")
     @classmethod

@@ -274,6 +274,13 @@ async def _all(works: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[st
             task.cancel()
 
 
+@router.get("/v1/audio/models")
+@answering
+async def list_models(request: Request) -> Response:
+    """List the models that speak, as Open WebUI asks for them."""
+    return JSONResponse({"models": [{"id": name, "name": name} for name in service_of(request).models()]})
+
+
 @router.get("/v1/audio/voices")
 @answering
 async def list_voices(request: Request) -> Response:

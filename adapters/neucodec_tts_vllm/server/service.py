@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+OPENAI_MODELS = frozenset(("tts-1", "tts-1-hd", "gpt-4o-mini-tts"))
+"""Names that OpenAI's clients ask for by default; here they mean the model that is served."""
+
+
 class SpeechService:
     """Speaks for one server.
 
@@ -87,6 +91,7 @@ class SpeechService:
         speaker, config = await _load(engine, args, settings)
         default = config.default_voice
         voices = Voices(speaker.worker, settings, VoiceLibrary.of_model(args.model), default)
+        await voices.check_aliases()
         if voices.default:
             await voices.load(voices.default)
         await speaker.worker.warm_up()
@@ -291,6 +296,8 @@ class SpeechService:
         """
         if self._models is None or not model or self._models.is_base_model(model):
             return None
+        if model in OPENAI_MODELS and not self.settings.strict_names:
+            return None
         found = self._models.lora_requests.get(model)
         if found is None:
             found = await self._resolved(model)
@@ -317,6 +324,12 @@ class SpeechService:
         if problem.code == 400:
             raise ApiError(400, f"the adapter {model!r:.200} cannot be loaded", "model")
         return None
+
+    def models(self) -> list[str]:
+        """Return the names of the models that are served, LoRA adapters included."""
+        if self._models is None:
+            return []
+        return [*(model.name for model in self._models.base_model_paths), *self._models.lora_requests]
 
 
 def _filtered(sound: NDArray[np.float32] | None, filters: Sequence[Filter]) -> NDArray[np.float32]:

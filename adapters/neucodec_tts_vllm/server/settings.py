@@ -32,6 +32,9 @@ class ServerSettings:
         max_batch_items: texts in a request to ``/v1/audio/speech/batch``.
         idle_seconds: a WebSocket is closed when it is silent for so long and sends nothing; a streamed answer is ended
             when its client reads nothing for so long.
+        strict_names: refuse OpenAI's names of models and voices (1, 0); by default they mean the model that is served
+            and its voices.
+        voice_aliases: other names of voices, as in ``alloy=slt,nova=dave``.
         ref_audio_hosts: names of hosts, with commas between, from which ``ref_audio`` may be fetched; none by default.
     """
 
@@ -48,6 +51,8 @@ class ServerSettings:
     max_sessions: int = 1024
     max_batch_items: int = 64
     idle_seconds: float = 60.0
+    strict_names: bool | None = None
+    voice_aliases: tuple[str, ...] = ()
     ref_audio_hosts: tuple[str, ...] = ()
 
     @classmethod
@@ -71,7 +76,8 @@ class ServerSettings:
                     raise EngineError(f"{name} is {text!r}; it must be 1 or 0")
                 values[entry.name] = _SWITCH[text.lower()]
             elif isinstance(entry.default, tuple):
-                values[entry.name] = tuple(host.strip().lower() for host in text.split(",") if host.strip())
+                parts = text.lower() if entry.name == "ref_audio_hosts" else text
+                values[entry.name] = tuple(each.strip() for each in parts.split(",") if each.strip())
             else:
                 try:
                     number = int(text) if isinstance(entry.default, int) else float(text)
@@ -80,4 +86,16 @@ class ServerSettings:
                 if not 0 < number < float("inf"):
                     raise EngineError(f"{name} is {text!r}; it must be a positive number")
                 values[entry.name] = number
-        return cls(**values)  # type: ignore[arg-type]
+        settings = cls(**values)  # type: ignore[arg-type]
+        for alias in settings.voice_aliases:
+            if [bool(part.strip()) for part in alias.split("=")] != [True, True]:
+                raise EngineError(
+                    f"{PREFIX}VOICE_ALIASES has {alias!r}; it must be NAME=VOICE, as in alloy=slt"
+                )
+        return settings
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The voice of each other name, in small letters."""
+        pairs = (alias.split("=") for alias in self.voice_aliases)
+        return {name.strip().lower(): voice.strip() for name, voice in pairs}

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from neucodec_tts.errors import PromptError
+from neucodec_tts.errors import EngineError, NeuCodecError, PromptError
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 from neucodec_tts.voices.library import check_name
 from neucodec_tts_vllm.server.errors import ApiError
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from neucodec_tts_vllm.server.settings import ServerSettings
 
 _KEPT = 64  # voices in memory
+OPENAI_VOICES = (
+    *(
+        "alloy",
+        "ash",
+        "ballad",
+        "cedar",
+        "coral",
+        "echo",
+        "fable",
+        "marin",
+        "nova",
+        "onyx",
+        "sage",
+        "shimmer",
+    ),
+    "verse",
+)
+"""Names that OpenAI's clients ask for; some take no others."""
 
 
 class Voices:
@@ -59,10 +77,38 @@ class Voices:
             if request.voice is not None and request.voice in await asyncio.to_thread(self.library.names):
                 raise ApiError(400, "give either voice or ref_audio, not both", "ref_audio")
             return await self._from_reference(request.ref_audio, request.ref_text, request.language)
-        name = request.voice or self.default
+        name = await asyncio.to_thread(self._meaning, request.voice or self.default)
+        return None if name is None else await self.load(name)
+
+    async def check_aliases(self) -> None:
+        """Check that each alias means a voice.
+
+        Raises:
+            EngineError: one means none.
+        """
+        for alias, name in self._settings.aliases.items():
+            try:
+                await self.load(name)
+            except (ApiError, NeuCodecError) as error:
+                raise EngineError(f"the voice alias {alias}={name} points nowhere: {error}") from error
+
+    def _meaning(self, name: str | None) -> str | None:
+        """The voice that a name means: an alias, a voice's own name, or one of OpenAI's names.
+
+        OpenAI's names are shared out among the model's voices, or those of the library, in the order of the alphabet.
+        """
         if not name:
             return None
-        return await self.load(name)
+        alias = self._settings.aliases.get(name.lower())
+        if alias is not None:
+            return alias
+        if self._settings.strict_names or name.lower() not in OPENAI_VOICES or name in self.library:
+            return name
+        own = [] if self._own is None else self._own.names()
+        if name in own:
+            return name
+        known = sorted(own or self.library.names(), key=str.lower)
+        return known[OPENAI_VOICES.index(name.lower()) % len(known)] if known else None
 
     async def load(self, name: str) -> SpeakerPrompt:
         """Read a voice by its name.
