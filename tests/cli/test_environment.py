@@ -128,9 +128,13 @@ typer.run(say)
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_warnings_of_other_packages(debug):
+    # Commands that ran in this process before have left their own choice in its environment.
+    environment = {
+        name: each for name, each in os.environ.items() if not name.endswith(("_VERBOSITY", "WARNINGS"))
+    }
     done = subprocess.run(
         [sys.executable, "-c", WARNINGS, *(["--debug"] if debug else [])],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     assert done.stderr.count("this name is old") == (5 if debug else 0), done.stderr
     assert "WARNING: a sentence did not stop" in done.stderr

@@ -119,7 +119,17 @@ def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> Non
     (references / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     codec, out = str(tmp_path / "codec"), tmp_path / "given"
     pack = recipe("pack_voice").main
-    arguments = [str(start), "--corpus", str(tmp_path), "--voices", "slt", "--out", str(out)]
+    arguments = [
+        str(start),
+        "--corpus",
+        str(tmp_path),
+        "--voices",
+        "slt",
+        "--default-voice",
+        "slt",
+        "--out",
+        str(out),
+    ]
     pack([*arguments, "--codec", codec, "--temperature", "0.5"])
     with pytest.raises(SystemExit, match="speaks the codes of"):
         pack([*arguments, "--codec", "tiny"])

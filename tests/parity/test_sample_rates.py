@@ -47,7 +47,7 @@ def test_a_file_an_array_and_the_resampled_array(random: NeuCodec, tmp_path: Pat
         "wav": random.encode(tmp_path / "speech.wav"),
         "flac": random.encode(str(tmp_path / "speech.flac")),
         "(samples, channels)": random.encode(floats, rate),
-        "(channels, samples)": random.encode(torch.from_numpy(floats.T.copy()), rate),
+        "(channels, samples)": random.encode(torch.from_numpy(floats.T.copy()), rate, channels_first=True),
         "int16": random.encode(integers, rate),
         "float64": random.encode(floats.astype(np.float64), rate),
         "encode_code": random.encode_code(tmp_path / "speech.wav")[0, 0],
