@@ -261,8 +261,9 @@ def main() -> None:
         if args.report_to:
             accelerator.init_trackers("train_codec")
         done = trainer.run(until)
-        if done:
-            trainer.validate()
+        if done and accelerator.is_main_process:
+            with atomic_path(args.out / "result.json") as part:
+                part.write_text(json.dumps({"step": trainer.step, **trainer.validate()}, indent=1) + "\n", "utf-8")
         accelerator.end_training()
     except NeuCodecError as problem:
         sys.exit(f"error: {problem}")

@@ -166,7 +166,7 @@ class CodecTrainer:
         settings = self.settings
         if self.step == 0:
             self.save()  # so that a disk without room is found before any work
-        loader = self._loader()
+        loader = self._loader_from_here()
         terms: list[dict[str, float]] = []
         began, heard, saved = time.monotonic(), self.heard, time.monotonic()
         with self._stopping_at_signals():
@@ -185,7 +185,7 @@ class CodecTrainer:
         self.save()
         return self.step >= settings.steps
 
-    def _loader(self) -> Iterator[Batch]:
+    def _loader_from_here(self) -> Iterator[Batch]:
         steps = range(
             self.step * self.settings.accumulate, max(self.settings.steps, self.step) * self.settings.accumulate
         )
