@@ -162,11 +162,17 @@ def held_out(site: Path) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     """The items of the two splits that no training hears."""
     voices = (BULK, *VOICES)
     test, references = texts.held_out(site)
-    yield "test", [
-        (f"{voices[i % len(voices)]}-test-{i:02d}", voices[i % len(voices)], text)
-        for i, text in enumerate(test)
-    ]
-    yield "references", [(f"{v}-reference-{i:02d}", v, text) for i, text in enumerate(references) for v in voices]
+    yield (
+        "test",
+        [
+            (f"{voices[i % len(voices)]}-test-{i:02d}", voices[i % len(voices)], text)
+            for i, text in enumerate(test)
+        ],
+    )
+    yield (
+        "references",
+        [(f"{v}-reference-{i:02d}", v, text) for i, text in enumerate(references) for v in voices],
+    )
 
 
 def training(site: Path) -> dict[str, Iterator[tuple[str, str, str]]]:

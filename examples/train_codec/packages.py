@@ -149,9 +149,7 @@ def fetch(package: Package, folder: Path) -> Path:
                     raise PackageError(
                         f"{package.name} {package.version} has the SHA-256 {digest}, not {package.sha256}"
                     )
-                log.warning(
-                    "%s is not version %s here: its texts may differ", package.name, package.version
-                )
+                log.warning("%s is not version %s here: its texts may differ", package.name, package.version)
             os.replace(found, kept)
     return kept
 

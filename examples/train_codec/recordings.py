@@ -74,9 +74,7 @@ SOURCES = (
         _BY_SA,
         "Marco Menardi and Paola Dal Zot, voip.ammdomus.it",
     ),
-    Source(
-        "nsh-ru", "festvox-ru", "**/wav/*.wav", "BSD-like", "Nickolay V. Shmyrev, msu_ru_nsh_clunits"
-    ),
+    Source("nsh-ru", "festvox-ru", "**/wav/*.wav", "BSD-like", "Nickolay V. Shmyrev, msu_ru_nsh_clunits"),
     Source(
         "carlo-it",
         "asterisk-core-sounds-it-g722",
@@ -110,7 +108,9 @@ def unpack(package: str, cache: Path) -> Path:
             done = subprocess.run(["apt-get", "download", package], cwd=work, capture_output=True, text=True)
             archives = list(Path(work).glob("*.deb"))
             if done.returncode or not archives:
-                raise SystemExit(f"apt-get download {package} failed (try `apt-get update`):\n{done.stderr.strip()}")
+                raise SystemExit(
+                    f"apt-get download {package} failed (try `apt-get update`):\n{done.stderr.strip()}"
+                )
             subprocess.run(["dpkg", "-x", str(archives[0]), f"{work}/unpacked"], check=True)
             os.replace(f"{work}/unpacked", folder)
     return folder
@@ -155,7 +155,9 @@ def split_of(source: Source, name: str) -> str:
 def recordings(source: Source, cache: Path) -> Iterator[tuple[str, Path]]:
     """Name and file of each recording of a speaker. Packages link some under several names: each is taken once."""
     folder = unpack(source.package, cache).resolve()
-    files = sorted({f.resolve() for f in folder.glob(source.glob) if "silence" not in f.parts and f.is_file()})
+    files = sorted(
+        {f.resolve() for f in folder.glob(source.glob) if "silence" not in f.parts and f.is_file()}
+    )
     if not files:
         raise SystemExit(f"{source.package} has no files like {source.glob}: the package has changed")
     for path in files[:: source.every]:
@@ -189,7 +191,14 @@ def main() -> None:
             row = {"id": f"{source.speaker}-{key}", "audio": audio, "speaker": source.speaker}
             rows.setdefault(split, []).append(row | {"seconds": round(length, 3), "name": name})
             seconds += length
-        log.info("%-16s %-10s %6.1f min  %s: %s", source.speaker, source.split, seconds / 60, source.licence, source.credit)
+        log.info(
+            "%-16s %-10s %6.1f min  %s: %s",
+            source.speaker,
+            source.split,
+            seconds / 60,
+            source.licence,
+            source.credit,
+        )
     for split, lines in rows.items():
         partial = args.out / split / "manifest.partial"
         partial.write_text("".join(json.dumps(row) + "\n" for row in lines), "utf-8")

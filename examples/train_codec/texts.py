@@ -47,29 +47,47 @@ def fortunes(site: Path) -> Iterator[str]:
                 yield from (sentence.strip() for sentence in re.split(r"(?<=[.!?]) ", text))
 
 
+def _listed(text: str) -> list[str]:
+    """What stands between commas."""
+    return re.split(r",\s+", text.strip())
+
+
 _PHRASES = """
-Yes. No. Maybe. Hello. Hello! Hi there. Good morning. Good evening! Good night. Goodbye. See you soon. See you tomorrow!
-Thank you. Thanks a lot! Many thanks. You're welcome. Please. Please wait. One moment, please. Excuse me. Sorry. I'm sorry.
-Of course. Of course not! Certainly. Not yet. Not now. Not at all. Never mind. Never! Always. Right away. All right. Okay.
-Really? Why? Why not? Who? Who's there? What? What now? Where? When? How? How much? How far? Which one? Are you sure?
-Can you hear me? Do you see it? Is it true? What happened? What's that? Where is it? Who said so? Is anybody home?
-Stop! Wait! Look! Look out! Listen! Listen to me! Come here! Come in. Go on. Go away! Help! Hurry up! Be quiet! Be careful.
-Well done! Wonderful! Great! Fantastic! Oh dear. Oh no! Ah, yes. Hm, perhaps. Well, well. I see. I know. I think so.
-I don't know. I hope so. I agree. So do I. Me too. That's all. That's right. That's it! It works! It's late. It's raining.
-Left. Right. Up. Down. Open. Closed. Start. Stop. Next. Back. Again. Ready? Ready. Done. Finished. Monday. Friday night.
-Turn left. Turn right. Keep going. Sit down. Stand up. Take care. Have fun! Happy birthday! Good luck! Cheers! Welcome!
-Welcome back. Welcome home! Merry Christmas! Happy New Year! Congratulations! Nice to meet you. How are you? I'm fine.
+Yes. No. Maybe. Hello. Hello! Hi there. Good morning. Good evening! Good night. Goodbye. See you soon. See
+you tomorrow! Thank you. Thanks a lot! Many thanks. You're welcome. Please. Please wait. One moment, please.
+Excuse me. Sorry. I'm sorry. Of course. Of course not! Certainly. Not yet. Not now. Not at all. Never mind.
+Never! Always. Right away. All right. Okay. Really? Why? Why not? Who? Who's there? What? What now? Where?
+When? How? How much? How far? Which one? Are you sure? Can you hear me? Do you see it? Is it true? What
+happened? What's that? Where is it? Who said so? Is anybody home? Stop! Wait! Look! Look out! Listen! Listen
+to me! Come here! Come in. Go on. Go away! Help! Hurry up! Be quiet! Be careful. Well done! Wonderful!
+Great! Fantastic! Oh dear. Oh no! Ah, yes. Hm, perhaps. Well, well. I see. I know. I think so. I don't know.
+I hope so. I agree. So do I. Me too. That's all. That's right. That's it! It works! It's late. It's raining.
+Left. Right. Up. Down. Open. Closed. Start. Stop. Next. Back. Again. Ready? Ready. Done. Finished. Monday.
+Friday night. Turn left. Turn right. Keep going. Sit down. Stand up. Take care. Have fun! Happy birthday!
+Good luck! Cheers! Welcome! Welcome back. Welcome home! Merry Christmas! Happy New Year! Congratulations!
+Nice to meet you. How are you? I'm fine.
 """
-_NAMES = "Anna James Emma Oliver Sarah Thomas Lucy Daniel Grace Henry Alice George Maria Peter Julia Arthur".split()
-_THINGS = (
-    "the kettle|the last train|your umbrella|the blue door|that old song|the garden gate|my other shoe|the map|the bread|"
-    "a cup of tea|the newspaper|the night bus|her bicycle|the top shelf|the kitchen window|this puzzle|the weather report|"
-    "the lighthouse|a warm coat|the river path|his violin|the spare key|the orange juice|a good dictionary"
-).split("|")
-_PLACES = (
-    "London|Boston|the station|the harbour|the library|the market|Chicago|Edinburgh|the airport|school|the office|"
-    "the museum|Paris|the mountains|the beach|the hospital|New York|the old bridge|the bakery|the theatre"
-).split("|")
+_NAMES = _listed(
+    """
+    Anna, James, Emma, Oliver, Sarah, Thomas, Lucy, Daniel, Grace, Henry, Alice, George, Maria, Peter,
+    Julia, Arthur
+    """
+)
+_THINGS = _listed(
+    """
+    the kettle, the last train, your umbrella, the blue door, that old song, the garden gate, my other shoe,
+    the map, the bread, a cup of tea, the newspaper, the night bus, her bicycle, the top shelf, the kitchen
+    window, this puzzle, the weather report, the lighthouse, a warm coat, the river path, his violin, the
+    spare key, the orange juice, a good dictionary
+    """
+)
+_PLACES = _listed(
+    """
+    London, Boston, the station, the harbour, the library, the market, Chicago, Edinburgh, the airport,
+    school, the office, the museum, Paris, the mountains, the beach, the hospital, New York, the old bridge,
+    the bakery, the theatre
+    """
+)
 _FRAMES = (
     "Have you seen {thing}?",
     "{name}, where did you put {thing}?",
@@ -102,7 +120,11 @@ _FRAMES = (
     "No, {name}, not {thing}: the other one!",
     "The temperature today is {small} degrees.",
 )
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = _listed(
+    """
+    January, February, March, April, May, June, July, August, September, October, November, December
+    """
+)
 
 
 def _phrases() -> Iterator[str]:

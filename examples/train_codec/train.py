@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from corpora import recordings
 from whisper_teacher import WhisperTeacher
 
 from neucodec_tts import NeuCodec
 from neucodec_tts.codec.features import semantic_features
 from neucodec_tts.codec.ragged import Ragged
-from neucodec_tts.dataset.sources import open_source
 from neucodec_tts.errors import CheckpointError, DatasetError, NeuCodecError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.training.codec.discriminators import DiscriminatorSizes
@@ -91,14 +91,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--layers", type=int, help="of the decoder's transformer; what is added begins as the identity")
     add("--encoder-layers", type=int, help="of the semantic encoder")
     add("--encoder-width", type=int, help="channels of the acoustic encoder's first layer")
-    add("--levels", type=lambda text: [int(n) for n in text.split(",")], help="of the codebook, as in 4,4,4,4")
+    add(
+        "--levels", type=lambda text: [int(n) for n in text.split(",")], help="of the codebook, as in 4,4,4,4"
+    )
     add("--preset", choices=sorted(PRESETS), default="large", help="which settings to begin with")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings: weights.mel=45 clip=10")
     add("--steps", type=int, help="of the training, over all runs")
     add("--minutes", type=float, help="stop after so long; the same command goes on")
     add("--batch-seconds", type=float, help="of speech in a step, over all processes")
     add("--validation", help="a corpus to measure with (default: 1 of 50 recordings, which no step hears)")
-    add("--keep-narrow", action="store_true", help="keep recordings below the output rate, for the band they have")
+    add(
+        "--keep-narrow",
+        action="store_true",
+        help="keep recordings below the output rate, for the band they have",
+    )
     add(
         "--teacher",
         help="whose features codes keep: `semantic`, the semantic encoder of --codec, or whisper's, the model.bin of "
@@ -157,7 +163,9 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
     }
     if args.train == "scratch":
         if args.codec:
-            raise CheckpointError("--train scratch begins with random weights: leave --codec out, or train `all`")
+            raise CheckpointError(
+                "--train scratch begins with random weights: leave --codec out, or train `all`"
+            )
         codec = NeuCodec(tiny_config(args.levels or (4,) * 7))
         if any(value is not None for value in sizes.values()):
             codec = changed(codec, **sizes, same_codes=False)
@@ -166,14 +174,18 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
         raise CheckpointError(f"--train {args.train} needs --codec: a folder or a hub id to begin with")
     given = NeuCodec.from_pretrained(args.codec, dtype="float32")
     if args.train == "decoder" and (args.levels or args.encoder_layers or args.encoder_width):
-        raise CheckpointError("--train decoder keeps the codes: the encoder and the codebook stay as they are")
+        raise CheckpointError(
+            "--train decoder keeps the codes: the encoder and the codebook stay as they are"
+        )
     codec = given
     if args.levels and list(args.levels) != list(given.config.quantization_levels):
         codec = requantized(given, args.levels)
     return changed(codec, **sizes, same_codes=args.train != "all"), given
 
 
-def teacher_of(args: argparse.Namespace, given: NeuCodec | None, device: torch.device) -> tuple[Teacher, int] | None:
+def teacher_of(
+    args: argparse.Namespace, given: NeuCodec | None, device: torch.device
+) -> tuple[Teacher, int] | None:
     """Whose features the codes should keep, and their size.
 
     Raises:
@@ -206,16 +218,19 @@ def speech_of(args: argparse.Namespace, codec: NeuCodec) -> tuple[list[PackedSpe
     folder = args.packed or args.out / "packed"
     least = codec.sample_rate if args.keep_narrow else rate
     packed = [
-        pack([open_source(source)], folder / f"corpus-{number}", rate=rate, least_rate=least)
+        pack({source: recordings(source)}, folder / f"corpus-{number}", rate=rate, least_rate=least)
         for number, source in enumerate(args.corpus)
     ]
     if args.validation:
-        held = pack([open_source(args.validation)], folder / "validation", rate=rate, least_rate=codec.sample_rate)
+        heard = {args.validation: recordings(args.validation)}
+        held = pack(heard, folder / "validation", rate=rate, least_rate=codec.sample_rate)
     else:
         held = packed[0].part(lambda number: number % 50 == 49)
         packed[0] = packed[0].part(lambda number: number % 50 != 49)
     if not packed[0].clips or not held.clips:
-        raise DatasetError("the corpus has too few recordings to train on some and measure with others; add some")
+        raise DatasetError(
+            "the corpus has too few recordings to train on some and measure with others; add some"
+        )
     for source, speech in zip(args.corpus, packed, strict=True):
         log.info("%s: %d recordings, %.2f h", source, len(speech.clips), speech.seconds / 3600)
     return packed, held
@@ -263,7 +278,9 @@ def main() -> None:
         done = trainer.run(until)
         if done and accelerator.is_main_process:
             with atomic_path(args.out / "result.json") as part:
-                part.write_text(json.dumps({"step": trainer.step, **trainer.validate()}, indent=1) + "\n", "utf-8")
+                part.write_text(
+                    json.dumps({"step": trainer.step, **trainer.validate()}, indent=1) + "\n", "utf-8"
+                )
         accelerator.end_training()
     except NeuCodecError as problem:
         sys.exit(f"error: {problem}")

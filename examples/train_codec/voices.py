@@ -125,9 +125,7 @@ class Reader:
         names = sorted(path.stem for path in self._styles.glob("[ab][fm]_*.bin"))
         # Of one accent, as the text is read in one. af_nicole whispers, am_santa laughs.
         accent = chance.choice(["a", "b"])
-        names = [
-            name for name in names if name.startswith(accent) and name not in ("af_nicole", "am_santa")
-        ]
+        names = [name for name in names if name.startswith(accent) and name not in ("af_nicole", "am_santa")]
         first, second = chance.choice(names, 2, replace=False)
         share = np.float32(chance.uniform(0.2, 0.8))
         return share * self._style(first) + (1 - share) * self._style(second), accent == "b"

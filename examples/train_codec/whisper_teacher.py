@@ -1,4 +1,4 @@
-"""Whisper's encoder as the teacher of a small codec's codes: what a speech recogniser makes of a sound, 50 times a second.
+"""Whisper's encoder as the teacher of a small codec's codes: what a recogniser makes of a sound, 50 times a second.
 
 The weights are those of tiny.en in the format of CTranslate2, from the package that `packages.py` pins; no other
 program is needed to compute them.
@@ -69,7 +69,9 @@ class WhisperTeacher(nn.Module):
         """Of the features."""
         self._heads = self.size // 64
         self._layers = sum(name.endswith("ffn/linear_0/bias") for name in self._weights)
-        filters = mel_filter_bank(_N_FFT // 2 + 1, _MELS, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
+        filters = mel_filter_bank(
+            _N_FFT // 2 + 1, _MELS, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney"
+        )
         self._weights["mel"] = torch.from_numpy(filters.astype(np.float32))
         self._weights["window"] = torch.hann_window(_N_FFT)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import NeuCodecConfig, Wav2Vec2BertConfig
 
+from neucodec_tts.codec.decoder import DecoderLayer
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.training.codec.losses.spread import SpreadLoss
@@ -108,7 +109,9 @@ def changed(
         values["codec_id"] = codec.codec_id
     if output_rate is not None:
         if output_rate not in OUTPUT_RATES:
-            raise CheckpointError(f"output rate {output_rate}: choose one of {', '.join(map(str, OUTPUT_RATES))}")
+            raise CheckpointError(
+                f"output rate {output_rate}: choose one of {', '.join(map(str, OUTPUT_RATES))}"
+            )
         values["output_sampling_rate"] = output_rate
     if layers is not None:
         values["num_hidden_layers"] = layers
@@ -132,7 +135,9 @@ def begin_from(codec: NeuCodec, weights: Mapping[str, Tensor], config: NeuCodecC
         Names of parameters that begin at random.
     """
     own = codec.state_dict()
-    new = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    new = {
+        name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape
+    }
     missing = sorted(set(own) - set(new))
     for name in ("weight", "bias"):
         key = f"acoustic_decoder.head.linear.{name}"
@@ -144,7 +149,7 @@ def begin_from(codec: NeuCodec, weights: Mapping[str, Tensor], config: NeuCodecC
     codec.load_state_dict(new, strict=False)
     added = range(config.num_hidden_layers, codec.config.num_hidden_layers)
     for number in added:
-        layer = codec.acoustic_decoder.layers[number]
+        layer = cast(DecoderLayer, codec.acoustic_decoder.layers[number])
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.fc2.weight.zero_()
         if layer.self_attn.o_proj.bias is not None:
@@ -200,7 +205,9 @@ def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
     new = NeuCodec(NeuCodecConfig.from_dict(values)).to(codec.device)
     old_quantizer, quantizer = codec.quantizer, new.quantizer
     if len(levels) > len(old_quantizer.levels):
-        raise CheckpointError(f"{len(levels)} levels: the checkpoint has only {len(old_quantizer.levels)} dimensions")
+        raise CheckpointError(
+            f"{len(levels)} levels: the checkpoint has only {len(old_quantizer.levels)} dimensions"
+        )
     kept = {name: x for name, x in codec.state_dict().items() if not name.startswith("quantizer.")}
     new.load_state_dict(kept, strict=False)
     # Output of both: weight @ (digit / half). A normal value through the bounds comes out with about this spread.

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.audio.resampling import resample
-from neucodec_tts.dataset.items import Item, Source, TooLong
 from neucodec_tts.errors import AudioError, DatasetError
 
 log = logging.getLogger(__name__)
@@ -44,6 +42,19 @@ class Clip:
     """What its samples were divided by to fit into 16 bits."""
 
 
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a corpus, before anybody has looked at its audio."""
+
+    id: str
+    """Unique in its corpus."""
+    speaker: str
+    where: str
+    """For people: a path, a member of a tar ..."""
+    read: Callable[[], tuple[np.ndarray, int]]
+    """Its samples (n,) or (n, channels) and their rate in Hz; raises ``AudioError`` where it cannot be used."""
+
+
 class PackedSpeech:
     """The packed recordings of a folder, opened without reading them.
 
@@ -57,7 +68,9 @@ class PackedSpeech:
     def __init__(self, folder: Path) -> None:
         about = folder / _ABOUT
         if not about.is_file():
-            raise DatasetError(f"{folder} holds no packed speech ({_ABOUT} is missing); pack a corpus into it first")
+            raise DatasetError(
+                f"{folder} holds no packed speech ({_ABOUT} is missing); pack a corpus into it first"
+            )
         self.folder = folder
         self.rate: int = json.loads(about.read_text("utf-8"))["rate"]
         """Of all recordings, Hz."""
@@ -91,7 +104,7 @@ class PackedSpeech:
 
 
 def pack(
-    sources: Iterable[Source],
+    corpora: Mapping[str, Iterable[Recording]],
     folder: Path,
     *,
     rate: int,
@@ -102,7 +115,7 @@ def pack(
     """Decode corpora into a folder, or what of them is not there yet.
 
     Args:
-        sources: what ``open_source`` finds.
+        corpora: the recordings of each by its name.
         folder: to pack into; made if there is none.
         rate: to bring all recordings to, Hz.
         least_rate: recordings below are left out and named in the log; ``rate`` if None. A lower one keeps them,
@@ -114,7 +127,7 @@ def pack(
         All that is packed.
 
     Raises:
-        DatasetError: the folder holds speech at another rate, there is no speech in the sources, or the disk is full.
+        DatasetError: the folder holds speech at another rate, there is no speech in the corpora, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     about = folder / _ABOUT
@@ -123,7 +136,9 @@ def pack(
         if packed_rate != rate:
             raise DatasetError(f"{folder} holds speech at {packed_rate} Hz, not {rate}; give another folder")
     try:
-        rejected = _append(sources, folder, rate, rate if least_rate is None else least_rate, shortest, longest)
+        rejected = _append(
+            corpora, folder, rate, rate if least_rate is None else least_rate, shortest, longest
+        )
         if not about.is_file():
             about.write_text(json.dumps({"rate": rate}) + "\n", "utf-8")
     except OSError as problem:
@@ -132,72 +147,73 @@ def pack(
         log.warning("%d recordings left out: %s", count, reason)
     packed = PackedSpeech(folder)
     if not packed.clips:
-        raise DatasetError(f"there is no speech in the corpus to train on: all {sum(rejected.values())} were left out")
+        raise DatasetError(
+            f"there is no speech in the corpus to train on: all {sum(rejected.values())} were left out"
+        )
     return packed
 
 
 def _append(
-    sources: Iterable[Source], folder: Path, rate: int, least_rate: int, shortest: float, longest: float
+    corpora: Mapping[str, Iterable[Recording]],
+    folder: Path,
+    rate: int,
+    least_rate: int,
+    shortest: float,
+    longest: float,
 ) -> Counter[str]:
+    """Pack what is not there yet. Returns how many recordings were left out, by reason."""
     known: set[tuple[str, str]] = set()
     end = 0
-    for source_name, clip in _read_clips(folder):
-        known.add((source_name, clip.id))
+    for corpus, clip in _read_clips(folder):
+        known.add((corpus, clip.id))
         end = clip.start + clip.samples
     rejected: Counter[str] = Counter()
     with (folder / _SAMPLES).open("ab") as samples, (folder / _CLIPS).open("a", encoding="utf-8") as lines:
         samples.truncate(2 * end)  # what a kill left without a line
-        for source in sources:
-            for item, wave, original in _readings(source, known, longest, rejected):
-                if original < least_rate:
-                    log.warning("%s is left out: its rate is %d Hz", item.where, original)
-                    rejected[f"recorded at less than {least_rate} Hz"] += 1
+        for corpus, recordings in corpora.items():
+            for recording in recordings:
+                if (corpus, recording.id) in known:
                     continue
-                waveform = resample(torch.as_tensor(wave), original, rate).numpy()
-                if len(waveform) < shortest * rate:
-                    rejected[f"shorter than {shortest:g} s"] += 1
+                try:
+                    wave, original = recording.read()
+                    seconds = len(wave) / original
+                    if original < least_rate:
+                        raise _LeftOut(f"recorded at less than {least_rate} Hz", f"its rate is {original} Hz")
+                    if not shortest <= seconds <= longest:
+                        raise _LeftOut(
+                            f"not {shortest:g} to {longest:g} s long", f"it is {seconds:.2f} s long"
+                        )
+                except _LeftOut as problem:
+                    log.warning("%s is left out: %s", recording.where, problem)
+                    rejected[problem.reason] += 1
                     continue
-                gain = max(1.0, float(np.abs(waveform).max()))
+                except AudioError as problem:
+                    log.warning("%s is left out: %s", recording.where, problem)
+                    rejected["unreadable"] += 1
+                    continue
+                mono = torch.as_tensor(wave if wave.ndim == 1 else wave.mean(axis=-1), dtype=torch.float32)
+                waveform = resample(mono, original, rate).numpy()
+                gain = max(1.0, float(np.abs(waveform).max(initial=0.0)))
                 samples.write(np.rint(waveform * (32767 / gain)).astype(np.int16).tobytes())
                 samples.flush()
-                clip = Clip(
-                    item.id, item.speaker or "", end, len(waveform), min(original, rate) / 2, gain
-                )
-                lines.write(json.dumps({"source": source.name, **asdict(clip)}, ensure_ascii=False) + "\n")
+                bandwidth = min(original, rate) / 2
+                clip = Clip(recording.id, recording.speaker, end, len(waveform), bandwidth, gain)
+                lines.write(json.dumps({"corpus": corpus, **asdict(clip)}, ensure_ascii=False) + "\n")
                 lines.flush()
                 end += len(waveform)
     return rejected
 
 
-def _readings(
-    source: Source, known: set[tuple[str, str]], longest: float, rejected: Counter[str]
-) -> Iterator[tuple[Item, np.ndarray, int]]:
-    """What can be read of a source and is not known yet: item, samples (n,), rate."""
-    for item in source.items():
-        if (source.name, item.id) in known:
-            continue
-        if item.problem is not None:
-            rejected[item.problem] += 1
-            continue
-        try:
-            wave, rate = source.read(item, longest)
-        except TooLong:
-            rejected[f"longer than {longest:g} s"] += 1
-            continue
-        except AudioError as problem:
-            log.warning("%s is left out: %s", item.where, problem)
-            rejected["unreadable"] += 1
-            continue
-        if wave.ndim > 1:
-            wave = wave.mean(axis=-1)
-        if not math.isfinite(float(np.abs(wave).sum())):
-            rejected["not finite"] += 1
-            continue
-        yield item, wave.astype(np.float32), rate
+class _LeftOut(Exception):
+    """A recording that is not wanted: a reason that can be counted, and what is wrong with this one."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def _read_clips(folder: Path) -> Iterator[tuple[str, Clip]]:
-    """The name of the source and the clip of each whole line; half a line at the end is taken away."""
+    """The name of the corpus and the clip of each whole line; half a line at the end is taken away."""
     path = folder / _CLIPS
     if not path.exists():
         return
@@ -208,7 +224,9 @@ def _read_clips(folder: Path) -> Iterator[tuple[str, Clip]]:
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             values = json.loads(line)
-            name = values.pop("source")
+            name = values.pop("corpus")
             yield name, Clip(**values)
         except (ValueError, KeyError, TypeError) as problem:
-            raise DatasetError(f"{path}, line {number}: damaged ({problem}); pack the corpus again") from problem
+            raise DatasetError(
+                f"{path}, line {number}: damaged ({problem}); pack the corpus again"
+            ) from problem

@@ -38,7 +38,9 @@ class Reconstruction(nn.Module):
         semantic: rebuilds a teacher's features, if that is a loss.
     """
 
-    def __init__(self, codec: NeuCodec, trained: Trained, semantic: SemanticReconstruction | None = None) -> None:
+    def __init__(
+        self, codec: NeuCodec, trained: Trained, semantic: SemanticReconstruction | None = None
+    ) -> None:
         super().__init__()
         self.codec, self.trained, self.semantic = codec, trained, semantic
 

@@ -88,7 +88,8 @@ class SegmentBatches(Dataset[Batch]):
         settings = self.settings
         common = np.random.default_rng((self.seed, step))
         frame_rate = self.rate / self.hop
-        frames = int(common.integers(*(round(x * frame_rate) for x in (settings.shortest, settings.longest))))
+        least, most = round(settings.shortest * frame_rate), round(settings.longest * frame_rate)
+        frames = int(common.integers(least, most + 1))
         count = max(self.processes, round(settings.batch_seconds * frame_rate / frames))
         rows = []
         for row in range(self.rank, count, self.processes):

@@ -29,7 +29,9 @@ def save_state(state: dict[str, Any], folder: Path) -> None:
     except (OSError, RuntimeError) as problem:  # torch's writer has RuntimeErrors for full disks
         if isinstance(problem, CheckpointError):
             raise
-        raise CheckpointError(f"cannot save the training to {path}: {problem}; the last state is kept") from problem
+        raise CheckpointError(
+            f"cannot save the training to {path}: {problem}; the last state is kept"
+        ) from problem
 
 
 def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:

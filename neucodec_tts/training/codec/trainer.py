@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -173,7 +173,9 @@ class CodecTrainer:
             while self.step < settings.steps and not self._all_stop(until):
                 terms.append(self._train_step(loader))
                 if self.step % settings.log_every == 0:
-                    means = {name: float(np.mean([t[name] for t in terms if name in t])) for name in terms[-1]}
+                    means = {
+                        name: float(np.mean([t[name] for t in terms if name in t])) for name in terms[-1]
+                    }
                     self._report(means, (self.heard - heard) / (time.monotonic() - began))
                     terms, began, heard = [], time.monotonic(), self.heard
                 late = settings.save_seconds and time.monotonic() - saved > settings.save_seconds
@@ -187,12 +189,13 @@ class CodecTrainer:
 
     def _loader_from_here(self) -> Iterator[Batch]:
         steps = range(
-            self.step * self.settings.accumulate, max(self.settings.steps, self.step) * self.settings.accumulate
+            self.step * self.settings.accumulate,
+            max(self.settings.steps, self.step) * self.settings.accumulate,
         )
         loader: DataLoader[Batch] = DataLoader(
             self.batches,
             batch_size=None,
-            sampler=steps,  # type: ignore[arg-type]
+            sampler=steps,
             num_workers=self.workers,
             pin_memory=self.accelerator.device.type == "cuda",
             persistent_workers=self.workers > 0,
@@ -287,7 +290,8 @@ class CodecTrainer:
         network.requires_grad_(True)
         terms["adversarial"] = generator_loss([x.float() for x in logits], self.settings.game)
         terms["features"] = feature_matching(
-            [[x.float() for x in layers] for layers in wanted], [[x.float() for x in layers] for layers in hidden]
+            [[x.float() for x in layers] for layers in wanted],
+            [[x.float() for x in layers] for layers in hidden],
         )
 
     def _excerpt(self, audio: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -371,7 +375,9 @@ class CodecTrainer:
         """Measure the average of the weights, and report. Nothing is chosen by it."""
         if self.validation is None or not self.accelerator.is_main_process:
             return {}
-        figures = self.validation.measure(self.average.codec, self.out / "validation" / f"step-{self.step:07d}")
+        figures = self.validation.measure(
+            self.average.codec, self.out / "validation" / f"step-{self.step:07d}"
+        )
         log.info(
             "step %d  %s", self.step, "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
         )

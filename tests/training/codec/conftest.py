@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from transformers import NeuCodecConfig, Wav2Vec2BertConfig
 
 from neucodec_tts import NeuCodec
+from neucodec_tts.audio import load_audio
 from neucodec_tts.training.codec.discriminators import DiscriminatorSizes
+from neucodec_tts.training.codec.packed_speech import Recording
 from neucodec_tts.training.codec.segments import SegmentSettings
 from neucodec_tts.training.codec.settings import LossWeights, TrainingSettings
 
@@ -76,7 +79,9 @@ def write_corpus(folder: Path, rate: int = 24_000, clips: int = 4, seconds: floa
     for number in range(clips):
         wave = voice(seconds, rate, 110 * (1 + number % 2), number)
         soundfile.write(folder / f"{number}.wav", wave, rate)
-        rows.append({"id": f"c{number}", "audio": f"{number}.wav", "text": "Hm.", "speaker": "ab"[number % 2]})
+        rows.append(
+            {"id": f"c{number}", "audio": f"{number}.wav", "text": "Hm.", "speaker": "ab"[number % 2]}
+        )
     path = folder / "manifest.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -86,3 +91,16 @@ def write_corpus(folder: Path, rate: int = 24_000, clips: int = 4, seconds: floa
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest."""
     return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def listed(manifest: Path) -> dict[str, list[Recording]]:
+    """The recordings of a manifest, as ``pack`` takes them."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    return {
+        "corpus": [
+            Recording(
+                row["id"], row["speaker"], row["audio"], partial(load_audio, manifest.parent / row["audio"])
+            )
+            for row in rows
+        ]
+    }

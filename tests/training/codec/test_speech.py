@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from neucodec_tts.dataset.sources import open_source
 from neucodec_tts.errors import DatasetError
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
 from neucodec_tts.training.codec.reconstruction import within_band
 from neucodec_tts.training.codec.segments import SegmentBatches, SegmentSettings
-from tests.training.codec.conftest import voice, write_corpus
+from tests.training.codec.conftest import listed, voice, write_corpus
 
 
 def test_packing_goes_on_where_it_was(tmp_path: Path, corpus: Path) -> None:
-    whole = pack([open_source(corpus)], tmp_path / "whole", rate=24_000)
+    whole = pack(listed(corpus), tmp_path / "whole", rate=24_000)
     assert [clip.id for clip in whole.clips] == ["c0", "c1", "c2", "c3"]
     assert whole.seconds == pytest.approx(4.8)
     wave = whole.samples(whole.clips[1])
@@ -27,17 +26,18 @@ def test_packing_goes_on_where_it_was(tmp_path: Path, corpus: Path) -> None:
     for name, cut in (("speech.int16", 1001), ("clips.jsonl", 7)):
         path = tmp_path / "whole" / name
         path.write_bytes(path.read_bytes()[:-cut])
-    again = pack([open_source(corpus)], tmp_path / "whole", rate=24_000)
+    again = pack(listed(corpus), tmp_path / "whole", rate=24_000)
     assert again.clips == whole.clips
     assert np.array_equal(again.samples(again.clips[3]), whole.samples(whole.clips[3]))
 
 
 def test_a_longer_corpus_is_packed_on(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "corpus", clips=2)
-    first = pack([open_source(manifest)], tmp_path / "packed", rate=16_000, least_rate=16_000)
+    first = pack(listed(manifest), tmp_path / "packed", rate=16_000, least_rate=16_000)
     write_corpus(tmp_path / "corpus", clips=4)
-    both = pack([open_source(manifest)], tmp_path / "packed", rate=16_000, least_rate=16_000)
-    assert both.clips[:2] == first.clips and len(both.clips) == 4
+    both = pack(listed(manifest), tmp_path / "packed", rate=16_000, least_rate=16_000)
+    assert both.clips[:2] == first.clips
+    assert len(both.clips) == 4
 
 
 def test_recordings_below_the_rate_are_named_and_left_out(
@@ -45,17 +45,17 @@ def test_recordings_below_the_rate_are_named_and_left_out(
 ) -> None:
     manifest = write_corpus(tmp_path / "corpus", rate=8_000)
     with caplog.at_level(logging.WARNING), pytest.raises(DatasetError, match="no speech in the corpus"):
-        pack([open_source(manifest)], tmp_path / "packed", rate=24_000)
+        pack(listed(manifest), tmp_path / "packed", rate=24_000)
     assert "2.wav is left out: its rate is 8000 Hz" in caplog.text
     assert "4 recordings left out" in caplog.text
-    kept = pack([open_source(manifest)], tmp_path / "kept", rate=24_000, least_rate=8_000)
+    kept = pack(listed(manifest), tmp_path / "kept", rate=24_000, least_rate=8_000)
     assert {clip.bandwidth for clip in kept.clips} == {4_000}
 
 
 def test_another_rate_needs_another_folder(tmp_path: Path, corpus: Path) -> None:
-    pack([open_source(corpus)], tmp_path, rate=24_000)
+    pack(listed(corpus), tmp_path, rate=24_000)
     with pytest.raises(DatasetError, match="at 24000 Hz, not 16000"):
-        pack([open_source(corpus)], tmp_path, rate=16_000)
+        pack(listed(corpus), tmp_path, rate=16_000)
 
 
 def test_a_folder_without_speech_says_so(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def batches(packed: PackedSpeech, **changes: object) -> SegmentBatches:
 
 
 def test_what_a_step_hears_depends_on_its_number_alone(tmp_path: Path, corpus: Path) -> None:
-    packed = pack([open_source(corpus)], tmp_path, rate=24_000)
+    packed = pack(listed(corpus), tmp_path, rate=24_000)
     alone = batches(packed)[7]
     frames = alone.heard.shape[1] // 320
     assert alone.wanted.shape == (len(alone.heard), frames * 480)
@@ -81,7 +81,7 @@ def test_what_a_step_hears_depends_on_its_number_alone(tmp_path: Path, corpus: P
 
 
 def test_both_rates_hear_the_same(tmp_path: Path, corpus: Path) -> None:
-    packed = pack([open_source(corpus)], tmp_path, rate=24_000)
+    packed = pack(listed(corpus), tmp_path, rate=24_000)
     batch = batches(packed)[0]
     low = within_band(batch.wanted, torch.full((len(batch.wanted),), 7_000.0), 24_000)
     spectrum = torch.fft.rfft(low)[:, : batch.heard.shape[1] // 2 + 1] * (2 / 3)

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from neucodec_tts import NeuCodec
-from neucodec_tts.dataset.sources import open_source
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.training.codec import state as state_module
 from neucodec_tts.training.codec.models import changed, freeze, requantized, tiny_config
@@ -21,15 +20,17 @@ from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
 from neucodec_tts.training.codec.settings import TrainingSettings
 from neucodec_tts.training.codec.trainer import CodecTrainer, TrainingError
 from neucodec_tts.training.codec.validation import Validation
-from tests.training.codec.conftest import SETTINGS, small_codec, write_corpus
+from tests.training.codec.conftest import SETTINGS, listed, small_codec, write_corpus
 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> PackedSpeech:
-    return pack([open_source(corpus)], tmp_path_factory.mktemp("packed"), rate=24_000)
+    return pack(listed(corpus), tmp_path_factory.mktemp("packed"), rate=24_000)
 
 
-def trainer(codec: NeuCodec, speech: PackedSpeech, out: Path, settings: TrainingSettings = SETTINGS, **more: Any) -> CodecTrainer:
+def trainer(
+    codec: NeuCodec, speech: PackedSpeech, out: Path, settings: TrainingSettings = SETTINGS, **more: Any
+) -> CodecTrainer:
     return CodecTrainer(codec, [speech], out, settings, accelerator=Accelerator(cpu=True), **more)
 
 
@@ -71,9 +72,7 @@ def test_codes_stay_when_the_decoder_learns(tmp_path: Path, speech: PackedSpeech
     wave = speech.waveform(speech.clips[0])
     assert torch.equal(new.encode(wave, 24_000), given.eval().encode(wave, 24_000))
     assert new.codec_id == given.codec_id
-    assert not torch.equal(
-        new.acoustic_decoder.head.linear.weight, given.acoustic_decoder.head.linear.weight
-    )
+    assert not torch.equal(new.acoustic_decoder.head.linear.weight, given.acoustic_decoder.head.linear.weight)
 
 
 def test_an_encoder_learns_to_find_given_codes(tmp_path: Path, speech: PackedSpeech) -> None:
@@ -91,7 +90,7 @@ def test_an_encoder_learns_to_find_given_codes(tmp_path: Path, speech: PackedSpe
 def test_a_decoder_of_another_rate_trains_and_decodes(tmp_path: Path, rate: int) -> None:
     given = small_codec()
     manifest = write_corpus(tmp_path / "corpus", rate=rate, clips=2)
-    speech = pack([open_source(manifest)], tmp_path / "packed", rate=rate)
+    speech = pack(listed(manifest), tmp_path / "packed", rate=rate)
     codec = changed(given, output_rate=rate, layers=2)
     settings = replace(SETTINGS, train="decoder", steps=10 if rate == 44_100 else 2)
     trainer(codec, speech, tmp_path / "out", settings).run()

@@ -15,7 +15,9 @@ from torch import Tensor
 Game: TypeAlias = Literal["least-squares", "hinge"]
 
 
-def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], game: Game = "least-squares") -> Tensor:
+def discriminator_loss(
+    real: Sequence[Tensor], fake: Sequence[Tensor], game: Game = "least-squares"
+) -> Tensor:
     """What discriminators lose: the mean over them.
 
     Args:

@@ -40,16 +40,16 @@ class MelLoss(nn.Module):
         for index, (seconds, mels) in enumerate(resolutions):
             size = 2 * round(seconds * rate / 2)
             self.register_buffer(f"window{index}", sine_window(size), persistent=False)
-            self.register_buffer(
-                f"filters{index}", mel_filters(size // 2 + 1, mels, rate), persistent=False
-            )
+            self.register_buffer(f"filters{index}", mel_filters(size // 2 + 1, mels, rate), persistent=False)
 
     def forward(self, audio: Tensor, target: Tensor) -> Tensor:
         """(B, T) twice to a scalar."""
         distances = []
         for index in range(self.count):
             window, filters = self.get_buffer(f"window{index}"), self.get_buffer(f"filters{index}")
-            log_mel = (magnitudes(audio, target, window, len(window) // self.overlap) @ filters + self.floor).log()
+            log_mel = (
+                magnitudes(audio, target, window, len(window) // self.overlap) @ filters + self.floor
+            ).log()
             ours, theirs = log_mel.chunk(2)
             distances.append((ours - theirs).abs().mean())
         return torch.stack(distances).mean()

@@ -33,7 +33,9 @@ class STFTLoss(nn.Module):
         super().__init__()
         self.log_weight, self.overlap, self.count = log_weight, overlap, len(windows)
         for index, seconds in enumerate(windows):
-            self.register_buffer(f"window{index}", sine_window(2 * round(seconds * rate / 2)), persistent=False)
+            self.register_buffer(
+                f"window{index}", sine_window(2 * round(seconds * rate / 2)), persistent=False
+            )
 
     def forward(self, audio: Tensor, target: Tensor) -> Tensor:
         """(B, T) twice to a scalar."""
