@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from neucodec_tts.dataset.items import Item, Source, TooLong
+from neucodec_tts.dataset.items import Item, Source
 from neucodec_tts.dataset.sources import open_source
 from neucodec_tts.errors import AudioError
 from neucodec_tts.training.codec.packed_speech import Recording
@@ -29,7 +29,4 @@ def recordings(corpus: str) -> Iterator[Recording]:
 def _read(source: Source, item: Item) -> tuple[np.ndarray, int]:
     if item.problem is not None:
         raise AudioError(item.problem)
-    try:
-        return source.read(item, LONGEST)
-    except TooLong as problem:
-        raise AudioError(f"it is {problem.seconds:.1f} s long, more than {LONGEST:g} s") from problem
+    return source.read(item, LONGEST)
