@@ -177,6 +177,9 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
         raise CheckpointError(
             "--train decoder keeps the codes: the encoder and the codebook stay as they are"
         )
+    if args.train == "decoder" and not any(sizes.values()):
+        given.requires_grad_(True)
+        return given, given  # codes stay, and so does all but the decoder: no need of two
     codec = given
     if args.levels and list(args.levels) != list(given.config.quantization_levels):
         codec = requantized(given, args.levels)
@@ -256,6 +259,7 @@ def main() -> None:
         with accelerator.main_process_first():
             codec, given = begin(args)
             speech, held = speech_of(args, codec)
+        teacher = teacher_of(args, given, accelerator.device)
         trainer = CodecTrainer(
             codec,
             speech,
@@ -265,7 +269,7 @@ def main() -> None:
             accelerator=accelerator,
             validation=Validation(held),
             given=given if args.train == "encoder" else None,
-            teacher=teacher_of(args, given, accelerator.device),
+            teacher=teacher,
             workers=args.workers,
         )
         about = trainer.describe()

@@ -55,14 +55,15 @@ class WhisperTeacher(nn.Module):
     Whisper pads to 30 s; this does not, and hears a few seconds alone.
 
     Args:
-        path: ``model.bin`` of a Whisper model for CTranslate2, not quantized.
+        path: ``model.bin`` of a Whisper model for CTranslate2, not quantized, or what ``away.py teacher`` keeps of it.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        variables = dict(np.load(path)) if path.suffix == ".npz" else read_ctranslate2(path)
         self._weights = {
             name.removeprefix("encoder/"): torch.from_numpy(value.astype(np.float32))
-            for name, value in read_ctranslate2(path).items()
+            for name, value in variables.items()
             if name.startswith("encoder/") and value.ndim
         }
         self.size = len(self._weights["conv1/bias"])

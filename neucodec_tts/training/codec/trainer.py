@@ -233,7 +233,7 @@ class CodecTrainer:
             self.accelerator.clip_grad_norm_(self.discriminators.parameters(), settings.clip)
             self.discriminator_optimiser.step()
             self.discriminator_optimiser.zero_grad(set_to_none=True)
-        self.average.update(self.codec, self.step)
+        self.average.update(self.step)
         self.step += 1
         segments = sum(len(batch.heard) * batch.heard.shape[1] for batch in parts)
         self.heard += segments * self.accelerator.num_processes / self.codec.sample_rate
@@ -340,7 +340,7 @@ class CodecTrainer:
                 {
                     "generator": unwrap(self.generator).state_dict(),
                     "discriminators": unwrap(self.discriminators).state_dict(),
-                    "average": self.average.codec.state_dict(),
+                    "average": self.average.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
                     "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
                     "step": self.step,
@@ -353,15 +353,17 @@ class CodecTrainer:
 
     def export(self, folder: Path) -> None:
         """Write the average of the weights, in the layout that ``NeuCodec`` and ``transformers`` load."""
-        codec = NeuCodec(self.codec.config).to(torch.float16 if self.settings.half else torch.float32)
-        codec.load_state_dict(self.average.codec.state_dict())
+        codec = self.average.codec
+        if self.settings.half:
+            codec = NeuCodec(codec.config).half()
+            codec.load_state_dict(self.average.codec.state_dict())
         codec.save_pretrained(folder)
 
     def _restore(self, state: dict[str, Any]) -> None:
         try:
             self.generator.load_state_dict(state["generator"])
             self.discriminators.load_state_dict(state["discriminators"])
-            self.average.codec.load_state_dict(state["average"])
+            self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
         except (RuntimeError, ValueError, KeyError) as problem:

@@ -177,3 +177,21 @@ def test_a_damaged_state_says_so(tmp_path: Path, speech: PackedSpeech) -> None:
 def test_an_unknown_rate_is_refused() -> None:
     with pytest.raises(CheckpointError, match="choose one of 16000, 24000, 44100, 48000"):
         changed(small_codec(), output_rate=22_050)
+
+
+@pytest.mark.slow
+def test_the_decoder_of_a_full_size_codec_trains_at_44_khz(tmp_path: Path) -> None:
+    """Random weights; a few gigabytes of memory, and a minute or two."""
+    from transformers import NeuCodecConfig
+
+    manifest = write_corpus(tmp_path / "corpus", rate=44_100, clips=2)
+    speech = pack(listed(manifest), tmp_path / "packed", rate=44_100)
+    codec = changed(NeuCodec(NeuCodecConfig()), output_rate=44_100)
+    segments = replace(SETTINGS.segments, batch_seconds=0.5, longest=0.5)
+    settings = replace(SETTINGS, train="decoder", steps=10, rate=1e-5, segments=segments, half=True)
+    training = trainer(codec, speech, tmp_path / "out", settings)
+    for _ in range(10):
+        training._train_step(training._loader_from_here())
+    training.export(tmp_path / "checkpoint")
+    loaded = NeuCodec.from_pretrained(tmp_path / "checkpoint")
+    assert loaded.decode(torch.arange(0, 60_000, 6_000)).shape == (10 * 882,)
