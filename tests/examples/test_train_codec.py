@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +86,14 @@ def test_a_decoder_at_44_khz_is_trained_and_goes_on(tmp_path: Path, corpus: Path
 def test_what_does_not_go_together_is_refused(
     tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    import train as script
+    script = import_module("train")
 
     with pytest.raises(script.CheckpointError, match=message):
         script.begin(script.parse(["x", "--out", str(tmp_path), *arguments]))
 
 
 def test_settings_by_name(tmp_path: Path) -> None:
-    import train as script
+    script = import_module("train")
 
     args = script.parse(
         ["x", "--out", str(tmp_path), "--set", "weights.mel=45", "betas=[0.5,0.6]", "game=hinge"]
@@ -107,8 +108,8 @@ def test_settings_by_name(tmp_path: Path) -> None:
 
 
 def test_a_training_travels_in_small_files(tmp_path: Path, corpus: Path) -> None:
-    import away
-    from corpora import recordings
+    away = import_module("away")
+    recordings = import_module("corpora").recordings
 
     away.pack([str(corpus)], tmp_path / "packed", megabytes=0.3)
     assert (tmp_path / "packed" / "0.tar").stat().st_size < 300_000
@@ -128,7 +129,7 @@ def test_a_training_travels_in_small_files(tmp_path: Path, corpus: Path) -> None
 
 
 def test_texts_keep_their_order_and_hold_some_out(tmp_path: Path) -> None:
-    import texts
+    texts = import_module("texts")
 
     folder = tmp_path / "debian" / "wordnet-base" / "usr/share/wordnet"
     folder.mkdir(parents=True)
@@ -153,13 +154,13 @@ def test_texts_keep_their_order_and_hold_some_out(tmp_path: Path) -> None:
 
 
 def test_phones_are_compared_without_stress() -> None:
-    from listening import bare
+    bare = import_module("listening").bare
 
     assert bare("həlˈO, ðˈɛɹ.") == "həlOðɛɹ"
 
 
 def test_voices_are_trimmed() -> None:
-    import voices
+    voices = import_module("voices")
 
     quiet, loud = np.zeros(24_000, np.float32), np.ones(12_000, np.float32)
     assert len(voices.trimmed(np.concatenate([quiet, loud, quiet]))) == 12_000 + int(0.18 * 24_000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from neucodec_tts.codec.devices import exact_convolutions
+from neucodec_tts.codec.devices import exact_math
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.training.codec.losses.semantic import SemanticReconstruction
 from neucodec_tts.training.codec.models import Trained, full_lengths
@@ -60,7 +60,7 @@ class Reconstruction(nn.Module):
         codec = self.codec
         if self.trained == "decoder":
             # In full precision, so that the codes are those that everybody else gets.
-            with torch.no_grad(), exact_convolutions(), torch.autocast(heard.device.type, enabled=False):
+            with torch.no_grad(), exact_math(heard.device):
                 latents = codec.encode_latents(heard, full_lengths(heard))[0].float()
                 codes = codec.quantizer(latents)[1]
                 quantized = codec.quantizer.lookup(codes)

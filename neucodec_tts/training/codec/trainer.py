@@ -22,6 +22,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from neucodec_tts.codec.devices import exact_math
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, NeuCodecError
 from neucodec_tts.training.codec.average import Average
@@ -39,7 +40,7 @@ from neucodec_tts.training.codec.losses import (
     generator_loss,
 )
 from neucodec_tts.training.codec.losses.semantic import Teacher
-from neucodec_tts.training.codec.models import freeze, initialise
+from neucodec_tts.training.codec.models import freeze, full_lengths, initialise
 from neucodec_tts.training.codec.packed_speech import PackedSpeech
 from neucodec_tts.training.codec.reconstruction import Reconstruction, within_band
 from neucodec_tts.training.codec.segments import Batch, SegmentBatches
@@ -303,9 +304,8 @@ class CodecTrainer:
 
     def _given_digits(self, heard: Tensor) -> Tensor:
         assert self.given is not None
-        with torch.no_grad():
-            lengths = torch.full((len(heard),), heard.shape[1], device=heard.device)
-            return self.given.quantizer.bounded(self.given.encode_latents(heard, lengths)[0])
+        with torch.no_grad(), exact_math(heard.device):
+            return self.given.quantizer.bounded(self.given.encode_latents(heard, full_lengths(heard))[0])
 
     def _rate_now(self) -> float:
         """A linear warm-up, then a cosine: the share of the peak."""
