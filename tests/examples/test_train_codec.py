@@ -107,7 +107,9 @@ def test_settings_by_name(tmp_path: Path) -> None:
         script.settings_of(args)
 
 
-def test_a_training_travels_in_small_files(tmp_path: Path, corpus: Path) -> None:
+def test_a_training_travels_in_small_files(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     away = import_module("away")
     recordings = import_module("corpora").recordings
 
@@ -121,7 +123,7 @@ def test_a_training_travels_in_small_files(tmp_path: Path, corpus: Path) -> None
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     data = np.random.default_rng(0).bytes(100)
     (tmp_path / "folder" / "deep" / "file").write_bytes(data)
-    away.PART = 3000
+    monkeypatch.setattr(away, "PART", 3000)
     away.split(tmp_path / "folder", tmp_path / "parts")
     assert len(list((tmp_path / "parts").iterdir())) > 1
     away.join(tmp_path / "parts", tmp_path / "home")
