@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -167,3 +168,54 @@ def test_voices_are_trimmed() -> None:
     quiet, loud = np.zeros(24_000, np.float32), np.ones(12_000, np.float32)
     assert len(voices.trimmed(np.concatenate([quiet, loud, quiet]))) == 12_000 + int(0.18 * 24_000)
     assert len(voices.trimmed(quiet)) == 0
+
+
+def whisper_file(path: Path, size: int = 64) -> None:
+    """A whisper encoder of one layer, random, as CTranslate2 writes it."""
+    random = np.random.default_rng(0)
+    shapes = {
+        "conv1/weight": (size, 80, 3),
+        "conv1/bias": (size,),
+        "conv2/weight": (size, size, 3),
+        "conv2/bias": (size,),
+        "position_encodings/encodings": (1500, size),
+        "layer_norm/gamma": (size,),
+        "layer_norm/beta": (size,),
+    }
+    for part, inner in (("self_attention", 3 * size), ("ffn", 4 * size)):
+        last = size if part == "self_attention" else inner
+        shapes |= {
+            f"layer_0/{part}/layer_norm/gamma": (size,),
+            f"layer_0/{part}/layer_norm/beta": (size,),
+            f"layer_0/{part}/linear_0/weight": (inner, size),
+            f"layer_0/{part}/linear_0/bias": (inner,),
+            f"layer_0/{part}/linear_1/weight": (size, last),
+            f"layer_0/{part}/linear_1/bias": (size,),
+        }
+
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    data = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, len(shapes) + 1)
+    data += text("encoder/num_heads") + struct.pack("<BBI", 0, 2, 2) + struct.pack("<h", 1)
+    for name, shape in shapes.items():
+        values = (random.standard_normal(shape) * 0.1).astype(np.float16).tobytes()
+        data += text(f"encoder/{name}") + struct.pack(f"<B{len(shape)}I", len(shape), *shape)
+        data += struct.pack("<BI", 4, len(values)) + values
+    path.write_bytes(data)
+
+
+def test_whisper_teaches_50_times_a_second(tmp_path: Path) -> None:
+    teacher = import_module("whisper_teacher")
+    whisper_file(tmp_path / "model.bin")
+    whisper = teacher.WhisperTeacher(tmp_path / "model.bin")
+    waveform = torch.randn(2, 16_000)
+    features = whisper(waveform)
+    assert features.shape == (2, 50, whisper.size)
+    assert torch.isfinite(features).all()
+    import_module("away").teacher(tmp_path / "model.bin", tmp_path / "kept" / "teacher.npz")
+    kept = teacher.WhisperTeacher(tmp_path / "kept" / "teacher.npz")
+    assert torch.equal(kept(waveform), features)
+    (tmp_path / "other.bin").write_bytes(struct.pack("<I", 5))
+    with pytest.raises(ValueError, match="another version"):
+        teacher.read_ctranslate2(tmp_path / "other.bin")
