@@ -1,0 +1,226 @@
+"""The codec that a training begins with: a given one, one with another decoder or encoder, or one of random weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import NeuCodecConfig, Wav2Vec2BertConfig
+
+from neucodec_tts.codec.decoder import DecoderLayer
+from neucodec_tts.codec.neucodec import NeuCodec
+from neucodec_tts.errors import CheckpointError
+from neucodec_tts.training.codec.losses.spread import SpreadLoss
+
+log = logging.getLogger(__name__)
+
+Trained: TypeAlias = Literal["decoder", "encoder", "all", "scratch"]
+"""What of a codec learns: its decoder, with which codes stay what they are; its encoder, which learns to find the
+codes that the given one finds; all of it; or all of it, from random weights."""
+OUTPUT_RATES = (16_000, 24_000, 44_100, 48_000)
+_ENCODER = ("semantic_encoder", "semantic_adapter", "acoustic_encoder", "fc_encoder", "quantizer.project_in")
+
+
+def tiny_config(levels: Sequence[int] = (4,) * 7) -> NeuCodecConfig:
+    """The second edition of ``tiny``: about 10 M parameters, 20 MB in float16, and 16,384 codes at 50 Hz.
+
+    The acoustic encoder works at 16 kHz, and so takes much of the time however small it is: four channels, and a
+    stride of 8 at once. It adds level and timbre to the semantic branch, which hears the mel bands normalised.
+    """
+    semantic = Wav2Vec2BertConfig(
+        hidden_size=160,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=640,
+        conformer_conv_dropout=0.0,
+        feature_projection_input_dim=160,
+    )
+    return NeuCodecConfig(
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=64,
+        encoder_hidden_size=4,
+        downsampling_ratios=[8, 5, 4, 2],
+        semantic_model_config=semantic,
+        activation_dropout=0.0,
+        quantization_dim=256 + 160,
+        quantization_levels=list(levels),
+    )
+
+
+@torch.no_grad()
+def initialise(codec: NeuCodec, waveform: Tensor) -> None:
+    """Start where gradients flow: sound that is not silent, and codes spread over all levels.
+
+    Args:
+        codec: of random weights.
+        waveform: a first batch, float32 (B, T) at the encoder's rate; the quantizer's inputs are brought to fit it.
+    """
+    for module in codec.semantic_encoder.modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d)):
+            module.reset_parameters()  # transformers' own start is too small for a few layers
+    head = codec.acoustic_decoder.head
+    head.linear.bias[: head.n_fft // 2 + 1] = -2.0  # the log-magnitude half
+    project = codec.quantizer.project_in
+    latents, _ = codec.encode_latents(waveform, full_lengths(waveform))
+    values = project(latents).flatten(0, 1)
+    # Through both bounds, each of the four levels then holds a quarter of a normal distribution.
+    scale = SpreadLoss.DEVIATION / values.std(dim=0).clamp(min=1e-6)
+    project.weight *= scale[:, None]
+    project.bias.copy_((project.bias - values.mean(dim=0)) * scale + SpreadLoss.MEAN)
+
+
+def full_lengths(waveform: Tensor) -> Tensor:
+    """The lengths (B,) of a batch (B, T) without padding."""
+    return torch.full((len(waveform),), waveform.shape[-1], device=waveform.device)
+
+
+def changed(
+    codec: NeuCodec,
+    *,
+    output_rate: int | None = None,
+    layers: int | None = None,
+    encoder_layers: int | None = None,
+    encoder_width: int | None = None,
+    same_codes: bool = True,
+) -> NeuCodec:
+    """A trainable copy of a codec, in which some sizes are others: what fits is taken over.
+
+    Args:
+        codec: to copy.
+        output_rate: of the decoder, Hz, with which its frames become longer or shorter.
+        layers: of the decoder's transformer. What is added begins as the identity.
+        encoder_layers: of the semantic encoder, the first ones of which are taken over.
+        encoder_width: channels of the acoustic encoder's first layer; another width begins at random.
+        same_codes: codes will keep their meaning, and the copy its codec id.
+
+    Raises:
+        CheckpointError: the rate is not possible.
+    """
+    values = codec.config.to_dict()
+    values.pop("codec_id", None)
+    if same_codes:
+        values["codec_id"] = codec.codec_id
+    if output_rate is not None:
+        if output_rate not in OUTPUT_RATES:
+            raise CheckpointError(
+                f"output rate {output_rate}: choose one of {', '.join(map(str, OUTPUT_RATES))}"
+            )
+        values["output_sampling_rate"] = output_rate
+    if layers is not None:
+        values["num_hidden_layers"] = layers
+    if encoder_layers is not None:
+        values["semantic_model_config"]["num_hidden_layers"] = encoder_layers
+    if encoder_width is not None:
+        values["encoder_hidden_size"] = encoder_width
+    new = NeuCodec(NeuCodecConfig.from_dict(values)).to(codec.device)
+    begin_from(new, codec.state_dict(), codec.config)
+    return new
+
+
+@torch.no_grad()
+def begin_from(codec: NeuCodec, weights: Mapping[str, Tensor], config: NeuCodecConfig) -> list[str]:
+    """Take over what fits of another codec's weights.
+
+    Decoder layers that it lacks begin as the identity. The head of a decoder of another rate begins with the old
+    one's bins at the same frequencies.
+
+    Returns:
+        Names of parameters that begin at random.
+    """
+    own = codec.state_dict()
+    new = {
+        name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape
+    }
+    missing = sorted(set(own) - set(new))
+    for name in ("weight", "bias"):
+        key = f"acoustic_decoder.head.linear.{name}"
+        if key in missing and key in weights and weights[key].shape[1:] == own[key].shape[1:]:
+            new[key] = _head_at_another_rate(
+                weights[key], own[key], config.output_sampling_rate, codec.config.output_sampling_rate
+            )
+            missing.remove(key)
+    codec.load_state_dict(new, strict=False)
+    added = range(config.num_hidden_layers, codec.config.num_hidden_layers)
+    for number in added:
+        layer = cast(DecoderLayer, codec.acoustic_decoder.layers[number])
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.fc2.weight.zero_()
+        if layer.self_attn.o_proj.bias is not None:
+            layer.self_attn.o_proj.bias.zero_()
+    begun = [name for name in missing if not any(f"acoustic_decoder.layers.{n}." in name for n in added)]
+    if begun:
+        log.warning("%d tensors begin at random, %s among them", len(begun), begun[0])
+    return begun
+
+
+def _head_at_another_rate(old: Tensor, own: Tensor, old_rate: int, rate: int) -> Tensor:
+    """Rows for log-magnitudes and phases (2 * bins, ...) of an STFT at another rate.
+
+    Frames are four hops long at both rates, so that bins lie at the same frequencies. A spectrum's numbers grow with
+    the rate: its log-magnitudes are shifted.
+    """
+    magnitude, phase = old.chunk(2)
+    new_magnitude, new_phase = (part.clone() for part in own.chunk(2))
+    kept = min(len(magnitude), len(new_magnitude))
+    new_magnitude[:kept], new_phase[:kept] = magnitude[:kept], phase[:kept]
+    if old.ndim == 1:
+        new_magnitude[:kept] += torch.tensor(rate / old_rate).log()
+        new_magnitude[kept:] = magnitude[-1] - 2.0  # above what the old decoder knew: soft
+    return torch.cat([new_magnitude, new_phase])
+
+
+def freeze(codec: NeuCodec, trained: Trained) -> list[nn.Parameter]:
+    """Leave gradients to what is trained alone. Returns those parameters."""
+    if trained == "decoder":
+        parts: Sequence[str] = ("acoustic_decoder",)
+    elif trained == "encoder":
+        parts = _ENCODER
+    else:
+        parts = ("",)
+    codec.requires_grad_(False)
+    for name in parts:
+        codec.get_submodule(name).requires_grad_(True)
+    return [parameter for parameter in codec.parameters() if parameter.requires_grad]
+
+
+@torch.no_grad()
+def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
+    """A copy with another codebook, of as many dimensions or fewer, that starts as near to the old one as it can.
+
+    The digits of a trained quantizer are alike in spread and nearly independent (``SpreadLoss``), so that turning its
+    space leaves them so. The new dimensions are those directions that move the quantizer's output most.
+
+    Raises:
+        CheckpointError: the new codebook has more dimensions.
+    """
+    values: dict[str, Any] = codec.config.to_dict() | {"quantization_levels": list(levels)}
+    values.pop("codec_id", None)  # its codes mean something else
+    new = NeuCodec(NeuCodecConfig.from_dict(values)).to(codec.device)
+    old_quantizer, quantizer = codec.quantizer, new.quantizer
+    if len(levels) > len(old_quantizer.levels):
+        raise CheckpointError(
+            f"{len(levels)} levels: the checkpoint has only {len(old_quantizer.levels)} dimensions"
+        )
+    kept = {name: x for name, x in codec.state_dict().items() if not name.startswith("quantizer.")}
+    new.load_state_dict(kept, strict=False)
+    # Output of both: weight @ (digit / half). A normal value through the bounds comes out with about this spread.
+    unit = (old_quantizer.levels // 2).float()
+    turn = torch.linalg.svd(old_quantizer.project_out.weight.float() / unit)[2][: len(levels)]  # (new, old)
+    centre = SpreadLoss.MEAN
+    project = old_quantizer.project_in
+    quantizer.project_in.weight.copy_(turn @ project.weight)
+    quantizer.project_in.bias.copy_(turn @ (project.bias - centre) + centre)
+    weight = (old_quantizer.project_out.weight / unit) @ turn.T  # for digits with a spread of four levels'
+    stretch = (quantizer.levels // 2).float() * 4 / quantizer.levels
+    quantizer.project_out.weight.copy_(weight * stretch)
+    # Digits lie about -0.5 with an even number of levels: what was left out counts by its mean.
+    lost = -0.5 * (old_quantizer.project_out.weight / unit).sum(1) + 0.5 * weight.sum(1)
+    quantizer.project_out.bias.copy_(old_quantizer.project_out.bias + lost)
+    return new

@@ -1,0 +1,221 @@
+"""The training of a codec by command: begun, resumed, refused; and the small parts of its corpus."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neucodec_tts import NeuCodec
+from tests.training.codec.conftest import small_codec, write_corpus
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "train_codec"
+QUICK = (
+    "segments.batch_seconds=2",
+    "segments.longest=1.2",
+    "discriminators.period_channels=[2,2]",
+    "discriminators.spectrum_channels=2",
+    "log_every=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The example's modules have names of their own, which no other test may find."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
+            del sys.modules[name]
+
+
+def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(FOLDER / "train.py"),
+        *map(str, arguments),
+        "--cpu",
+        "--threads",
+        "1",
+    ]
+    return subprocess.run([*command, "--set", *QUICK], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("recordings"), rate=44_100, clips=52, seconds=1.1)
+
+
+def test_a_decoder_at_44_khz_is_trained_and_goes_on(tmp_path: Path, corpus: Path) -> None:
+    small_codec().save_pretrained(tmp_path / "codec")
+    command = (
+        *(corpus, "--codec", tmp_path / "codec", "--train", "decoder", "--output-rate", "44100"),
+        *("--out", tmp_path / "out", "--steps", "3"),
+    )
+    stopped = train(*command, "--minutes", "0")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "step 0, 0.00 h heard: stopped; the same command goes on from here" in stopped.stderr
+    done = train(*command)
+    assert done.returncode == 0, done.stderr
+    assert "step 3, 0.00 h heard: done" in done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["step"] == 3
+    assert "stoi" in result
+    codec = NeuCodec.from_pretrained(tmp_path / "out" / "checkpoint")
+    assert codec.decode(torch.arange(5)).shape == (5 * 882,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--codec", "tiny", "--levels", "4,4"), "the encoder and the codebook stay"),
+        (("--codec", "tiny", "--train", "scratch"), "leave --codec out"),
+        ((), "--train decoder needs --codec"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    script = import_module("train")
+
+    with pytest.raises(script.CheckpointError, match=message):
+        script.begin(script.parse(["x", "--out", str(tmp_path), *arguments]))
+
+
+def test_settings_by_name(tmp_path: Path) -> None:
+    script = import_module("train")
+
+    args = script.parse(
+        ["x", "--out", str(tmp_path), "--set", "weights.mel=45", "betas=[0.5,0.6]", "game=hinge"]
+    )
+    settings = script.settings_of(args)
+    assert settings.weights.mel == 45
+    assert settings.betas == (0.5, 0.6)
+    assert settings.game == "hinge"
+    args = script.parse(["x", "--out", str(tmp_path), "--set", "weights.smell=1"])
+    with pytest.raises(script.NeuCodecError, match=r"there is no setting weights\.smell"):
+        script.settings_of(args)
+
+
+def test_a_training_travels_in_small_files(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = import_module("away")
+    recordings = import_module("corpora").recordings
+
+    away.pack([str(corpus)], tmp_path / "packed", megabytes=0.3)
+    assert (tmp_path / "packed" / "0.tar").stat().st_size < 300_000
+    there = list(recordings(str(tmp_path / "packed" / "0.tar")))
+    assert {recording.speaker for recording in there} == {"a", "b"}
+    wave, rate = there[0].read()
+    assert rate == 48_000
+    assert 10 < len(wave) / rate < 56
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    data = np.random.default_rng(0).bytes(100)
+    (tmp_path / "folder" / "deep" / "file").write_bytes(data)
+    monkeypatch.setattr(away, "PART", 3000)
+    away.split(tmp_path / "folder", tmp_path / "parts")
+    assert len(list((tmp_path / "parts").iterdir())) > 1
+    away.join(tmp_path / "parts", tmp_path / "home")
+    assert (tmp_path / "home" / "deep" / "file").read_bytes() == data
+
+
+def test_texts_keep_their_order_and_hold_some_out(tmp_path: Path) -> None:
+    texts = import_module("texts")
+
+    folder = tmp_path / "debian" / "wordnet-base" / "usr/share/wordnet"
+    folder.mkdir(parents=True)
+    line = (
+        '00001740 29 v 01 breathe 0 | draw air in; "I can breathe better when the air is clean"; "breathe!"\n'
+    )
+    for part in ("verb", "noun", "adj", "adv"):
+        (folder / f"data.{part}").write_text(line)
+    for package in ("fortunes", "fortunes-min"):
+        folder = tmp_path / "debian" / package / "usr/share/games/fortunes"
+        folder.mkdir(parents=True)
+        words = ("red", "green", "blue", "warm", "cold", "old", "new", "far", "near", "slow")
+        lines = [f"The {a} cat saw a {b} dog on the mat." for a in words for b in words]
+        (folder / "animals").write_text("\n%\n".join(lines))
+    test, references = texts.held_out(tmp_path)
+    training = texts.training_texts(tmp_path)
+    assert len(test) == 50
+    assert len(references) == 12
+    assert not any(text in sentence for text in (*test, *references) for sentence in training)
+    assert any("I can breathe better when the air is clean." in text for text in training)
+    assert texts.training_texts(tmp_path) == training
+
+
+def test_phones_are_compared_without_stress() -> None:
+    bare = import_module("listening").bare
+
+    assert bare("həlˈO, ðˈɛɹ.") == "həlOðɛɹ"
+
+
+def test_voices_are_trimmed() -> None:
+    voices = import_module("voices")
+
+    quiet, loud = np.zeros(24_000, np.float32), np.ones(12_000, np.float32)
+    assert len(voices.trimmed(np.concatenate([quiet, loud, quiet]))) == 12_000 + int(0.18 * 24_000)
+    assert len(voices.trimmed(quiet)) == 0
+
+
+def whisper_file(path: Path, size: int = 64) -> None:
+    """A whisper encoder of one layer, random, as CTranslate2 writes it."""
+    random = np.random.default_rng(0)
+    shapes = {
+        "conv1/weight": (size, 80, 3),
+        "conv1/bias": (size,),
+        "conv2/weight": (size, size, 3),
+        "conv2/bias": (size,),
+        "position_encodings/encodings": (1500, size),
+        "layer_norm/gamma": (size,),
+        "layer_norm/beta": (size,),
+    }
+    for part, inner in (("self_attention", 3 * size), ("ffn", 4 * size)):
+        last = size if part == "self_attention" else inner
+        shapes |= {
+            f"layer_0/{part}/layer_norm/gamma": (size,),
+            f"layer_0/{part}/layer_norm/beta": (size,),
+            f"layer_0/{part}/linear_0/weight": (inner, size),
+            f"layer_0/{part}/linear_0/bias": (inner,),
+            f"layer_0/{part}/linear_1/weight": (size, last),
+            f"layer_0/{part}/linear_1/bias": (size,),
+        }
+
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    data = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, len(shapes) + 1)
+    data += text("encoder/num_heads") + struct.pack("<BBI", 0, 2, 2) + struct.pack("<h", 1)
+    for name, shape in shapes.items():
+        values = (random.standard_normal(shape) * 0.1).astype(np.float16).tobytes()
+        data += text(f"encoder/{name}") + struct.pack(f"<B{len(shape)}I", len(shape), *shape)
+        data += struct.pack("<BI", 4, len(values)) + values
+    path.write_bytes(data)
+
+
+def test_whisper_teaches_50_times_a_second(tmp_path: Path) -> None:
+    teacher = import_module("whisper_teacher")
+    whisper_file(tmp_path / "model.bin")
+    whisper = teacher.WhisperTeacher(tmp_path / "model.bin")
+    waveform = torch.randn(2, 16_000)
+    features = whisper(waveform)
+    assert features.shape == (2, 50, whisper.size)
+    assert torch.isfinite(features).all()
+    import_module("away").teacher(tmp_path / "model.bin", tmp_path / "kept" / "teacher.npz")
+    kept = teacher.WhisperTeacher(tmp_path / "kept" / "teacher.npz")
+    assert torch.equal(kept(waveform), features)
+    (tmp_path / "other.bin").write_bytes(struct.pack("<I", 5))
+    with pytest.raises(ValueError, match="another version"):
+        teacher.read_ctranslate2(tmp_path / "other.bin")

@@ -1,0 +1,102 @@
+"""Each loss is 0 or least for a perfect reconstruction, and its gradients are finite."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from neucodec_tts.training.codec.discriminators import Discriminators, DiscriminatorSizes
+from neucodec_tts.training.codec.losses import (
+    CepstralLoss,
+    EnvelopeLoss,
+    MelLoss,
+    SemanticReconstruction,
+    SpreadLoss,
+    STFTLoss,
+    digit_distance,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+
+RATES = (16_000, 24_000, 44_100, 48_000)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("kind", [MelLoss, STFTLoss, CepstralLoss, EnvelopeLoss])
+def test_a_loss_is_least_for_the_target_itself(kind: type[nn.Module], rate: int) -> None:
+    torch.manual_seed(0)
+    target = torch.randn(2, rate // 2) * 0.1
+    loss = kind(rate)
+    assert float(loss(target, target)) < 1e-4
+    near, far = target + 0.003 * torch.randn_like(target), torch.randn_like(target) * 0.1
+    near.requires_grad_()
+    small = loss(near, target)
+    assert 0 < float(small.detach()) < float(loss(far, target))
+    small.backward()
+    assert near.grad is not None
+    assert torch.isfinite(near.grad).all()
+
+
+def test_silence_has_finite_losses() -> None:
+    silence = torch.zeros(2, 12_000, requires_grad=True)
+    for kind in (MelLoss, STFTLoss, CepstralLoss, EnvelopeLoss):
+        kind(24_000)(silence, torch.zeros(2, 12_000)).backward()
+    assert silence.grad is not None
+    assert torch.isfinite(silence.grad).all()
+
+
+def test_spread_is_least_for_independent_normal_numbers() -> None:
+    torch.manual_seed(0)
+    normal = torch.randn(4000, 3) * SpreadLoss.DEVIATION + SpreadLoss.MEAN
+    alike = normal[:, :1].expand(-1, 3)
+    narrow = normal * 0.1
+    loss = SpreadLoss()
+    assert float(loss(normal)) < 0.02
+    assert float(loss(alike)) > 0.5
+    assert float(loss(narrow)) > 0.5
+
+
+@pytest.mark.parametrize("game", ["least-squares", "hinge"])
+def test_the_games_reward_who_wins(game: str) -> None:
+    one, zero = [torch.ones(3)], [torch.zeros(3) if game == "least-squares" else -torch.ones(3)]
+    assert float(discriminator_loss(one, zero, game)) == 0  # type: ignore[arg-type]
+    assert float(discriminator_loss(zero, one, game)) > 1  # type: ignore[arg-type]
+    assert float(generator_loss(one, game)) < float(generator_loss(zero, game))  # type: ignore[arg-type]
+
+
+def test_feature_matching_passes_no_gradient_to_recordings() -> None:
+    real, fake = torch.ones(2, requires_grad=True), torch.zeros(2, requires_grad=True)
+    loss = feature_matching([[real]], [[fake]])
+    assert float(loss.detach()) == 1
+    loss.backward()
+    assert real.grad is None
+    assert fake.grad is not None
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_discriminators_judge_any_rate(rate: int) -> None:
+    sizes = DiscriminatorSizes(period_channels=(2, 2), spectrum_channels=2)
+    logits, hidden = Discriminators(rate, sizes)(torch.randn(2, rate // 4))
+    assert len(logits) == len(hidden) == 8
+    assert all(torch.isfinite(x).all() and len(x) == 2 for x in logits)
+
+
+def test_semantic_features_can_be_rebuilt() -> None:
+    torch.manual_seed(0)
+    head = SemanticReconstruction(8, 4, hidden=16)
+    quantized = torch.randn(2, 30, 8)
+    wanted = quantized[..., :4] * 3 + 1  # of another length, as a teacher's may be
+    optimiser = torch.optim.Adam(head.parameters(), 1e-2)
+    first = float(head(quantized, wanted[:, :29]).detach())
+    for _ in range(60):
+        loss = head(quantized, wanted[:, :29])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.3 * first
+
+
+def test_digits_are_compared_where_both_have_frames() -> None:
+    assert float(digit_distance(torch.ones(1, 5, 2), torch.zeros(1, 4, 2))) == 1
