@@ -1,4 +1,4 @@
-"""Pictures: a round trip, with what went in, what came out, and the codes in between; a text in several voices."""
+"""Pictures: a round trip with its input, codes and output; a text in several voices."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def plot_voices(
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A Figure of its own and not pyplot's, whose state is the whole program's."""
+    """A Figure without pyplot, whose state is the whole program's."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

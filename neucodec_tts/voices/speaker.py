@@ -271,7 +271,7 @@ class SpeakerPrompt:
 
 
 def _fields(voice: SpeakerPrompt) -> dict[str, Any]:
-    """What makes a voice, without advice."""
+    """The fields of a voice, without its advice."""
     names = ("codes", "text", "language", "codec_id", "duration", "metadata")
     return {name: getattr(voice, name) for name in names}
 
