@@ -29,7 +29,7 @@ def say(
     terminal: Terminal,
     text: Annotated[
         str | None,
-        typer.Argument(metavar="[TEXT]", help="The text. The default is to read it from standard input."),
+        typer.Argument(metavar="TEXT", help="The text. The default is to read it from standard input."),
     ] = None,
     output: Annotated[
         Path | None,
