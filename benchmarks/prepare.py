@@ -114,7 +114,7 @@ def measure_prepare(
 ) -> PrepareSpeed:
     """Prepare a corpus of ragged lengths, and time the codec alone on equal ones, taking turns.
 
-    What is timed is everything from listing the corpus to the finished manifest, but for starting the reader processes.
+    It times everything from listing the corpus to the finished manifest, but for starting the reader processes.
 
     Args:
         codec: what encodes.

@@ -18,6 +18,10 @@ class CodesError(NeuCodecError, ValueError):
     """A sequence of codes is not one that this codec can decode."""
 
 
+class StreamError(NeuCodecError, ValueError):
+    """A setting of a stream has no such value, or codes come after its end."""
+
+
 class CheckpointError(NeuCodecError, OSError):
     """A model folder or file is missing, incomplete, or not of this architecture."""
 

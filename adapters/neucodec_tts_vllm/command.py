@@ -22,7 +22,7 @@ def serve(
     vllm_arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- VLLM OPTIONS]",
+            metavar="-- VLLM OPTIONS",
             help="Options of vLLM, after --, as in: -- --tensor-parallel-size 2. They win over what is chosen here.",
             show_default=False,
         ),

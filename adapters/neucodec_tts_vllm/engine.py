@@ -180,7 +180,7 @@ class VLLMEngine:
         with self._lock:
             self.llm.llm_engine.engine_core.shutdown()
 
-    # What `Batch` uses, too
+    # `Batch` uses these, too.
 
     def _start(self, prompt_ids: Sequence[int], sampling: Sampling, interval: int) -> _Running:
         params = sampling_params(

@@ -41,7 +41,7 @@ def compare(heard: Samples, own: int, references: Sequence[Samples]) -> Verdict:
             return "equal"
         if len(heard) < len(expected):
             return "short"
-    # Where it leaves its own sound: pieces are compared until one differs.
+    # Pieces are compared until one differs: there it leaves its own sound.
     agreed = 0
     while agreed + _PIECE <= shared and _same(
         expected[agreed : agreed + _PIECE], heard[agreed : agreed + _PIECE]

@@ -238,7 +238,7 @@ class _Faults:
         right = [answer.status in (200, 400, 429) and answer.proper for answer in answers]
         return await self._ended(name, answers, right)
 
-    # What came of it
+    # The outcome
 
     def _begin(self, name: str) -> str:
         self._advance(f"clients that should not be: {name}")

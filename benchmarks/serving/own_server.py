@@ -117,7 +117,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         logger.warning("the server did not end by itself and was killed")
-    # What it has started belongs to its group; an engine whose server was killed would live on.
+    # Its children belong to its group: without this an engine would outlive a killed server.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -74,7 +74,7 @@ class Listener:
         self.decoder = Decoder(samprate=RATE, loglevel="FATAL")
 
     def hear(self, wave: np.ndarray) -> str:
-        """What is said in float32 samples (n,) at 16 kHz."""
+        """The words heard in float32 samples (n,) at 16 kHz."""
         quiet = np.zeros(RATE // 5, np.int16)
         samples = np.concatenate([quiet, (np.clip(wave, -1, 1) * 32767).astype(np.int16), quiet])
         self.decoder.start_utt()

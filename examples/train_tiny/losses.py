@@ -1,5 +1,5 @@
-"""What `tiny` is trained to get right: the spectrum at three resolutions, its cepstrum as speech recognisers hear it,
-and the envelopes that STOI listens to.
+"""The losses of `tiny`: the spectrum at three resolutions, its cepstrum as speech recognisers hear it, and the
+envelopes that STOI listens to.
 
 All of them compare a reconstruction (B, T) with its target (B, T), float32 at 24 kHz, and return one number.
 """
@@ -57,8 +57,8 @@ class SpectralLoss(nn.Module):
 class CepstralLoss(nn.Module):
     """L1 distance of mel cepstra (nepers), the features of a classic speech recogniser: the spectrum's smooth shape.
 
-    40 mel bands of 25 ms frames 10 ms apart, 16 coefficients of a DCT-II. What it leaves out, pitch, weighs much
-    in `SpectralLoss`; what it keeps tells the sounds apart.
+    40 mel bands of 25 ms frames 10 ms apart, 16 coefficients of a DCT-II. They keep what tells the sounds apart,
+    and leave out pitch, which weighs much in `SpectralLoss`.
     """
 
     def __init__(self, bands: int = 40, coefficients: int = 16) -> None:

@@ -39,7 +39,7 @@ PUNCTUATION = " ,.!?;:'\"-"
 def character_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """A tokenizer with one token for each character of `texts`, the most frequent first.
 
-    What no text had, such as brackets and rare foreign sounds, is left out.
+    Characters that no text has, such as brackets and rare foreign sounds, are left out.
     """
     counts: dict[str, int] = {}
     for text in texts:

@@ -37,7 +37,7 @@ PLAIN = re.compile(r"[A-Z][A-Za-z ,.!?';:-]+[.!?]")
 
 
 def plain(text: str) -> bool:
-    """Whether flite and a person would read it alike: words alone, of a fitting length."""
+    """True if flite and a person would read it alike: words alone, of a fitting length."""
     return SHORTEST <= len(text) <= LONGEST and PLAIN.fullmatch(text) is not None and not text.isupper()
 
 
@@ -222,7 +222,7 @@ def speak_held_out(out: Path, splits: dict[str, list[str]], reader: Reader, pool
 
 
 def complete_held_out(out: Path) -> None:
-    """What is needed to measure a voice, made if it is not there: a minute's work."""
+    """Make the speech that measures a voice, unless it is there: a minute's work."""
     cache = out / "packages"
     splits, _ = assignments(cache)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,4 +1,4 @@
-"""What `tiny` is: its configuration, how it starts, and how it is written."""
+"""The model `tiny`: its configuration, how it starts, and how it is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def tiny_config(levels: Sequence[int] | None = None) -> NeuCodecConfig:
     """Just under 5 million parameters, 10 MB in float16, and the 65,536 codes at 50 Hz of the large model.
 
     The acoustic encoder works at 16 kHz, and so takes much of the time however small it is: two channels, and a stride
-    of 8 at once. What it adds to the semantic branch, which hears the mel bands normalised, is level and timbre.
+    of 8 at once. It adds level and timbre to the semantic branch, which hears the mel bands normalised.
     """
     semantic = Wav2Vec2BertConfig(
         hidden_size=144,

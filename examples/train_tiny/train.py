@@ -161,7 +161,7 @@ class Trainer:
     def step(self) -> dict[str, float]:
         """One step of the optimiser. Returns the terms of the loss."""
         args = self.args
-        # What a step hears depends on its number alone, so that a resumed run goes on where it was.
+        # A step's data depends on its number alone, so that a resumed run goes on where it was.
         frames = segment_frames(np.random.default_rng((args.seed, self.steps)), self.progress)
         count = max(1, round(args.batch_seconds / args.processes * self.codec.frame_rate / frames))
         random = np.random.default_rng((args.seed, self.steps, self.rank))

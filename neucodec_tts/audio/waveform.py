@@ -127,6 +127,8 @@ def _open(audio: object, name: str) -> tuple[np.ndarray, int | None, bool | None
             raise AudioError(f"{name}: cannot be read ({problem}); open it for reading") from problem
         if not isinstance(content, bytes):
             raise AudioError(f'{name}: it is open for text; open it with mode "rb"')
+        if not content:
+            raise AudioError(f"{name}: there is nothing left to read; go back to its beginning with seek(0)")
         return *load_audio(content, name=name), None, name
     return as_samples(audio, name), None, None, name
 

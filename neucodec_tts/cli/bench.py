@@ -26,7 +26,7 @@ def bench(
     terminal: Terminal,
     parts: Annotated[
         list[Part] | None,
-        typer.Argument(metavar="[encode|decode|stream]...", help="What to time. The default is all three."),
+        typer.Argument(metavar="encode|decode|stream", help="What to time. The default is all three."),
     ] = None,
     codec: Annotated[
         str | None,

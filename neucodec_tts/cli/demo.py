@@ -32,7 +32,7 @@ SEED = 0
 def demo(
     terminal: Terminal,
     text: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="The text: a sentence or two of English.")
+        str, typer.Argument(metavar="TEXT", help="The text: a sentence or two of English.")
     ] = TEXT,
     output: Annotated[
         Path,

@@ -1,7 +1,7 @@
 """The environment of a command's process: how its threads wait, how many they are, and which warnings are shown.
 
 OpenMP and the dependencies read these variables once, when they are imported. Processes that a command starts inherit
-them. What is set already stays.
+them. A variable that is set stays as it is.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _read(path: Path) -> str:
 
 @contextmanager
 def quiet_dependencies() -> Iterator[None]:
-    """Keep warnings of other packages from the terminal. What this package says goes through its own logger."""
+    """Keep warnings of other packages from the terminal. This package's own go through its own logger."""
     for name, value in (
         ("PYTHONWARNINGS", "ignore"),  # of processes that are started
         ("TRANSFORMERS_VERBOSITY", "error"),

@@ -70,7 +70,7 @@ def extend_vocab(
         ),
     ] = "en-us",
     init: Annotated[
-        Start, typer.Option("--init", help="What the new embeddings start from: fsq learns fastest.")
+        Start, typer.Option("--init", help="The start of the new embeddings: fsq learns fastest.")
     ] = Start.fsq,
     layout: Annotated[
         Layout,
@@ -127,8 +127,8 @@ def extend_vocab(
             context_length=min(2048, getattr(network.config, "max_position_embeddings", None) or 2048),
             sampling=template.sampling,
         )
-        # What is wrong with the language or the chat template should be heard now, not after training. Only
-        # whoever trains or speaks needs espeak-ng, though.
+        # A wrong language or chat template is found now, not after training. But only training and speaking need
+        # espeak-ng.
         if not config.needs_phones or importlib.util.find_spec("phonemizer"):
             config.make_format(tokenizer, vocabulary)
         with atomic_folder(output, CheckpointError) as folder:

@@ -56,17 +56,6 @@ DeviceOption = Annotated[
         show_default=False,
     ),
 ]
-LanguageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--language",
-        "-l",
-        metavar="CODE",
-        help="The language, as espeak names it: en-us, de, fr-fr, es ...",
-        show_default=False,
-    ),
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 DebugOption = Annotated[

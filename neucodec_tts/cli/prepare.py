@@ -263,7 +263,7 @@ def prepare(
                 corpus, out, codec, settings, tokens=for_model, workers=workers, on_progress=on_progress
             )
     else:
-        # What an engine itself says, as Ray does of dead workers, is no result.
+        # An engine's own messages, as Ray's of dead workers, are no result.
         with redirect_stdout(sys.stderr), showing_progress(terminal) as on_progress:
             prepared = prepare_engine(engine)(
                 corpus,

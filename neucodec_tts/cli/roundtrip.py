@@ -59,7 +59,7 @@ def run_roundtrip(
     """Encode `source`, decode it to `target`, say its scores; write the codes and the picture if asked for.
 
     Returns:
-        What was said, for machines.
+        The same, for ``--json``.
     """
     from neucodec_tts.audio import as_waveform, write_audio
     from neucodec_tts.codec.storage import save_codes

@@ -29,7 +29,7 @@ def say(
     terminal: Terminal,
     text: Annotated[
         str | None,
-        typer.Argument(metavar="[TEXT]", help="The text. The default is to read it from standard input."),
+        typer.Argument(metavar="TEXT", help="The text. The default is to read it from standard input."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -150,7 +150,7 @@ def say(
     from neucodec_tts.text import check_text, speakable
     from neucodec_tts.voices.speaker import SpeakerPrompt
 
-    # What can be wrong without any model is found before one is loaded.
+    # Mistakes that need no model are found before one is loaded.
     text = speakable(check_text(_read_text(text, file)))
     sink = None
     if to_file:

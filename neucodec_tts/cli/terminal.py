@@ -140,7 +140,7 @@ def default_codec(terminal: Terminal, codec: str | None) -> str:
         terminal.note(
             "using the small built-in codec 'tiny'; for NeuCodec's quality: --codec neuphonic/neucodec"
         )
-    return codec or "tiny"
+    return "tiny" if codec is None else codec
 
 
 def default_model(terminal: Terminal, model: str | None) -> str:
@@ -149,7 +149,7 @@ def default_model(terminal: Terminal, model: str | None) -> str:
         terminal.note(
             "using the small built-in model 'tiny'; for a model that speaks well: --model neuphonic/neutts-air"
         )
-    return model or "tiny"
+    return "tiny" if model is None else model
 
 
 def load_codec(terminal: Terminal, codec: str | None, device: str | None) -> NeuCodec:

@@ -77,9 +77,11 @@ def voice(
             check_name(output)
         except PromptError as problem:
             raise typer.BadParameter(f"-o: {problem}") from problem
+    if not reference.exists():
+        raise PromptError(f"{reference}: no such file; check the path (now in {Path.cwd()})")
     if text is None:
         text = transcript_beside(reference)
-    if text is None and reference.suffix.lower() != ".safetensors":
+    if not (text or "").strip() and reference.suffix.lower() != ".safetensors":
         raise typer.BadParameter(
             f"--text is missing: say what is spoken in {reference}, or write it into "
             f"{reference.with_suffix('.txt')}"

@@ -26,10 +26,12 @@ def check_codes(codes: Codes, codebook_size: int, name: str = "codes") -> Tensor
     Raises:
         CodesError: they are not integers, have another shape, are none, or are not of this codebook.
     """
+    if not isinstance(codes, (Tensor, np.ndarray, Sequence)) or isinstance(codes, (str, bytes)):
+        raise CodesError(f"{name}: a sequence of integers was expected, not {type(codes).__name__}")
     try:
         tensor = codes.detach().cpu() if isinstance(codes, Tensor) else _from_array(np.asarray(codes))
     except (TypeError, ValueError) as error:
-        raise CodesError(f"{name}: not a sequence of integers ({error})") from error
+        raise CodesError(f"{name}: these are no integers that a code can be") from error
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:
         raise CodesError(f"{name}: codes are integers, these are {tensor.dtype}; convert them with .long()")
     if tensor.ndim != 1:

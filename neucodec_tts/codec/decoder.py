@@ -121,7 +121,7 @@ class ISTFTHead(nn.Module):
         pieces = frames.remember(self, frames.zero(pieces, time=1), self.reach)
         mask = frames.mask_behind(self.reach)
         there = pieces.new_ones(1, pieces.shape[1]) if mask is None else mask.to(pieces.dtype)
-        # Where an item has ended there is neither signal nor weight.
+        # Behind an item's end there is neither signal nor weight.
         audio = self._overlap_add(pieces) / self._overlapping_weight(there).clamp(min=1e-11)
         return audio[:, -x.shape[1] * self.hop_length :]
 

@@ -239,7 +239,7 @@ class NeuCodec(nn.Module):
         """
         if not isinstance(audio_or_path, Tensor):
             codes = [self.encode(audio_or_path)]
-        elif audio_or_path.ndim != 3 or audio_or_path.shape[1] != 1:
+        elif audio_or_path.ndim != 3 or audio_or_path.shape[1] != 1 or not len(audio_or_path):
             raise AudioError(
                 f"encode_code takes a tensor (B, 1, T) at 16 kHz, not {tuple(audio_or_path.shape)}"
             )
@@ -253,7 +253,12 @@ class NeuCodec(nn.Module):
         Raises:
             CodesError: the codes have another shape, or are not of this codebook.
         """
-        if not isinstance(fsq_codes, Tensor) or fsq_codes.ndim != 3 or fsq_codes.shape[1] != 1:
+        if (
+            not isinstance(fsq_codes, Tensor)
+            or fsq_codes.ndim != 3
+            or fsq_codes.shape[1] != 1
+            or not len(fsq_codes)
+        ):
             shape = tuple(fsq_codes.shape) if isinstance(fsq_codes, Tensor) else type(fsq_codes).__name__
             raise CodesError(f"decode_code takes a tensor (B, 1, frames), not {shape}")
         return torch.stack(self.decode([item[0] for item in fsq_codes]))[:, None].to(self.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.codes import Codes
+from neucodec_tts.errors import StreamError
 
 
 class StreamingCodec(Protocol):
@@ -97,8 +98,8 @@ class StreamSettings:
             is shorter than a frame or the overlap.
 
     Raises:
-        ValueError: a size is negative, the overlap does not fit the first chunk or the lookahead, codes would come more
-            slowly than they are spoken, or the slack is all of the first chunk.
+        StreamError: a size is negative, the overlap does not fit the first chunk or the lookahead, codes would come
+            more slowly than they are spoken, or the slack is all of the first chunk.
     """
 
     lookback: int = 50
@@ -113,20 +114,20 @@ class StreamSettings:
         for name in ("lookback", "chunk", "lookahead", "overlap", "first_chunk"):
             least = 1 if name.endswith("chunk") else 0
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)} frames; it must be at least {least}")
+                raise StreamError(f"{name} is {getattr(self, name)} frames; it must be at least {least}")
         if self.first_chunk > self.chunk:
-            raise ValueError(
+            raise StreamError(
                 f"first_chunk is {self.first_chunk} frames; it must be at most chunk, {self.chunk}"
             )
         limit = min(self.lookahead, self.first_chunk)
         if self.overlap > limit:
-            raise ValueError(
+            raise StreamError(
                 f"overlap is {self.overlap} frames; it must be at most lookahead and first_chunk, {limit}"
             )
         if not 1 <= self.growth < float("inf"):
-            raise ValueError(f"growth is {self.growth}; it must be a number of at least 1")
+            raise StreamError(f"growth is {self.growth}; it must be a number of at least 1")
         if not 0 <= self.slack < 1:
-            raise ValueError(f"slack is {self.slack}; it must be at least 0 and less than 1")
+            raise StreamError(f"slack is {self.slack}; it must be at least 0 and less than 1")
 
     def needed(self, start: int) -> int:
         """Frames that must be there before the chunk that begins at frame ``start`` can be decoded."""
@@ -185,7 +186,7 @@ class Stream:
     def push(self, codes: Tensor) -> None:
         """Add codes, LongTensor (frames,)."""
         if self._finished:
-            raise ValueError("the stream has ended; start another for more codes")
+            raise StreamError("the stream has ended; start another for more codes")
         self._codes = torch.cat([self._codes, codes])
 
     def finish(self) -> None:
@@ -265,7 +266,7 @@ class StreamingDecoder:
         """
         if isinstance(codes, int):
             codes = [codes]
-        if len(codes):
+        if not isinstance(codes, Sized) or len(codes):
             self._stream.push(self.codec.check_codes(codes))
         return self._play()
 

@@ -207,7 +207,7 @@ class _Process:
 def serve() -> None:
     """Be a reader process, until the process that started it closes the pipe or ends."""
     requests = sys.stdin.buffer
-    # What a library prints must not get between the answers.
+    # The print of a library must not get between the answers.
     answers: IO[bytes] = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import torch

@@ -1,4 +1,4 @@
-"""Pictures: a round trip, with what went in, what came out, and the codes in between; a text in several voices."""
+"""Pictures: a round trip with its input, codes and output; a text in several voices."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neucodec_tts.audio.resampling import resample
-from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.files import atomic_path
-from neucodec_tts.metrics.scores import SCORE_RATE, ScoreError, Waveform, align, log_mel
+from neucodec_tts.metrics.figure import BLUE, FAINT, INK, ORANGE, new_figure, save_figure
+from neucodec_tts.metrics.scores import SCORE_RATE, Waveform, align, log_mel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 LONGEST_SECONDS = 30.0
 """Of a longer recording the beginning is drawn: more would be a smear at the width of a page."""
 _MEL_TICKS_HZ = (250, 1000, 2000, 4000, 8000)
-_INK, _FAINT, _IN, _OUT = "#22282f", "#8a929c", "#2f5d8a", "#b4562b"
 _DECIBELS_SHOWN = 70.0
 _DECIBELS = 20 / np.log(10)  # of a neper
 
@@ -54,7 +51,7 @@ def plot_roundtrip(
         ScoreError: matplotlib is not installed.
         NeuCodecError: the picture cannot be written.
     """
-    figure = _figure(11, 9)
+    figure = new_figure(11, 9)
     before, after = align(original, original_rate, reconstruction, reconstruction_rate)
     whole = before.size / SCORE_RATE
     shown = min(whole, LONGEST_SECONDS)
@@ -65,14 +62,15 @@ def plot_roundtrip(
 
     axes = figure.subplots(5, 1, sharex=True, height_ratios=(1, 1, 2, 2, 1.7))
     peak = max(1e-3, float(np.abs(before).max()), float(np.abs(after).max())) * 1.05
-    _waveform(axes[0], before, peak, _IN, "original")
-    _waveform(axes[1], after, peak, _OUT, "reconstruction")
+    _waveform(axes[0], before, peak, BLUE, "original")
+    _waveform(axes[1], after, peak, ORANGE, "reconstruction")
     _mel_spectrograms(axes[2], axes[3], before, after)
     _code_track(axes[4], digits, levels, frame_rate)
     axes[4].set_xlim(0, shown)
-    axes[4].set_xlabel("seconds", color=_INK)
+    axes[4].set_xlabel("seconds", color=INK)
     _title(axes[0], title, subtitle)
-    _finish(figure, axes, path)
+    figure.align_ylabels(axes)
+    save_figure(figure, axes, path)
 
 
 def plot_voices(
@@ -102,36 +100,24 @@ def plot_voices(
     """
     import torch
 
-    figure = _figure(11, 3.3 * len(spoken) + 1)
+    figure = new_figure(11, 3.3 * len(spoken) + 1)
     axes = figure.subplots(2 * len(spoken), 1, sharex=True, height_ratios=(2, 1.3) * len(spoken))
     longest = max(np.size(samples) for samples, _ in spoken.values()) / sample_rate
     for row, (voice, (samples, digits)) in enumerate(spoken.items()):
         heard = resample(torch.as_tensor(samples, dtype=torch.float32), sample_rate, SCORE_RATE)
         picture = log_mel(heard) * _DECIBELS
-        image = _mel_spectrogram(axes[2 * row], picture - float(picture.max()), len(heard), voice, _OUT)
+        image = _mel_spectrogram(axes[2 * row], picture - float(picture.max()), len(heard), voice, ORANGE)
         _decibel_bar(image, [axes[2 * row]])
         _code_track(axes[2 * row + 1], np.asarray(digits), levels, frame_rate)
     axes[-1].set_xlim(0, min(longest, LONGEST_SECONDS))
-    axes[-1].set_xlabel("seconds", color=_INK)
+    axes[-1].set_xlabel("seconds", color=INK)
     _title(axes[0], title, subtitle)
-    _finish(figure, axes, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A Figure of its own and not pyplot's, whose state is the whole program's."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise ScoreError("a picture needs matplotlib: pip install 'neucodec-tts[evaluate]'") from problem
-
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    figure.align_ylabels(axes)
+    save_figure(figure, axes, path)
 
 
 def _title(axis: Axes, title: str, subtitle: str) -> None:
-    axis.set_title(title, loc="left", fontsize=14, fontweight="bold", color=_INK, pad=26)
+    axis.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=26)
     axis.annotate(
         subtitle,
         xy=(0, 1),
@@ -139,25 +125,8 @@ def _title(axis: Axes, title: str, subtitle: str) -> None:
         xytext=(0, 9),
         textcoords="offset points",
         fontsize=9.5,
-        color=_FAINT,
+        color=FAINT,
     )
-
-
-def _finish(figure: Figure, axes: Iterable[Axes], path: str | os.PathLike[str]) -> None:
-    figure.align_ylabels(axes)
-    for axis in axes:
-        axis.tick_params(colors=_INK, labelsize=8.5, length=3)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-        for side in ("left", "bottom"):
-            axis.spines[side].set_color(_FAINT)
-    with atomic_path(path) as temporary:
-        try:
-            figure.savefig(temporary)
-        except (ValueError, OSError) as problem:
-            raise NeuCodecError(
-                f"cannot draw {os.fspath(path)}: {problem}; end the name in .png"
-            ) from problem
 
 
 def _waveform(axis: Axes, samples: np.ndarray, peak: float, colour: str, name: str) -> None:
@@ -177,7 +146,7 @@ def _mel_spectrograms(upper: Axes, lower: Axes, before: np.ndarray, after: np.nd
     pictures = [log_mel(samples) * _DECIBELS for samples in (before, after)]
     loudest = float(pictures[0].max())
     for axis, picture, name, colour in zip(
-        (upper, lower), pictures, ("original", "reconstruction"), (_IN, _OUT), strict=True
+        (upper, lower), pictures, ("original", "reconstruction"), (BLUE, ORANGE), strict=True
     ):
         image = _mel_spectrogram(axis, picture - loudest, before.size, name, colour)
     _decibel_bar(image, [upper, lower])
@@ -204,8 +173,8 @@ def _mel_spectrogram(axis: Axes, picture: np.ndarray, samples: int, name: str, c
 
 def _decibel_bar(image: AxesImage, axes: list[Axes]) -> None:
     bar = axes[0].figure.colorbar(image, ax=axes, pad=0.01, aspect=20 * len(axes))
-    bar.set_label("dB", color=_INK, fontsize=8.5)
-    bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
+    bar.set_label("dB", color=INK, fontsize=8.5)
+    bar.ax.tick_params(labelsize=8, colors=INK, length=2)
     bar.outline.set_visible(False)
 
 
@@ -234,10 +203,10 @@ def _code_track(axis: Axes, digits: np.ndarray, levels: int, frame_rate: float) 
         vmax=levels - 0.5,
     )
     axis.set_yticks(range(1, digits.shape[1] + 1))
-    axis.set_ylabel(f"codes, {frame_rate:g} a second\ndigit", color=_INK, fontsize=9.5)
+    axis.set_ylabel(f"codes, {frame_rate:g} a second\ndigit", color=INK, fontsize=9.5)
     bar = axis.figure.colorbar(
         image, ax=axis, pad=0.01, aspect=11, ticks=range(levels) if levels <= 8 else None
     )
-    bar.ax.tick_params(labelsize=8, colors=_INK, length=0)
-    bar.set_label("level", color=_INK, fontsize=8.5)
+    bar.ax.tick_params(labelsize=8, colors=INK, length=0)
+    bar.set_label("level", color=INK, fontsize=8.5)
     bar.outline.set_visible(False)

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.files import atomic_path
-from neucodec_tts.metrics.scores import ScoreError
+from neucodec_tts.metrics.figure import BLUE, INK, ORANGE, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_INK, _FAINT, _BARS, _LINE = "#22282f", "#8a929c", "#2f5d8a", "#b4562b"
 
 
 def plot_dataset(
@@ -38,38 +34,19 @@ def plot_dataset(
         ScoreError: matplotlib is not installed.
         NeuCodecError: the picture cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise ScoreError("a picture needs matplotlib: pip install 'neucodec-tts[evaluate]'") from problem
-
-    figure = Figure(figsize=(11, 4.6), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     _lengths(left, lengths, bin_seconds)
     _codes(right, code_counts)
-    for axis in (left, right):
-        axis.tick_params(colors=_INK, labelsize=8.5, length=3)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-        for side in ("left", "bottom"):
-            axis.spines[side].set_color(_FAINT)
-    figure.suptitle(f"{title}\n{subtitle}", x=0.01, ha="left", fontsize=11, color=_INK)
-    with atomic_path(path) as temporary:
-        try:
-            figure.savefig(temporary)
-        except (ValueError, OSError) as problem:
-            raise NeuCodecError(
-                f"cannot draw {os.fspath(path)}: {problem}; end the name in .png"
-            ) from problem
+    figure.suptitle(f"{title}\n{subtitle}", x=0.01, ha="left", fontsize=11, color=INK)
+    save_figure(figure, (left, right), path)
 
 
 def _lengths(axis: Axes, lengths: np.ndarray, bin_seconds: float) -> None:
     starts = np.arange(lengths.size) * bin_seconds
-    axis.bar(starts, lengths, width=0.9 * bin_seconds, align="edge", color=_BARS)
-    axis.set_xlabel("seconds", color=_INK)
-    axis.set_ylabel("utterances", color=_INK)
+    axis.bar(starts, lengths, width=0.9 * bin_seconds, align="edge", color=BLUE)
+    axis.set_xlabel("seconds", color=INK)
+    axis.set_ylabel("utterances", color=INK)
 
 
 def _codes(axis: Axes, counts: np.ndarray) -> None:
@@ -77,17 +54,17 @@ def _codes(axis: Axes, counts: np.ndarray) -> None:
     ordered = np.sort(counts)[::-1]
     total = max(1, int(ordered.sum()))
     ranks = np.arange(1, ordered.size + 1)
-    axis.plot(ranks, np.cumsum(ordered) / total, color=_BARS, linewidth=1.6, label="this data set")
+    axis.plot(ranks, np.cumsum(ordered) / total, color=BLUE, linewidth=1.6, label="this data set")
     axis.plot(
         ranks,
         ranks / ordered.size,
-        color=_LINE,
+        color=ORANGE,
         linewidth=1,
         linestyle="--",
         label="every code equally often",
     )
     axis.set_xscale("log")
     axis.set_ylim(0, 1.02)
-    axis.set_xlabel("codes, the most frequent first", color=_INK)
-    axis.set_ylabel("share of all frames", color=_INK)
+    axis.set_xlabel("codes, the most frequent first", color=INK)
+    axis.set_ylabel("share of all frames", color=INK)
     axis.legend(fontsize=8.5, frameon=False, loc="upper left")

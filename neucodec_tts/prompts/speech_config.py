@@ -148,8 +148,8 @@ class SpeechConfig:
             near = difflib.get_close_matches(name.lower(), [known.lower() for known in KNOWN_MODELS], n=2)
             raise CheckpointError(
                 f"{name} has no {FILENAME}, so its codec and prompt format are unknown; "
-                + (f"did you mean {' or '.join(near)}? " if near else "")
-                + "Write one with SpeechConfig(...).save(folder), or copy that of a known model: "
+                + (f"did you mean {' or '.join(near)}? otherwise " if near else "")
+                + "write one with SpeechConfig(...).save(folder), or copy that of a known model: "
                 f"SpeechConfig.from_pretrained({next(iter(KNOWN_MODELS))!r}).save(folder)"
             )
         return cls.read(path)

@@ -25,7 +25,7 @@ _Kind = Literal["tensor", "cpu tensor", "array", "list"]
 class SpeechVocabulary:
     """Maps the codes of a codec to the token ids of one language model, and back.
 
-    Where the ids are contiguous, which is so in every published model, this is one addition; otherwise a table.
+    This is one addition where the ids are contiguous, as in every published model; otherwise a table.
     Tokens are never handled as strings. What goes in comes out as the same kind: a tensor stays on its device
     and becomes int64, an array becomes int64, a list or a tuple of integers becomes a list of `int`. Shapes are
     kept. Nothing is ever rounded, clipped or left out silently.

@@ -129,6 +129,11 @@ class VoiceLibrary:
             PromptError: there is no such voice, its file is damaged, or another codec made it.
             CodesError: the voice's codes are not of the codec's codebook.
         """
+        if not isinstance(voice, (SpeakerPrompt, str, os.PathLike)):
+            raise PromptError(
+                f"a voice is a SpeakerPrompt, a file or a name, not {type(voice).__name__}; "
+                "a recording becomes one with SpeakerPrompt.from_audio"
+            )
         found = self._read(voice, model_voices) if isinstance(voice, (str, os.PathLike)) else voice
         if codec is None:
             return found

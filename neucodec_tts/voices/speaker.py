@@ -84,13 +84,7 @@ class SpeakerPrompt:
     def __post_init__(self) -> None:
         codes = _checked_codes(self.codes, "the voice")
         codes.setflags(write=False)
-        text = check_text(self.text).strip()
-        if not text:
-            raise PromptError("a voice needs the transcript of its recording: give text=..., word for word")
-        if not has_speech(text):
-            raise PromptError(
-                f"the transcript {text[:40]!r} has no letters; write down what is said in the recording"
-            )
+        text = _checked_transcript(self.text)
         try:
             metadata = json.loads(json.dumps(dict(self.metadata), allow_nan=False))
         except (TypeError, ValueError) as problem:
@@ -140,13 +134,12 @@ class SpeakerPrompt:
             metadata: anything to keep with the voice.
 
         Raises:
-            PromptError: `text` is empty.
+            PromptError: `text` has no letters.
             AudioError: the recording cannot be read, holds no speech, or is too short or too long.
         """
         from neucodec_tts.audio import as_mono, as_waveform
 
-        if not check_text(text).strip():
-            raise PromptError("a voice needs the transcript of its recording: give text=..., word for word")
+        text = _checked_transcript(text)
         if cut_to is not None and not 1 <= cut_to <= 30:
             raise PromptError(f"cut_to is {cut_to} s; it must lie between 1 and 30")
         samples, rate, name = as_mono(audio, sample_rate, channels_first=channels_first, name="the recording")
@@ -271,9 +264,20 @@ class SpeakerPrompt:
 
 
 def _fields(voice: SpeakerPrompt) -> dict[str, Any]:
-    """What makes a voice, without advice."""
+    """The fields of a voice, without its advice."""
     names = ("codes", "text", "language", "codec_id", "duration", "metadata")
     return {name: getattr(voice, name) for name in names}
+
+
+def _checked_transcript(text: str) -> str:
+    text = check_text(text).strip()
+    if not text:
+        raise PromptError("a voice needs the transcript of its recording: give text=..., word for word")
+    if not has_speech(text):
+        raise PromptError(
+            f"the transcript {text[:40]!r} has no letters; write down what is said in the recording"
+        )
+    return text
 
 
 def _checked_codes(codes: Any, name: str) -> np.ndarray[Any, Any]:

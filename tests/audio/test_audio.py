@@ -549,6 +549,7 @@ def test_what_people_hold_says_its_rate(wav):
         (b"", "the file is empty"),
         (b"RIFF", "not a recording"),
         (io.StringIO("text"), r'it is open for text; open it with mode "rb"'),
+        (io.BytesIO(b""), r"there is nothing left to read; go back to its beginning with seek\(0\)"),
     ],
 )
 def test_what_people_hold_wrongly(thing, message):

@@ -139,7 +139,10 @@ def test_silence_and_clipping_are_encoded(codec, speech):
         (torch.zeros(1, 1, 3, dtype=torch.long), "decode_code"),
         (np.array(["a"]), "integers"),
         ("abc", "integers"),
-        (None, "integers"),
+        (None, r"a sequence of integers was expected, not NoneType$"),
+        (b"abc", r"a sequence of integers was expected, not bytes$"),
+        ({"codes": [1]}, r"a sequence of integers was expected, not dict$"),
+        ([2**70], r"these are no integers that a code can be$"),
     ],
 )
 def test_what_is_not_codes_is_refused_by_name(codec, codes, says):
@@ -154,6 +157,20 @@ def test_shapes_that_upstreams_calls_do_not_take(codec):
         codec.encode_code(torch.zeros(16_000))
     with pytest.raises(CodesError, match=r"\(B, 1, frames\)"):
         codec.decode_code(torch.zeros(3, dtype=torch.long))
+    with pytest.raises(AudioError, match=r"\(B, 1, T\) .* not \(0, 1, 16000\)"):
+        codec.encode_code(torch.zeros(0, 1, 16_000))
+    with pytest.raises(CodesError, match=r"\(B, 1, frames\), not \(0, 1, 3\)"):
+        codec.decode_code(torch.zeros(0, 1, 3, dtype=torch.long))
+
+
+def test_a_stream_refuses_what_is_no_codes(codec):
+    with pytest.raises(CodesError, match="a sequence of integers was expected, not NoneType"):
+        codec.stream().push(None)
+
+
+def test_an_empty_name_is_no_folder(codec):
+    with pytest.raises(CheckpointError, match="the name of the model is empty"):
+        type(codec).from_pretrained("")
 
 
 def test_too_little_memory_says_what_to_lower(codec, speech, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import pytest
 import torch
 
-from neucodec_tts import CodesError, DecodeScheduler, StreamSettings
+from neucodec_tts import CodesError, DecodeScheduler, StreamError, StreamSettings
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.decoder import Attention
 from neucodec_tts.codec.streaming import Stream, Window
@@ -155,7 +155,7 @@ def test_codes_that_are_refused_do_not_disturb_the_stream(codec, codes):
     ],
 )
 def test_settings_out_of_range_are_refused(codec, settings, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(StreamError, match=says):
         codec.stream(**settings)
 
 

@@ -113,7 +113,8 @@ def test_warnings_and_cutting(run: Run, tmp_path: Path):
     ("arguments", "exit_code", "message"),
     [
         ([DEMO, "--text", TEXT, "-o", "../evil"], 2, "cannot be called"),
-        ([DEMO, "--text", " ", "-o", "a"], 1, "transcript"),
+        ([DEMO, "--text", " ", "-o", "a"], 2, "--text is missing"),
+        (["nowhere.wav", "-o", "a"], 1, "nowhere.wav: no such file; check the path (now in "),
         (["nowhere.wav", "--text", TEXT, "-o", "a"], 1, "no such file"),
         ([DEMO, "--text", TEXT, "-o", "nowhere/a.safetensors"], 1, "does not exist"),
     ],

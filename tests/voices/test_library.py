@@ -158,6 +158,11 @@ def test_other_files_are_no_voices(library: VoiceLibrary, voice: SpeakerPrompt):
         library.load("broken")
 
 
+def test_other_things_are_no_voices(library: VoiceLibrary):
+    with pytest.raises(PromptError, match="a voice is a SpeakerPrompt, a file or a name, not bytes"):
+        library.find(b"RIFF")  # type: ignore[arg-type]
+
+
 def test_a_file_in_the_way(tmp_path: Path, voice: SpeakerPrompt):
     (tmp_path / "voices").write_text("I am a file")
     with pytest.raises(PromptError, match="cannot be made"):

@@ -111,9 +111,10 @@ def test_cut(codec: NeuCodec):
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "...", "🙂"])
-def test_no_transcript(codec: NeuCodec, text: str):
+def test_no_transcript(codec: NeuCodec, text: str, caplog: pytest.LogCaptureFixture):
     with pytest.raises(PromptError, match="transcript"):
         SpeakerPrompt.from_audio(codec, DEMO, text)
+    assert caplog.messages == []  # nothing is said of the recording then
 
 
 def test_recordings_that_are_none(codec: NeuCodec, tmp_path: Path):

@@ -134,6 +134,10 @@ def locate(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Locat
         CheckpointError: it can be none of these.
     """
     text, hub = os.fspath(name), hub or HubOptions()
+    if not text:
+        raise CheckpointError(
+            f"the name of the model is empty; give a folder, a hub id, or one of the built-in: {', '.join(CODECS)}"
+        )
     if text in CODECS:
         return Location(text, CODECS[text], hub)
     folder = Path(text).expanduser()
