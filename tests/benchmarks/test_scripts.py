@@ -12,6 +12,7 @@ import pytest
 
 import prepare
 import say
+import short_texts
 import streaming
 import tokens
 from tests.benchmarks.scripts import invoke
@@ -82,3 +83,11 @@ def test_prepare():
     assert len(found["encode"]) == len(found["prepare"]) == 1
     assert found["ratio"] == pytest.approx(found["encode"][0] / found["prepare"][0])
     assert 0 <= found["padding"] <= 0.1
+
+
+def test_short_texts(capsys):
+    short_texts.main(["--texts", "2", "--voice", "rms", "--seed", "1"])
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first == "2 texts, seed 1, tiny"
+    assert second.startswith("rms: median 0.")
+    assert second.endswith("0 wrong")
