@@ -70,9 +70,9 @@ def is_mp3(data: Buffer) -> bool:
 
 
 def may_be_mp3(data: Buffer) -> bool:
-    """True if libsndfile may take the data for MPEG audio: it begins with a tag or a frame, or is in a RIFF file."""
-    head = bytes(data[:4])
-    return head[:3] == b"ID3" or head[:2] >= b"\xff\xe0" or head == b"RIFF"
+    """True if libsndfile may take the data for MPEG audio: it begins with a tag or a frame."""
+    head = bytes(data[:3])
+    return head == b"ID3" or head[:2] >= b"\xff\xe0"
 
 
 def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | None:

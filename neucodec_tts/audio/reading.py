@@ -144,7 +144,8 @@ def _read_recordings(found: Recordings, wanted: _Wanted, timeout: float | None) 
     everything = wanted if len(found.parts) == 1 else replace(wanted, start=0.0, end=None)
     for part in found.parts:
         try:
-            with soundfile.SoundFile(SplicedFile(part.pieces)) as file:
+            quiet = quiet_decoder() if part.lead else nullcontext()
+            with quiet, soundfile.SoundFile(SplicedFile(part.pieces)) as file:
                 samples, rate = _read(file, everything, part.lead)
         except soundfile.LibsndfileError as problem:
             samples, rate = _read_through_ffmpeg(
