@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 
+from neucodec_tts import cli
 from neucodec_tts.codec.storage import read_codes
 
 
@@ -163,6 +165,10 @@ def test_bench(call):
         (["decode", "speech.wav", "-o", "a.wav"], 1, "speech.wav"),
         (["decode", "bad.npy", "-o", "a.wav"], 1, "error: bad.npy"),
         (["decode", "float.npy", "-o", "a.wav"], 1, "codes are stored as integers"),
+        (["encode", "speech.wav", "-o", "empty.wav/a.npy"], 1, "a file lies where a folder is needed"),
+        (["encode", "speech.wav", "-o", "empty.wav/none/"], 1, "a file lies where a folder is needed"),
+        (["roundtrip", "speech.wav", "--plot", "none/a.png"], 1, "none does not exist; make it first"),
+        (["roundtrip", "speech.wav", "-o", "a.doc"], 1, "cannot write .doc"),
         (["roundtrip", "short.wav"], 1, "shorter than one frame"),
         (["roundtrip", "speech.wav", "-c", "no/such/folder"], 1, "there is no folder"),
         (["roundtrip", "speech.wav", "--device", "cuda:9"], 1, "there is no device 'cuda:9' here"),
@@ -186,6 +192,17 @@ def test_what_goes_wrong_is_said_in_one_line(call, recording, arguments, code, s
     assert says in said
     assert "Traceback" not in said
     assert set(os.listdir()) == before
+
+
+def test_ctrl_c_before_there_is_a_command(monkeypatch):
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "neucodec_tts.cli.app", Interrupted("neucodec_tts.cli.app"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["info"])
+    assert ended.value.code == 130
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal")
