@@ -15,8 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: what follows the program's name; None takes those of this process.
     """
     try:  # from the first import on: Ctrl-C may come before there is a command
-        from neucodec_tts.cli.environment import set_threads
+        from neucodec_tts.cli.environment import open_standard_streams, set_threads
 
+        open_standard_streams()
         set_threads()  # before anything imports torch
         from neucodec_tts.cli.app import run
 

@@ -194,6 +194,17 @@ def test_what_goes_wrong_is_said_in_one_line(call, recording, arguments, code, s
     assert set(os.listdir()) == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell of Unix closes them")
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 1), (">&-", 1), ("2>&-", 1)])
+def test_standard_streams_that_are_closed(tmp_path, closed, code):
+    command = f"echo | {sys.executable} -m neucodec_tts say -o a.wav {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr == (
+        "" if closed == "2>&-" else "error: the text is empty; give at least a word to speak\n"
+    )
+
+
 def test_ctrl_c_before_there_is_a_command(monkeypatch):
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> object:
