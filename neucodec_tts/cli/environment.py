@@ -35,7 +35,7 @@ def open_standard_streams() -> None:
     """Let the standard streams that the caller has closed, which are None in Python, be empty ones."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            opened = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115: for as long as the process runs
+            opened = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - it stays open
             setattr(sys, name, opened)
 
 

@@ -205,6 +205,16 @@ def test_standard_streams_that_are_closed(tmp_path, closed, code):
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_full_standard_output(tmp_path, option):
+    command = [sys.executable, "-m", "neucodec_tts", "info", *option]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: standard output cannot be written (No space left")
+
+
 def test_ctrl_c_before_there_is_a_command(monkeypatch):
     class Interrupted(ModuleType):
         def __getattr__(self, name: str) -> object:
