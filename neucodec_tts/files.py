@@ -121,6 +121,8 @@ def cannot_write(
     folder = Path(os.path.realpath(path)).parent
     if isinstance(problem, FileNotFoundError) and not folder.exists():
         return error(f"cannot write {shown}: the folder {folder} does not exist; make it first (mkdir -p)")
+    if isinstance(problem, (NotADirectoryError, FileExistsError)):
+        return error(f"cannot write {shown}: a file lies where a folder is needed; choose another folder")
     mend = "; choose a folder you may write to" if problem.errno in _FORBIDDEN else ""
     return error(f"cannot write {shown}: {said}{mend}")
 
@@ -140,7 +142,8 @@ def _temporary_name(
 
 
 def _remove(temporary: Path) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # in a folder without permission it never was
+    # In a folder without permission, or in a file, it never was.
+    with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
         temporary.unlink()
 
 

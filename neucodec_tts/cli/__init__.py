@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 
@@ -13,9 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: what follows the program's name; None takes those of this process.
     """
-    from neucodec_tts.cli.environment import set_threads
+    try:  # from the first import on: Ctrl-C may come before there is a command
+        from neucodec_tts.cli.environment import open_standard_streams, set_threads
 
-    set_threads()  # before anything imports torch
-    from neucodec_tts.cli.app import run
+        open_standard_streams()
+        set_threads()  # before anything imports torch
+        from neucodec_tts.cli.app import run
 
-    run(arguments)
+        run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)

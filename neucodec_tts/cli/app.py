@@ -101,7 +101,4 @@ def run(arguments: Sequence[str] | None) -> None:
     if threading.current_thread() is threading.main_thread():
         # So that a half-written file is removed then, too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name="neucodec-tts")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    app(args=None if arguments is None else list(arguments), prog_name="neucodec-tts")

@@ -1,4 +1,4 @@
-"""The environment of a command's process: how its threads wait, how many they are, and which warnings are shown.
+"""The environment of a command's process: its threads, its standard streams, and which warnings are shown.
 
 OpenMP and the dependencies read these variables once, when they are imported. Processes that a command starts inherit
 them. A variable that is set stays as it is.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -28,6 +29,14 @@ def set_threads(environment: MutableMapping[str, str] = os.environ) -> None:
     cpus = usable_cpus()
     if cpus < (os.cpu_count() or 1):
         environment.setdefault("OMP_NUM_THREADS", str(cpus))
+
+
+def open_standard_streams() -> None:
+    """Let the standard streams that the caller has closed, which are None in Python, be empty ones."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - it stays open
+            setattr(sys, name, opened)
 
 
 def usable_cpus() -> int:

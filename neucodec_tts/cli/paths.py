@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+from neucodec_tts.files import cannot_write
+
 CODE_SUFFIXES = frozenset((".safetensors", ".npy"))
 
 
@@ -78,9 +80,17 @@ def plan(
 
 
 def make_parents(job: Job, output: Path) -> None:
-    """Make the folders of an output folder, before the first file goes there."""
-    if job.target != output:
+    """Make the folders of an output folder, before the first file goes there.
+
+    Raises:
+        NeuCodecError: they cannot be made.
+    """
+    if job.target == output:
+        return
+    try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise cannot_write(job.target.parent, problem) from problem
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:

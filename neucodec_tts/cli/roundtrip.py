@@ -11,6 +11,7 @@ import typer
 
 from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec, real_time
+from neucodec_tts.files import check_writable
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
@@ -43,6 +44,11 @@ def roundtrip(
     target = Path(f"{source.stem}-reconstructed.wav") if output is None else output
     if os.path.realpath(target) == os.path.realpath(source):
         raise typer.BadParameter(f"-o {target} is the input, too; give another output")
+    from neucodec_tts.audio import check_output
+
+    check_output(target)
+    if plot is not None:
+        check_writable(plot)
     codec = load_codec(terminal, codec_name, device)
     terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
 

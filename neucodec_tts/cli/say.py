@@ -268,11 +268,11 @@ def _voice(voice: str, transcript: str | None, library: Path | None, model: str)
         raise PromptError(f"the voice {voice}: there is no such file (now in {Path.cwd()})")
     if transcript is None:
         transcript = transcript_beside(path)
-    if transcript is None:
+    if not (transcript or "").strip():
         raise PromptError(
             f"what is said in {voice}? give --voice-text, or write it into {path.with_suffix('.txt').name} beside it"
         )
-    return Recording(path, transcript)
+    return Recording(path, transcript or "")
 
 
 def _sampling(tts: TextToSpeech, **changes: Any) -> Sampling:

@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -38,7 +39,7 @@ class Terminal:
     def say(self, line: str = "") -> None:
         """A line about the result, on stdout, for people."""
         if not (self.json or self.quiet):
-            typer.echo(line)
+            _print(line)
 
     def note(self, line: str) -> None:
         """A line that is no result, on stderr."""
@@ -52,7 +53,7 @@ class Terminal:
     def result(self, values: Mapping[str, object]) -> None:
         """The result for machines, on stdout; numbers that JSON lacks (infinity, NaN) become null."""
         if self.json:
-            typer.echo(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False))
+            _print(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False))
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -184,6 +185,19 @@ def real_time(work_seconds: float, audio_seconds: float, device: object = None) 
     """The speed as people say it: "0.5 s, 20 times real time, on cpu"."""
     speed = f"{work_seconds:.2f} s, {audio_seconds / max(work_seconds, 1e-9):.3g} times real time"
     return speed if device is None else f"{speed}, on {device}"
+
+
+def _print(line: str) -> None:
+    try:
+        typer.echo(line)
+    except BrokenPipeError:  # typer ends the command quietly then
+        raise
+    except OSError as problem:
+        # Python flushes standard output once more at its end, which must not fail, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise NeuCodecError(
+            f"standard output cannot be written ({problem.strerror}); send it elsewhere"
+        ) from problem
 
 
 def _plain(value: object) -> object:

@@ -86,7 +86,8 @@ class Script:
 
     def __iter__(self) -> Iterator[Sentence]:
         for span in split(self.text, self._fits, self.rate, self._shortest):
-            yield self._sentence(span, 0)
+            if has_speech(self._words(span)):  # of a long row of marks only the piece with words is
+                yield self._sentence(span, 0)
 
     def again(self, sentence: Sentence) -> list[Sentence]:
         """Return the sentences to generate instead of one that did not end well.

@@ -18,6 +18,7 @@ _SILENT = {"metadata", "meta", "lexicon", "desc", "mark"}
 _LONG_PAUSES = {"strong", "x-strong"}
 _NO_PAUSES = {"none", "x-weak"}
 _LONG_SECONDS = 0.4
+_DEEPEST = 100  # elements in one another; Python's stack bounds what can be read
 _PARAGRAPH = "\n\n"
 
 
@@ -33,7 +34,7 @@ def read_ssml(text: str, to_phones: ToPhones | None = None) -> tuple[str, list[s
         to_phones: makes the phones of a text in another language (`lang`); None reads it in the model's own.
 
     Raises:
-        PromptError: it is no well-formed XML, or declares a document type.
+        PromptError: it is no well-formed XML, nests too deep, or declares a document type.
     """
     if re.search(r"<!(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise PromptError(
@@ -49,6 +50,11 @@ def read_ssml(text: str, to_phones: ToPhones | None = None) -> tuple[str, list[s
             f"the text is no well-formed SSML ({problem}); write &amp; for & and &lt; for <, and close every element, "
             "or use the text format 'plain' or 'markdown'"
         ) from problem
+    level, depth = [root], 0
+    while level := [child for element in level for child in element]:
+        depth += 1
+    if depth > _DEEPEST:
+        raise PromptError(f"the SSML nests its elements {depth} deep; nest at most {_DEEPEST}")
     warnings: list[str] = []
     read = "".join(_read(root, to_phones, warnings))
     blocks = (re.sub(r" ([,.])", r"\1", " ".join(block.split())) for block in read.split(_PARAGRAPH))
@@ -112,7 +118,7 @@ def _element(
 
 def _pause(element: ElementTree.Element) -> str:
     strength, time = _attribute(element, "strength"), _attribute(element, "time")
-    length = re.fullmatch(r"\+?([\d.]+)\s*(ms|s)", time.strip())
+    length = re.fullmatch(r"\+?(\d+\.?\d*|\.\d+)\s*(ms|s)", time.strip())
     seconds = float(length[1]) / (1000 if length[2] == "ms" else 1) if length else None
     if strength in _NO_PAUSES or seconds == 0:
         return " "

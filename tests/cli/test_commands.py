@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 
+from neucodec_tts import cli
 from neucodec_tts.codec.storage import read_codes
 
 
@@ -163,6 +165,10 @@ def test_bench(call):
         (["decode", "speech.wav", "-o", "a.wav"], 1, "speech.wav"),
         (["decode", "bad.npy", "-o", "a.wav"], 1, "error: bad.npy"),
         (["decode", "float.npy", "-o", "a.wav"], 1, "codes are stored as integers"),
+        (["encode", "speech.wav", "-o", "empty.wav/a.npy"], 1, "a file lies where a folder is needed"),
+        (["encode", "speech.wav", "-o", "empty.wav/none/"], 1, "a file lies where a folder is needed"),
+        (["roundtrip", "speech.wav", "--plot", "none/a.png"], 1, "none does not exist; make it first"),
+        (["roundtrip", "speech.wav", "-o", "a.doc"], 1, "cannot write .doc"),
         (["roundtrip", "short.wav"], 1, "shorter than one frame"),
         (["roundtrip", "speech.wav", "-c", "no/such/folder"], 1, "there is no folder"),
         (["roundtrip", "speech.wav", "--device", "cuda:9"], 1, "there is no device 'cuda:9' here"),
@@ -186,6 +192,38 @@ def test_what_goes_wrong_is_said_in_one_line(call, recording, arguments, code, s
     assert says in said
     assert "Traceback" not in said
     assert set(os.listdir()) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of Unix closes them")
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 1), (">&-", 1), ("2>&-", 1)])
+def test_standard_streams_that_are_closed(tmp_path, closed, code):
+    command = f"echo | {sys.executable} -m neucodec_tts say -o a.wav {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr == (
+        "" if closed == "2>&-" else "error: the text is empty; give at least a word to speak\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_full_standard_output(tmp_path, option):
+    command = [sys.executable, "-m", "neucodec_tts", "info", *option]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: standard output cannot be written (No space left")
+
+
+def test_ctrl_c_before_there_is_a_command(monkeypatch):
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "neucodec_tts.cli.app", Interrupted("neucodec_tts.cli.app"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["info"])
+    assert ended.value.code == 130
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal")

@@ -366,7 +366,7 @@ def test_help_names_the_models(call):
         (["Hi", "-o", "a.wav", "-v", "none.safetensors"], 1, "none.safetensors does not exist"),
         (["Hi", "-o", "a.wav", "-v", "bad.safetensors"], 1, "bad.safetensors"),
         (["Hi", "-o", "a.wav", "-v", "untold.flac"], 1, "what is said in untold.flac? give --voice-text"),
-        (["Hi", "-o", "a.wav", "-v", "untold.flac", "--voice-text", " "], 1, "needs the transcript"),
+        (["Hi", "-o", "a.wav", "-v", "untold.flac", "--voice-text", " "], 1, "what is said in untold.flac?"),
         (["Hi", "-o", "a.wav", "-v", "latin1.flac"], 1, "the transcript latin1.txt cannot be read"),
         (["Hi", "-o", "a.wav", "-v", "silence.wav", "--voice-text", "x"], 1, "holds no speech"),
         (["Hi", "-o", "a.wav", "-v", "short.wav", "--voice-text", "x"], 1, "short.wav is 0.20 s long"),

@@ -112,6 +112,12 @@ def test_voice_text_and_speech_fit_into_the_context(stage: Stage):
         scripted(stage, LONG, voice, context=420)
 
 
+def test_a_long_row_of_marks_is_not_spoken(stage: Stage):
+    sentences = scripted(stage, "-" * 5000 + " Hello there.", context=300)
+    assert all("Hello" in sentence.text or "there" in sentence.text for sentence in sentences)
+    assert sentences
+
+
 def test_no_sentence_is_longer_than_models_can_keep_up(stage: Stage):
     sentences = scripted(stage, "word " * 3000, context=100_000)
     assert len(sentences) > 5

@@ -140,6 +140,8 @@ def test_what_can_be_read_stays(text: str, language: str | None):
         ("<speak>Wait<break/>then go.</speak>", "Wait, then go."),
         ("Wait<break time='250ms'/>go", "Wait, go."),
         ("Wait<break time='2s'/>go", "Wait.\n\ngo."),
+        ("Wait<break time='.1s'/>go", "Wait, go."),
+        ("Wait<break time='1..5s'/>go", "Wait, go."),
         ("Wait<break strength='strong'/>go", "Wait.\n\ngo."),
         ("Wait<break strength='none'/>go", "Wait go."),
         ("<sub alias='World Wide Web'>WWW</sub>", "World Wide Web."),
@@ -175,6 +177,7 @@ def test_other_ssml_is_read_with_a_warning(ssml: str, read: str, warning: str):
     [
         ("Tom & Ann", "no well-formed SSML.*&amp;"),
         ("<speak><p>Hello</speak>", "no well-formed SSML"),
+        (f"{'<p>' * 2000}Hello{'</p>' * 2000}", "nests its elements 2000 deep; nest at most 100"),
         ("<!DOCTYPE x [<!ENTITY a 'b'>]><speak>&a;</speak>", "declares a document type"),
         ("<speak><break/></speak>", "nothing to"),
     ],
