@@ -145,6 +145,13 @@ def of_cloning(
     }
 
 
+def shown(figures: dict[str, float]) -> dict[str, float]:
+    """The figures, printed as soon as they are there."""
+    for name, value in figures.items():
+        print(f"{name:45} {value:.3f}", flush=True)
+    return figures
+
+
 def model_voices(tts: TextToSpeech) -> dict[str, SpeakerPrompt]:
     """The voices that come with the model, by name."""
     library = tts.model_voices or VoiceLibrary()
@@ -188,16 +195,14 @@ def main() -> None:
     }
     texts = list(dict.fromkeys(row["text"] for row in manifest(args.corpus / "test" / "manifest.jsonl")))
     test = manifest(args.people / "test" / "manifest.jsonl")
-    figures = of_the_codec(tts, evenly(test, args.recordings), tools[1])
+    figures = shown(of_the_codec(tts, evenly(test, args.recordings), tools[1]))
     people = evenly(test, args.clones // 2, 3.0)
     if (args.people / "evaluation" / "manifest.jsonl").exists():
         people += evenly(
             manifest(args.people / "evaluation" / "manifest.jsonl"), args.clones - len(people), 3.0
         )
-    figures |= of_the_voices(tts, texts[: args.sentences], voices, known, tools)
-    figures |= of_cloning(tts, texts, people, known, tools)
-    for name, value in figures.items():
-        print(f"{name:45} {value:.3f}")
+    figures |= shown(of_the_voices(tts, texts[: args.sentences], voices, known, tools))
+    figures |= shown(of_cloning(tts, texts, people, known, tools))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from corpora import recordings
 from whisper_teacher import WhisperTeacher
 
@@ -248,12 +248,17 @@ def main() -> None:
     until = None if args.minutes is None else time.monotonic() + 60 * args.minutes
     try:
         settings = settings_of(args)
+        # Of the semantic encoder, one parameter is for its pretraining alone.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         accelerator = Accelerator(
+            kwargs_handlers=[unused],
             mixed_precision="bf16" if args.bf16 else "no",
             cpu=args.cpu,
             log_with=args.report_to or None,
             project_dir=str(args.out),
         )
+        if not accelerator.is_main_process:
+            logging.disable(logging.INFO)
         set_seed(args.seed)
         args.out.mkdir(parents=True, exist_ok=True)
         with accelerator.main_process_first():

@@ -38,11 +38,11 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             del sys.modules[name]
 
 
-def train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def train(*arguments: str | Path, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [
         sys.executable,
-        "-W",
-        "ignore",
+        *(several if processes > 1 else ["-W", "ignore"]),
         str(FOLDER / "train.py"),
         *map(str, arguments),
         "--cpu",
@@ -74,6 +74,29 @@ def test_a_decoder_at_44_khz_is_trained_and_goes_on(tmp_path: Path, corpus: Path
     assert "stoi" in result
     codec = NeuCodec.from_pretrained(tmp_path / "out" / "checkpoint")
     assert codec.decode(torch.arange(5)).shape == (5 * 882,)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_one_process_fewer(tmp_path: Path, corpus: Path) -> None:
+    small_codec().save_pretrained(tmp_path / "codec")
+    command = (
+        corpus,
+        "--codec",
+        tmp_path / "codec",
+        "--train",
+        "all",
+        "--output-rate",
+        "44100",
+        "--out",
+        tmp_path / "out",
+    )
+    first = train(*command, "--steps", "2", processes=2)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.count("step 2, ") == 1  # one of them speaks
+    second = train(*command, "--steps", "3")
+    assert second.returncode == 0, second.stderr
+    assert "from step 2" in second.stderr
+    assert "step 3, " in second.stderr
 
 
 @pytest.mark.parametrize(

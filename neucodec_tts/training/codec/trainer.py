@@ -207,7 +207,8 @@ class CodecTrainer:
         """One step of both optimisers. Returns the terms of the loss."""
         settings = self.settings
         # What is random in a step depends on its number and the process.
-        torch.manual_seed(hash((settings.seed, self.step, self.accelerator.process_index)) % 2**31)
+        entropy = (settings.seed, self.step, self.accelerator.process_index)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         rate = self._rate_now()
         for optimiser, peak in (
             (self.optimiser, settings.rate),
@@ -275,8 +276,8 @@ class CodecTrainer:
                 self._play(ours, theirs, terms)
         total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
         shown |= {name: term.detach() for name, term in terms.items()}
-        if torch.isfinite(total):
-            accelerator.backward(total / self.settings.accumulate)
+        # Even if it is no number: the gradients are then none in any process, and all stop together.
+        accelerator.backward(total / self.settings.accumulate)
         shown["codes"] = torch.tensor(done.codes.unique().numel() / done.codes.numel())
         return {name: term.detach() for name, term in shown.items()}
 
