@@ -133,7 +133,7 @@ def measure_prepare(
         raise DatasetError(
             f"cannot time {repeats} repeats of {utterances} utterances; at least 1 of each is needed"
         )
-    settings = PrepareSettings(batch_seconds=batch_seconds).resolved(CodecInfo.of(codec))
+    settings = PrepareSettings(batch_seconds=batch_seconds, without_text=True).resolved(CodecInfo.of(codec))
     assert settings.batch_seconds is not None
     lengths = librispeech_like_lengths(utterances)
     mean = float(lengths.mean())

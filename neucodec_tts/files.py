@@ -127,6 +127,17 @@ def cannot_write(
     return error(f"cannot write {shown}: {said}{mend}")
 
 
+def printable(text: str) -> str:
+    """Return text that any stream takes: bytes of a file name that are not UTF-8 become ``\\udc`` and two digits."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def native(path: str | os.PathLike[str]) -> str | bytes:
+    """Return a path as libraries in C take it: bytes where its name is not Unicode."""
+    name = os.fspath(path)
+    return name if printable(name) == name else os.fsencode(name)
+
+
 def _temporary_name(
     path: str | os.PathLike[str], error: Error, within: Path | None = None
 ) -> tuple[Path, Path]:
@@ -137,7 +148,8 @@ def _temporary_name(
     if os.path.exists(target) and not os.path.isfile(target):
         # Renaming over a device or a pipe (/dev/null, say) would replace it by a plain file.
         raise error(f"cannot write {shown}: it exists and is not a plain file; give another name")
-    name = f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}"
+    stem = printable(target.stem[:100])  # many writers take no name that is not Unicode
+    name = f".{stem}.{secrets.token_hex(4)}.part{target.suffix}"
     return (within or target.parent) / name, target
 
 

@@ -25,6 +25,7 @@ from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
 from neucodec_tts.audio.mp3 import may_be_mp3, quiet_decoder
 from neucodec_tts.audio.splice import SplicedFile, opened_buffer
 from neucodec_tts.errors import AudioError
+from neucodec_tts.files import native
 
 if TYPE_CHECKING:
     import soundfile
@@ -117,9 +118,7 @@ def load_audio(
         if found is not None:
             samples, rate = _read_recordings(found, wanted, timeout)
         else:
-            whole = (
-                SplicedFile([(source, 0, len(source))]) if isinstance(source, bytes) else os.fspath(source)
-            )
+            whole = SplicedFile([(source, 0, len(source))]) if isinstance(source, bytes) else native(source)
             try:
                 with soundfile.SoundFile(whole) as file:
                     samples, rate = _read(file, wanted)

@@ -11,7 +11,7 @@ import numpy as np
 
 from neucodec_tts.audio.waveform import as_samples, check_rate, check_values
 from neucodec_tts.errors import AudioError
-from neucodec_tts.files import atomic_path, check_writable
+from neucodec_tts.files import atomic_path, check_writable, native
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ def write_audio(
         samples = np.clip(samples, -1.0, 1.0)
     with atomic_path(file, AudioError) as temporary:
         try:
-            with soundfile.SoundFile(temporary, "w", rate, 1, subtype=subtype, format=form) as output:
+            with soundfile.SoundFile(native(temporary), "w", rate, 1, subtype=subtype, format=form) as output:
                 for start in range(0, samples.size, _BLOCK_SAMPLES):
                     output.write(samples[start : start + _BLOCK_SAMPLES])
         except (soundfile.LibsndfileError, ValueError, OSError) as problem:

@@ -12,6 +12,7 @@ import typer
 from neucodec_tts.cli.paths import Job, make_parents
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, real_time
 from neucodec_tts.errors import NeuCodecError
+from neucodec_tts.files import cannot_write
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
@@ -48,9 +49,14 @@ class Outcome:
     codes: int = 0
     watch: Stopwatch = field(default_factory=Stopwatch)
 
+    def fail(self, terminal: Terminal, job: Job, problem: NeuCodecError) -> None:
+        """Report a file that is left out."""
+        terminal.error(problem)
+        self.failed.append({"input": job.source, "error": str(problem)})
+
 
 def work_off(terminal: Terminal, task: Task[Item, Result], jobs: Sequence[Job], output: Path) -> Outcome:
-    """Do `task` for all of `jobs`. A file that cannot be read as it should is reported and left out."""
+    """Do `task` for all of `jobs`. A file that cannot be read or written is reported and left out."""
     outcome = Outcome()
     group: list[tuple[Job, Item]] = []
     with terminal.progress(task.verb, len(jobs)) as advance:
@@ -58,24 +64,36 @@ def work_off(terminal: Terminal, task: Task[Item, Result], jobs: Sequence[Job], 
             try:
                 group.append((job, task.read(job.source)))
             except NeuCodecError as problem:
-                terminal.error(problem)
-                outcome.failed.append({"input": job.source, "error": str(problem)})
+                outcome.fail(terminal, job, problem)
                 advance(1)
             if sum(task.seconds(item) for _, item in group) >= GROUP_SECONDS or number == len(jobs):
-                _finish(task, group, output, outcome)
+                _finish(terminal, task, group, output, outcome)
                 advance(len(group))
                 group = []
     return outcome
 
 
-def _finish(task: Task[Item, Result], group: list[tuple[Job, Item]], output: Path, outcome: Outcome) -> None:
+def _finish(
+    terminal: Terminal,
+    task: Task[Item, Result],
+    group: list[tuple[Job, Item]],
+    output: Path,
+    outcome: Outcome,
+) -> None:
     if not group:
         return
     with outcome.watch:
         results = task.run([item for _, item in group])
     for (job, item), result in zip(group, results, strict=True):
-        make_parents(job, output)
-        task.write(job.target, result)
+        try:
+            make_parents(job, output)
+            task.write(job.target, result)
+        except NeuCodecError as problem:
+            outcome.fail(terminal, job, problem)
+            continue
+        except OSError as problem:
+            outcome.fail(terminal, job, cannot_write(job.target, problem))
+            continue
         seconds, codes = task.seconds(item), task.count(item, result)
         outcome.files.append({"input": job.source, "output": job.target, "seconds": seconds, "codes": codes})
         outcome.audio_seconds += seconds

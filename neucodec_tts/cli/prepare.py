@@ -68,7 +68,7 @@ def prepare(
         typer.Argument(
             metavar="SOURCE",
             help="The corpus: a folder (plain, LJSpeech, LibriSpeech, Kaldi), a table (.jsonl, .csv, .tsv, "
-            ".parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub.",
+            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub.",
             show_default=False,
         ),
     ] = None,
@@ -92,6 +92,10 @@ def prepare(
             show_default=False,
         ),
     ] = None,
+    without_text: Annotated[
+        bool,
+        typer.Option("--without-text", help="Go on with a corpus that has no texts, as for a codec."),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -242,6 +246,7 @@ def prepare(
         text_rule.value if text_rule else None,
         shard_items,
         batch_seconds,
+        without_text,
     )
     corpus = open_source(
         source or "",

@@ -21,6 +21,7 @@ import typer
 from neucodec_tts.cli.environment import quiet_dependencies
 from neucodec_tts.cli.options import DebugOption, JsonOption, QuietOption
 from neucodec_tts.errors import NeuCodecError
+from neucodec_tts.files import printable
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
@@ -39,21 +40,24 @@ class Terminal:
     def say(self, line: str = "") -> None:
         """A line about the result, on stdout, for people."""
         if not (self.json or self.quiet):
-            _print(line)
+            _print(printable(line))
 
     def note(self, line: str) -> None:
         """A line that is no result, on stderr."""
         if not self.quiet:
-            typer.echo(line, err=True)
+            typer.echo(printable(line), err=True)
 
     def error(self, problem: object) -> None:
         """One line about what failed, on stderr."""
-        typer.echo(f"error: {' '.join(str(problem).split())}", err=True)
+        typer.echo(f"error: {printable(' '.join(str(problem).split()))}", err=True)
 
     def result(self, values: Mapping[str, object]) -> None:
-        """The result for machines, on stdout; numbers that JSON lacks (infinity, NaN) become null."""
+        """The result for machines, on stdout; numbers that JSON lacks (infinity, NaN) become null.
+
+        A file name that is not UTF-8 has JSON's escapes, which Python reads back as the same name.
+        """
         if self.json:
-            _print(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False))
+            _print(printable(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)))
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:

@@ -22,12 +22,19 @@ from neucodec_tts.dataset.filters import clean_text
 from neucodec_tts.dataset.items import Item, Source
 from neucodec_tts.dataset.packages import arrow
 from neucodec_tts.dataset.settings import MAX_SHARDS
+from neucodec_tts.dataset.sources.text_files import CONVERT
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHOWN = 3
+_MENDS = {
+    "text": f"mend it, or {CONVERT}",
+    "speaker": f"mend it, or {CONVERT}",
+    "where": "rename the file",
+    "id": "rename it",
+}
 _values = attrgetter(*(each.name for each in fields(Item)))
 
 
@@ -39,9 +46,13 @@ class Listing:
     units: int
     digest: str
     """SHA-256 of all items, but for the times at which their files were last modified."""
+    texts: int
+    """Items that have a text."""
+    first_problem: str | None
+    """The problem of the first item, if every item has one."""
 
 
-def write_listing(source: Source, path: Path, shard_items: int) -> Listing:
+def write_listing(source: Source, path: Path, shard_items: int, *, without_text: bool = False) -> Listing:
     """List a corpus into a file.
 
     Duplicate ids are found on the way: the first item of an id counts, the others get a `Item.problem`. Apart from 8
@@ -51,15 +62,24 @@ def write_listing(source: Source, path: Path, shard_items: int) -> Listing:
         source: the corpus.
         path: the file to write; its folder must exist.
         shard_items: items a unit.
+        without_text: take a corpus in which no item has a text.
 
     Raises:
-        DatasetError: the corpus is empty, or what `Source.items` raises.
+        DatasetError: the corpus is empty, no item of it can be used or none has a text, or what `Source.items` raises.
     """
     hashes = array("Q")
     listing = _write(_checked(source, hashes), path, shard_items)
     if listing.items == 0:
         raise DatasetError(
             f"there are no recordings in {source.name}; check the path, or name the kind (--kind)"
+        )
+    if listing.first_problem is not None:
+        others = f", and none of the {listing.items - 1} others either" if listing.items > 1 else ""
+        raise DatasetError(f"nothing of {source.name} can be used{others}: {listing.first_problem}")
+    if listing.texts == 0 and not without_text:
+        raise DatasetError(
+            f"no texts found in {source.name} (read as {source.kind}, {listing.items} utterances); name their column "
+            "(--text-column), put NAME.txt beside each recording, or go on with --without-text (without_text=True)"
         )
     if listing.units > MAX_SHARDS:
         raise DatasetError(
@@ -107,7 +127,8 @@ def _write(items: Iterator[Item], path: Path, shard_items: int) -> Listing:
     pa = arrow()
     schema = _schema()
     digest = hashlib.sha256()
-    count = units = 0
+    count = units = texts = problems = 0
+    first_problem = None
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.OSFile(str(path), "wb") as opened, pa.ipc.new_file(opened, schema, options=options) as writer:
         while unit := list(islice(items, shard_items)):
@@ -116,9 +137,12 @@ def _write(items: Iterator[Item], path: Path, shard_items: int) -> Listing:
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             for item in unit:
                 digest.update(_canonical(item))
+                texts += item.text is not None
+                problems += item.problem is not None
+                first_problem = first_problem or item.problem
             count += len(unit)
             units += 1
-    return Listing(count, units, digest.hexdigest())
+    return Listing(count, units, digest.hexdigest(), texts, first_problem if problems == count else None)
 
 
 def _checked(source: Source, hashes: array[int]) -> Iterator[Item]:
@@ -132,9 +156,11 @@ def _checked(source: Source, hashes: array[int]) -> Iterator[Item]:
             try:
                 value.encode("utf-8")
             except UnicodeEncodeError:
-                # Half a character, which nothing can be stored with: from a file name in another encoding, or JSON.
+                # Half a character, which nothing can be stored with: from a file in another encoding, or JSON.
                 values[name] = value.encode("utf-8", "backslashreplace").decode("utf-8")
-                values["problem"] = f"its {name} is not valid Unicode ({values[name][:60]}); mend it"
+                values["problem"] = (
+                    f"its {name} is not valid Unicode ({values[name][:60]}); {_MENDS.get(name, 'mend it')}"
+                )
         item = replace(item, **values) if values else item
         hashes.append(_hash(item.id))
         yield item

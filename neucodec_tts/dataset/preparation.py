@@ -173,7 +173,7 @@ def preparing(
         settings = settings.resolved(codec, begun, tokens is not None)
         fresh = folder.parts / "sources.arrow"
         folder.parts.mkdir(parents=True, exist_ok=True)
-        listing = write_listing(opened, fresh, settings.shard_items)
+        listing = write_listing(opened, fresh, settings.shard_items, without_text=settings.without_text)
         manifest = DatasetManifest(
             complete=False,
             codec=codec.to_dict(),

@@ -30,6 +30,7 @@ class PrepareSettings:
             "speakable" if there are to be training tokens, which the others would lack, and else "any".
         shard_items: utterances of the corpus a shard. A run that is killed loses the shards it was at.
         batch_seconds: seconds of audio, padding included, encoded at a time; None is 60 on a CPU and 480 on a GPU.
+        without_text: go on with a corpus in which no utterance has a text. A data set that was begun keeps its own.
 
     Raises:
         DatasetError: a value is not possible.
@@ -40,6 +41,7 @@ class PrepareSettings:
     text_rule: str | None = None
     shard_items: int = 1000
     batch_seconds: float | None = None
+    without_text: bool = False
 
     def __post_init__(self) -> None:
         if self.text_rule is not None and self.text_rule not in TEXT_RULES:
@@ -69,7 +71,7 @@ class PrepareSettings:
 
         Args:
             codec: `batch_seconds` depends on its device.
-            stored: the settings that the data set was begun with; their `batch_seconds` count.
+            stored: the settings that the data set was begun with; their `batch_seconds` and `without_text` count.
             tokens: there are to be training tokens.
         """
         batch = self.batch_seconds or (stored.batch_seconds if stored is not None else None)
@@ -77,6 +79,7 @@ class PrepareSettings:
             self,
             text_rule=self.text_rule or ("speakable" if tokens else "any"),
             batch_seconds=batch or BATCH_SECONDS["cpu" if codec.on_cpu else "gpu"],
+            without_text=self.without_text if stored is None else stored.without_text,
         )
 
     @property

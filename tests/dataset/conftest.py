@@ -13,7 +13,7 @@ from neucodec_tts import NeuCodec
 from neucodec_tts.dataset import PrepareSettings
 from tests.assets import ASSETS
 
-SMALL = PrepareSettings(min_seconds=0.1, shard_items=4, batch_seconds=4.0)
+SMALL = PrepareSettings(min_seconds=0.1, shard_items=4, batch_seconds=4.0, without_text=True)
 """Shards and batches so small that a corpus of seconds has several of each."""
 
 

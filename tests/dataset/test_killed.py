@@ -192,7 +192,7 @@ def test_the_command_line_goes_on_where_it_was_killed(tmp_path, codec, write_cli
     subprocess.run([*command, out], cwd=ROOT, check=True)
     again = subprocess.run([*command, out, "--json"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert json.loads(again.stdout)["nothing_to_do"]
-    prepare(folder, tmp_path / "whole", codec, PrepareSettings(0.1, 30.0, "any", 1, 4.0), workers=0)
+    prepare(folder, tmp_path / "whole", codec, PrepareSettings(0.1, 30.0, "any", 1, 4.0, True), workers=0)
     assert files_of(out) == files_of(tmp_path / "whole")
 
 

@@ -8,6 +8,7 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.folder import MANIFEST
 from neucodec_tts.dataset.items import Source
 from neucodec_tts.dataset.sources.columns import Columns
@@ -19,12 +20,15 @@ from neucodec_tts.dataset.sources.lhotse import LhotseCuts
 from neucodec_tts.dataset.sources.librispeech import LibriSpeech, has_transcripts
 from neucodec_tts.dataset.sources.ljspeech import LJSpeech
 from neucodec_tts.dataset.sources.parquet import ParquetCorpus
-from neucodec_tts.dataset.sources.table import JSON_SUFFIXES, TABLE_SUFFIXES, Table
+from neucodec_tts.dataset.sources.rows import layout_of
+from neucodec_tts.dataset.sources.table import JSON_SUFFIXES, LIST_SUFFIXES, TABLE_SUFFIXES, Table
+from neucodec_tts.dataset.sources.text_files import lines
 from neucodec_tts.dataset.sources.webdataset import WebDataset, expand
 from neucodec_tts.errors import DatasetError
 
 _FOLDERS = {"folder": AudioFolder, "ljspeech": LJSpeech, "librispeech": LibriSpeech, "kaldi": KaldiFolder}
 KINDS = (*_FOLDERS, "table", "parquet", "webdataset", "huggingface", "lhotse")
+_TABLES = ("metadata.csv", "metadata.jsonl", "metadata.json", "metadata.tsv")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -108,7 +112,8 @@ def _kind_of_file(path: Path) -> str:
     if path.suffix.lower() in (".parquet", ".tar"):
         return {".parquet": "parquet", ".tar": "webdataset"}[path.suffix.lower()]
     raise DatasetError(
-        f"{path}: not a kind of table that is known; name a .jsonl, .csv, .tsv, .parquet or .tar file, or a folder"
+        f"{path}: not a kind of table that is known; name a .jsonl, .json, .csv, .tsv, .txt, .list, .parquet or "
+        ".tar file, or a folder"
     )
 
 
@@ -117,10 +122,9 @@ def _kind_of_folder(path: Path) -> str:
         raise DatasetError(f"{path} is a data set that was prepared already; name the corpus it is of")
     if (path / "wav.scp").is_file():
         return "kaldi"
-    if (path / "metadata.csv").is_file() and not _is_table(path / "metadata.csv"):
-        return "ljspeech"
-    if _metadata(path) is not None:
-        return "table"
+    table = _metadata(path)
+    if table is not None:
+        return "ljspeech" if _is_ljspeech(table) else "table"
     for name in ("dataset_dict.json", "state.json"):
         if (path / name).is_file():
             return "huggingface"
@@ -131,21 +135,59 @@ def _kind_of_folder(path: Path) -> str:
 
 
 def _metadata(path: Path) -> Path | None:
-    """Return the table in one of `datasets`' audio folders."""
-    return next((path / name for name in ("metadata.csv", "metadata.jsonl") if (path / name).is_file()), None)
+    """Return the table in a folder: one of `datasets`' audio folders, Common Voice's, or a list of recordings.
+
+    Raises:
+        DatasetError: there are several lists.
+    """
+    if not path.is_dir():
+        return None
+    for name in _TABLES:
+        if (path / name).is_file():
+            return path / name
+    if (path / "clips").is_dir():
+        for name in ("validated.tsv", "train.tsv"):
+            if (path / name).is_file():
+                return path / name
+    files = sorted(path.iterdir())
+    recordings = {each.stem for each in files if each.suffix.lower() in AUDIO_SUFFIXES}
+    lists = [
+        each
+        for each in files
+        if each.suffix.lower() in LIST_SUFFIXES and each.stem not in recordings and _is_list(each)
+    ]
+    if len(lists) > 1:
+        raise DatasetError(
+            f"{path}: {', '.join(each.name for each in lists)} are lists of recordings; name one of them"
+        )
+    return lists[0] if lists else None
 
 
-def _is_table(path: Path) -> bool:
-    """Return True if a ``metadata.csv`` is one of `datasets`' audio folders, and not LJSpeech's."""
-    with open(path, encoding="utf-8-sig", errors="replace") as opened:
-        return "|" not in opened.readline()
+def _is_list(path: Path) -> bool:
+    """Return True for a file whose lines begin with the path of a recording, and not a transcript beside one."""
+    try:
+        layout = layout_of(path, Columns())
+    except DatasetError:
+        return False
+    return layout is not None and layout.names[0] == "path" and len(layout.names) > 1
+
+
+def _is_ljspeech(path: Path) -> bool:
+    """Return True for a ``metadata.csv`` without a header whose lines begin with an id."""
+    if path.name != "metadata.csv":
+        return False
+    try:
+        layout = layout_of(path, Columns())
+    except DatasetError:
+        return False
+    return layout is not None and not layout.has_header and layout.names[0] == "id"
 
 
 def _holds_cuts(path: Path) -> bool:
     """Return True if a file's first line is one of Lhotse's cuts."""
     try:
-        with open(path, encoding="utf-8-sig") as opened:
-            first = json.loads(opened.readline())
-    except (OSError, ValueError):
+        _, line = next(iter(lines(path)), (0, ""))
+        first = json.loads(line)
+    except (DatasetError, ValueError):
         return False
     return isinstance(first, dict) and first.get("type") in ("MonoCut", "MultiCut", "MixedCut", "PaddingCut")

@@ -46,12 +46,21 @@ class Columns:
         """Those that were named."""
         return {f"{name}_column": value for name, value in asdict(self).items() if value is not None}
 
-    def find(self, names: Collection[str], where: str) -> Found:
+    def audio_in(self, names: Collection[str]) -> str | None:
+        """Return the column with the audio, if there is one."""
+        return self.audio if self.audio in names else _first(_KNOWN["audio"], names)
+
+    def names_ids_and_texts(self, names: Collection[str]) -> bool:
+        """Return True if there are a column of ids and one of texts, in whose file the ids name the recordings."""
+        return all(_first(_KNOWN[role], names) is not None for role in ("id", "text"))
+
+    def find(self, names: Collection[str], where: str, *, ids_suffice: bool = False) -> Found:
         """Match the columns of one table.
 
         Args:
             names: the columns there are.
             where: the table, for errors.
+            ids_suffice: with a column of ids and one of texts there need be none with audio.
 
         Raises:
             DatasetError: there is no column with audio, or none of a name that was asked for.
@@ -63,8 +72,8 @@ class Columns:
                 raise DatasetError(
                     f"{where}: there is no column {wanted!r}; the columns are {', '.join(map(str, names))}"
                 )
-            found[role] = wanted or next((name for name in known if name in names), None)
-        if found["audio"] is None:
+            found[role] = wanted or _first(known, names)
+        if found["audio"] is None and not (ids_suffice and self.names_ids_and_texts(names)):
             raise DatasetError(
                 f"{where}: no column with the audio; the columns are {', '.join(map(str, names))}, and "
                 f"{', '.join(_KNOWN['audio'][:4])} ... are looked for: name yours (--audio-column)"
@@ -102,6 +111,12 @@ class Found:
             duration = _seconds(row, self.duration, where)
             end = None if duration is None else start + duration
         return start or 0.0, end
+
+
+def _first(known: Collection[str], names: Collection[str]) -> str | None:
+    """Return the first of the known names that there is, in whatever case it is written."""
+    there = {str(name).lower(): name for name in reversed(list(names))}
+    return next((there[name] for name in known if name in there), None)
 
 
 def words(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Files of a corpus: finding them, and reading audio and text."""
+"""Files of a corpus: finding them, and reading their audio and the texts beside them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from neucodec_tts.audio import load_audio
+from neucodec_tts.audio import AUDIO_SUFFIXES, load_audio
 from neucodec_tts.dataset.items import Item
-from neucodec_tts.errors import DatasetError
+from neucodec_tts.dataset.sources.text_files import cannot_read, read_text
 
 TEXT_SUFFIXES = (".txt", ".normalized.txt", ".original.txt", ".lab")
 """Endings of the transcript beside a recording; the first that is there counts."""
+
+
+_AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "")
 
 
 def walk(root: Path, suffixes: Collection[str]) -> Iterator[Path]:
@@ -64,6 +67,32 @@ def relative(root: Path, file: Path) -> str:
     return file.relative_to(root).as_posix()
 
 
+def find_recording(root: Path, named: str) -> str:
+    """Return the path of a recording, relative to `root` or absolute, as a list of recordings names it.
+
+    Where there is no such file, backslashes count as slashes, the folders are looked in that corpora use, and an audio
+    suffix is added if there is none. A file that is not found keeps its name: whoever reads it says so.
+    """
+    if _is_file(root / named):
+        return named
+    path = named.replace("\\", "/")
+    with_suffix = os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
+    names = [path] if with_suffix else [f"{path}{suffix}" for suffix in (".wav", ".flac", ".mp3", ".ogg")]
+    for folder in _AUDIO_FOLDERS:
+        for name in names:
+            where = f"{folder}/{name}" if folder and not name.startswith("/") else name
+            if _is_file(root / where):
+                return where
+    return path if with_suffix else f"{_AUDIO_FOLDERS[0]}/{names[0]}"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def text_beside(file: Path) -> str | None:
     """Return the transcript beside a recording, or None if there is none.
 
@@ -75,47 +104,6 @@ def text_beside(file: Path) -> str | None:
         if beside.is_file():
             return read_text(beside)
     return None
-
-
-def read_text(path: Path) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        DatasetError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise DatasetError(
-            f"{path}: not in UTF-8 (byte {problem.start}); convert it, as with: iconv -f latin1 -t utf-8"
-        ) from problem
-    except OSError as problem:
-        raise cannot_read(path, problem) from problem
-
-
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1, and the content of each line of a text file in UTF-8, without its end.
-
-    Raises:
-        DatasetError: it cannot be read, or a line is not UTF-8.
-    """
-    try:
-        with open(path, "rb") as opened:
-            for number, raw in enumerate(opened, start=1):
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as problem:
-                    raise DatasetError(
-                        f"{path}, line {number}: not in UTF-8 (byte {problem.start} of the line); convert the file, as "
-                        "with: iconv -f latin1 -t utf-8"
-                    ) from problem
-    except OSError as problem:
-        raise cannot_read(path, problem) from problem
-
-
-def cannot_read(path: Path, problem: OSError) -> DatasetError:
-    """Return the error for a file of the corpus, other than audio, that cannot be read."""
-    return DatasetError(f"{path}: cannot be read ({problem.strerror or problem}); mend its path or its mode")
 
 
 def read_audio(source: Path | bytes, item: Item, longest: float | None) -> tuple[np.ndarray, int]:

@@ -52,10 +52,15 @@ class HubDataset:
         else:
             rows = ({} for _ in range(table.num_rows))
         for number, row in enumerate(rows):
-            start, end = found.part(row, f"{self.id}, row {number}")
             id, text, speaker = found.said(row)
+            id = id or f"{self.split}-{number:08d}"
+            try:
+                start, end = found.part(row, f"{self.id}, row {number}")
+            except DatasetError as problem:
+                yield Item(id, f"row {number}", text, speaker, problem=str(problem))
+                continue
             yield Item(
-                id or f"{self.split}-{number:08d}",
+                id,
                 f"row {number}",
                 text,
                 speaker,

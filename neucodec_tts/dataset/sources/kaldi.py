@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
-from neucodec_tts.dataset.sources.files import file_item, lines
-from neucodec_tts.errors import DatasetError
+from neucodec_tts.dataset.sources.files import file_item
+from neucodec_tts.dataset.sources.text_files import lines
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,38 @@ class KaldiFolder(FolderSource):
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
-        recordings = {name: self._path(rest, number) for number, name, rest in self._table("wav.scp")}
+        recordings: dict[str, str] = {}
+        for place, name, rest in self._table("wav.scp"):
+            if rest and not rest.endswith("|"):
+                recordings[name] = rest
+            else:
+                problem = (
+                    f"a command, {rest[:60]!r}, which is not run; convert the recordings to files (wav-copy) and list "
+                    "those"
+                )
+                yield self._bad(place, name, problem if rest else f"nothing after {name!r}; mend the line")
         texts = {name: rest for _, name, rest in self._table("text")}
-        speakers = {name: rest.strip() for _, name, rest in self._table("utt2spk")}
+        speakers = {name: rest for _, name, rest in self._table("utt2spk") if rest}
         found = set()
         if (self.root / "segments").is_file():
-            for number, name, rest in self._table("segments"):
-                recording, start, end = self._segment(rest, number)
+            for place, name, rest in self._table("segments"):
                 found.add(name)
-                if recording in recordings:
-                    yield file_item(
-                        self.root,
-                        recordings[recording],
+                try:
+                    recording, start, end = _segment(rest)
+                except (IndexError, ValueError):
+                    yield self._bad(
+                        place,
                         name,
-                        texts.get(name),
-                        speakers.get(name),
-                        start,
-                        end,
+                        "the recording, the start and the end in seconds are expected after the utterance, not "
+                        f"{rest[:60]!r}; mend the line",
                     )
+                    continue
+                text, speaker = texts.get(name), speakers.get(name)
+                if recording in recordings:
+                    yield file_item(self.root, recordings[recording], name, text, speaker, start, end)
                 else:
                     problem = f"its recording {recording} is not in wav.scp"
-                    yield Item(name, recording, texts.get(name), speakers.get(name), problem=problem)
+                    yield Item(name, recording, text, speaker, problem=problem)
         else:
             for name, where in recordings.items():
                 found.add(name)
@@ -54,38 +65,28 @@ class KaldiFolder(FolderSource):
                     name, "text", texts[name], speakers.get(name), problem="there is no recording of it"
                 )
 
-    def _table(self, name: str) -> Iterator[tuple[int, str, str]]:
-        """Line number, first word, and the rest of each line; nothing if there is no such file."""
+    def _table(self, name: str) -> Iterator[tuple[str, str, str]]:
+        """Place, first word, and the rest of each line; nothing if there is no such file."""
         path = self.root / name
         if name != "wav.scp" and not path.is_file():
             return
         for number, line in lines(path):
             words = line.strip().split(maxsplit=1)
-            if len(words) == 2:
-                yield number, words[0], words[1]
-            elif words and name != "text":
-                raise DatasetError(f"{path}, line {number}: nothing after {words[0]!r}; mend the line")
-            elif words:
-                yield number, words[0], ""
+            if words:
+                yield f"{name}, line {number}", words[0], words[1].strip() if len(words) == 2 else ""
 
-    def _path(self, rest: str, number: int) -> str:
-        where = rest.strip()
-        if where.endswith("|"):
-            raise DatasetError(
-                f"{self.root / 'wav.scp'}, line {number}: a command, {where[:60]!r}, which is not run; convert the "
-                "recordings to files (wav-copy) and list those"
-            )
-        return where
+    def _bad(self, place: str, name: str, problem: str) -> Item:
+        return Item(name, place, problem=f"{self.root / place}: {problem}")
 
-    def _segment(self, rest: str, number: int) -> tuple[str, float, float | None]:
-        words = rest.split()
-        try:
-            recording, start, end = words[0], float(words[1]), float(words[2])
-            if not (math.isfinite(start) and math.isfinite(end)) or start < 0:
-                raise ValueError
-        except (IndexError, ValueError) as problem:
-            raise DatasetError(
-                f"{self.root / 'segments'}, line {number}: the recording, the start and the end in seconds are "
-                f"expected after the utterance, not {rest[:60]!r}; mend the line"
-            ) from problem
-        return recording, start, None if end < 0 else end  # Kaldi's -1 is the end of the recording
+
+def _segment(rest: str) -> tuple[str, float, float | None]:
+    """Return a recording, and the beginning and the end of a part of it.
+
+    Raises:
+        ValueError, IndexError: they are not there.
+    """
+    words = rest.split()
+    recording, start, end = words[0], float(words[1]), float(words[2])
+    if not (math.isfinite(start) and math.isfinite(end)) or start < 0:
+        raise ValueError
+    return recording, start, None if end < 0 else end  # Kaldi's -1 is the end of the recording

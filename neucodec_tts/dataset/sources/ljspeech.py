@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
-from neucodec_tts.dataset.sources.files import file_item, lines
-from neucodec_tts.errors import DatasetError
-
-_AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "")
+from neucodec_tts.dataset.sources.columns import Columns
+from neucodec_tts.dataset.sources.files import file_item, find_recording
+from neucodec_tts.dataset.sources.rows import layout_of
+from neucodec_tts.dataset.sources.text_files import lines
 
 
 @dataclass(frozen=True)
 class LJSpeech(FolderSource):
-    """A folder with ``metadata.csv``. The last of the one or two texts in a line counts, which is the normalised one.
+    """A folder with ``metadata.csv``. The last of the one or two texts in a line counts, which is the normalised one;
+    where the second column holds names of speakers (Piper's ``id|speaker|text``), they are kept as such.
 
-    The audio of ``id`` is ``wavs/id.wav``, or what else soundfile reads under that name; ``wav``, ``audio``, ``clips``
-    and the folder itself are looked in, too. The id may carry the suffix.
+    The audio of ``id`` is ``wavs/id.wav``, or what else is read under that name; ``wav``, ``audio``, ``clips`` and
+    the folder itself are looked in, too. The id may carry the suffix.
     """
 
     file: str = "metadata.csv"
@@ -29,24 +28,25 @@ class LJSpeech(FolderSource):
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
         metadata = self.root / self.file
+        layout = layout_of(metadata, Columns())
+        names = layout.names[1:] if layout is not None else ()
+        speaker_at = names.index("speaker") + 1 if "speaker" in names else None
+        text_at = names.index("text") + 1 if "text" in names else -1
         for number, line in lines(metadata):
             if not line.strip():
                 continue
-            columns = line.split("|")
-            if not 2 <= len(columns) <= 3 or not columns[0].strip():
-                raise DatasetError(
-                    f"{metadata}, line {number}: id|text or id|text|normalised text is expected, not {line[:60]!r}; "
-                    "mend the line"
+            cells = line.split("|")
+            shown = f"{self.file}, line {number}"
+            if not cells[0].strip() or not 2 <= len(cells) <= 3 or (speaker_at and len(cells) != 3):
+                problem = (
+                    f"{metadata}, line {number}: id|text, id|text|normalised text or id|speaker|text is expected, not "
+                    f"{line[:60]!r}; mend the line"
                 )
-            id = columns[0].strip()
-            yield file_item(self.root, self._audio(id), id, columns[-1] or columns[1])
-
-    def _audio(self, id: str) -> str:
-        with_suffix = Path(id).suffix.lower() in AUDIO_SUFFIXES
-        names = [id] if with_suffix else [f"{id}{suffix}" for suffix in (".wav", ".flac", ".mp3", ".ogg")]
-        for folder in _AUDIO_FOLDERS:
-            for name in names:
-                where = f"{folder}/{name}" if folder else name
-                if (self.root / where).is_file():
-                    return where
-        return f"{_AUDIO_FOLDERS[0]}/{names[0]}"  # is not there, which whoever reads it will say
+                yield Item(shown, shown, problem=problem)
+                continue
+            id = cells[0].strip()
+            where = find_recording(self.root, id)
+            if speaker_at is None:
+                yield file_item(self.root, where, id, cells[-1] or cells[1])
+            else:
+                yield file_item(self.root, where, id, cells[text_at], cells[speaker_at])

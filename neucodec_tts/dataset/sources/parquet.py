@@ -13,7 +13,7 @@ import numpy as np
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.packages import arrow, parquet
 from neucodec_tts.dataset.sources.base import ListedSource
-from neucodec_tts.dataset.sources.files import file_item, read_audio, relative, stat, walk
+from neucodec_tts.dataset.sources.files import file_item, find_recording, read_audio, relative, stat, walk
 from neucodec_tts.errors import AudioError, DatasetError
 
 
@@ -58,11 +58,18 @@ class ParquetCorpus(ListedSource):
                 rows = opened.read_row_group(group, columns=sorted(wanted)).to_pylist()
                 for index, row in enumerate(rows):
                     where = f"{shown}:{group}.{index}"
-                    start, end = found.part(row, where)
                     id, text, speaker = found.said(row)
                     id = id or f"{shown.removesuffix('.parquet')}-{group}.{index}"
-                    if is_path:
-                        path = row[found.audio or ""] or ""
+                    path = row[found.audio or ""] if is_path else None
+                    try:
+                        start, end = found.part(row, where)
+                        if is_path and not path:
+                            raise DatasetError(f"{where}: {found.audio} holds no path")
+                    except DatasetError as problem:
+                        yield Item(id, where, text, speaker, problem=str(problem))
+                        continue
+                    if path:
+                        path = find_recording(self.root, path)
                         yield file_item(self.root, path, id, text, speaker, start, end)
                     else:
                         locator = f"{shown}|{group}|{index}|{found.audio}"

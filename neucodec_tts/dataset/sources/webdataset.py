@@ -17,7 +17,8 @@ import numpy as np
 from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.columns import Columns
-from neucodec_tts.dataset.sources.files import cannot_read, read_audio, stat
+from neucodec_tts.dataset.sources.files import read_audio, stat
+from neucodec_tts.dataset.sources.text_files import cannot_read
 from neucodec_tts.errors import AudioError, DatasetError
 
 _TEXT = (".txt", ".text", ".lab", ".normalized.txt", ".transcript")
@@ -109,7 +110,10 @@ class WebDataset:
                     raise ValueError("not an object")
         except ValueError as problem:
             return replace(item, text=text, problem=f"its text or its JSON cannot be read: {problem}")
-        _, said, speaker = self.columns.find({**fields, "audio": None}, f"{path}, {key}").said(fields)
+        try:
+            _, said, speaker = self.columns.find({**fields, "audio": None}, f"{path}, {key}").said(fields)
+        except DatasetError as problem:
+            return replace(item, text=text, problem=str(problem))
         return replace(item, text=said if text is None else text, speaker=speaker)
 
 
