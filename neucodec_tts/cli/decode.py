@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,8 @@ import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
 from neucodec_tts.cli.options import CodecOption, DeviceOption
-from neucodec_tts.cli.paths import CODE_SUFFIXES, plan
+from neucodec_tts.cli.paths import CODE_SUFFIXES, Job, plan
+from neucodec_tts.cli.sinks import STANDARD, check_stdout, write_stdout
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ def decode(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="A .wav (.flac, .ogg, .opus, .mp3) file, or a folder."
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A .wav (.flac, .ogg, .opus, .mp3) file, a folder, or - for a WAV on standard output.",
         ),
     ],
     audio_format: Annotated[
@@ -52,13 +57,24 @@ def decode(
     file names none; there only codes that lie outside the codebook give it away. A file that cannot be used is
     reported, the others are decoded all the same, and the exit code is 1.
     """
-    jobs = plan(
-        inputs,
-        output,
-        read=CODE_SUFFIXES,
-        write=[f".{each.value}" for each in AudioFormat],
-        suffix=f".{audio_format.value}" if audio_format else None,
-        things="files of codes",
+    to_stdout = output == STANDARD
+    if to_stdout:
+        check_stdout(terminal)
+        if len(inputs) > 1 or os.path.isdir(inputs[0]) or audio_format not in (None, AudioFormat.wav):
+            raise typer.BadParameter(
+                "-o - takes one file of codes, and writes it as WAV; name a folder for more"
+            )
+    jobs = (
+        [Job(inputs[0], output)]
+        if to_stdout
+        else plan(
+            inputs,
+            output,
+            read=CODE_SUFFIXES,
+            write=[f".{each.value}" for each in AudioFormat],
+            suffix=f".{audio_format.value}" if audio_format else None,
+            things="files of codes",
+        )
     )
     codec = load_codec(terminal, codec_name, device)
     from neucodec_tts.audio import write_audio
@@ -68,9 +84,13 @@ def decode(
         verb="decoded",
         read=lambda path: load_codes(path, codec),
         run=lambda sequences: codec.decode([*sequences]),
-        write=lambda path, waveform: write_audio(path, waveform, codec.output_sample_rate),
+        write=lambda path, waveform: (
+            write_stdout(waveform, codec.output_sample_rate)
+            if to_stdout
+            else write_audio(path, waveform, codec.output_sample_rate)
+        ),
         seconds=lambda codes: codes.numel() / codec.frame_rate,
         count=lambda codes, waveform: codes.numel(),
     )
     outcome = work_off(terminal, task, jobs, output)
-    report(terminal, task, outcome, output, codec)
+    report(terminal, task, outcome, output, codec, to_stdout=to_stdout)

@@ -11,6 +11,7 @@ import typer
 from neucodec_tts.cli.jobs import Task, report, work_off
 from neucodec_tts.cli.options import CodecOption, DeviceOption
 from neucodec_tts.cli.paths import plan
+from neucodec_tts.cli.sinks import STANDARD, read_stdin
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 from neucodec_tts.errors import AudioError
 
@@ -28,7 +29,9 @@ class CodesFormat(str, Enum):
 @command
 def encode(
     terminal: Terminal,
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN", help="Recordings, or folders of them.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IN", help="Recordings, folders, or - for standard input.")
+    ],
     output: Annotated[
         Path,
         typer.Option(
@@ -51,6 +54,8 @@ def encode(
     the codes. Both are uint16. A recording that cannot be used is reported, the others are encoded all the same,
     and the exit code is 1.
     """
+    if output == STANDARD:
+        raise typer.BadParameter("codes go to a file or a folder; name it (-o codes.safetensors)")
     from neucodec_tts.audio import AUDIO_SUFFIXES, as_waveform
 
     jobs = plan(
@@ -65,7 +70,10 @@ def encode(
     from neucodec_tts.codec.storage import save_codes
 
     def read(path: Path) -> torch.Tensor:
-        waveform = as_waveform(path, target_rate=codec.sample_rate)
+        if path == STANDARD:
+            waveform = as_waveform(read_stdin(), target_rate=codec.sample_rate, name="standard input")
+        else:
+            waveform = as_waveform(path, target_rate=codec.sample_rate)
         if waveform.numel() < codec.min_samples:
             raise AudioError(
                 f"{path}: {1000 * waveform.numel() / codec.sample_rate:.1f} ms are shorter than one frame "

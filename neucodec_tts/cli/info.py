@@ -12,6 +12,7 @@ import typer
 import neucodec_tts
 from neucodec_tts.cli.dataset_info import show_dataset
 from neucodec_tts.cli.options import DeviceOption
+from neucodec_tts.cli.paths import CODE_SUFFIXES
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 _SEMANTIC = {"wav2vec2-bert": "Wav2Vec2-BERT", "hubert": "HuBERT"}
@@ -25,7 +26,8 @@ def info(
         str | None,
         typer.Argument(
             metavar="[WHAT]",
-            help="A codec: a hub id, a folder, or tiny (the default). Or the folder of a data set.",
+            help="A codec: a hub id, a folder, or tiny (the default). Or the folder of a data set, a file of codes or "
+            "a voice.",
             show_default=False,
         ),
     ] = None,
@@ -40,16 +42,20 @@ def info(
     ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Show what is installed, and a codec or a data set.
+    """Show what is installed, and a codec, a data set, a file of codes or a voice.
 
     Of a codec: configuration, parameters and id. Of a data set that `prepare` made: hours, speakers, a histogram of
-    lengths, and the use of its codes.
+    lengths, and the use of its codes. Of a file of codes: the codec that made them, frames and seconds; of a voice its
+    text, too.
     """
     dataset = what is not None and (Path(what) / "manifest.json").is_file()
     if plot is not None and not dataset:
         raise typer.BadParameter("--plot draws a data set; name its folder")
     if what is not None and dataset:
         show_dataset(terminal, Path(what), plot)
+        return
+    if what is not None and Path(what).suffix.lower() in CODE_SUFFIXES and not Path(what).is_dir():
+        _show_codes(terminal, Path(what))
         return
     versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
     versions |= {name: _version(name) for name in _PACKAGES}
@@ -100,6 +106,39 @@ def info(
         f"{config['num_attention_heads']} heads"
     )
     terminal.result(description | {"versions": versions, "devices": devices, "config": config})
+
+
+def _show_codes(terminal: Terminal, file: Path) -> None:
+    """Show a file of codes, or a voice.
+
+    Raises:
+        CodesError, PromptError: it is neither.
+    """
+    from neucodec_tts.codec.storage import read_codes
+    from neucodec_tts.voices.speaker import FRAME_RATE, read_voice
+
+    voice = read_voice(file) if file.suffix.lower() == ".safetensors" and file.is_file() else None
+    stored = voice if voice is not None else read_codes(file)
+    frames = int(stored.codes.size)
+    values: dict[str, object] = {
+        "file": file,
+        "codec_id": stored.codec_id,
+        "frames": frames,
+        "seconds": frames / FRAME_RATE,
+        "lowest": int(stored.codes.min()),
+        "highest": int(stored.codes.max()),
+    }
+    terminal.say(
+        f"{'codes' if voice is None else 'voice':10} {file}: {frames} frames, {frames / FRAME_RATE:.2f} s"
+    )
+    terminal.say(f"codec      {stored.codec_id or 'not named in the file'}")
+    terminal.say(f"values     {values['lowest']} to {values['highest']}")
+    if voice is not None:
+        values |= {"text": voice.text, "language": voice.language, "metadata": dict(voice.metadata)}
+        terminal.say(f"text       {voice.text}")
+        if voice.language is not None:
+            terminal.say(f"language   {voice.language}")
+    terminal.result(values)
 
 
 def _version(package: str) -> str:

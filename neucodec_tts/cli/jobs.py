@@ -101,9 +101,15 @@ def _finish(
 
 
 def report(
-    terminal: Terminal, task: Task[Item, Result], outcome: Outcome, output: Path, codec: NeuCodec
+    terminal: Terminal,
+    task: Task[Item, Result],
+    outcome: Outcome,
+    output: Path,
+    codec: NeuCodec,
+    *,
+    to_stdout: bool = False,
 ) -> None:
-    """Report the outcome.
+    """Report the outcome, on stderr if standard output holds the result.
 
     Raises:
         typer.Exit: with code 1, if any file failed.
@@ -124,7 +130,9 @@ def report(
         if len(outcome.files) == 1:
             name, where = str(outcome.files[0]["input"]), str(outcome.files[0]["output"])
         speed = real_time(outcome.watch.seconds, outcome.audio_seconds, codec.device)
-        terminal.say(
+        if to_stdout:
+            where = "standard output"
+        (terminal.note if to_stdout else terminal.say)(
             f"{task.verb} {name} to {where}: {outcome.audio_seconds:.2f} s of speech, {outcome.codes} codes ({speed})"
         )
     if outcome.failed:

@@ -59,7 +59,7 @@ def plan(
                 )
             sources += [(file, file.relative_to(path)) for file in found]
         else:
-            sources.append((path, Path(path.name)))
+            sources.append((path, Path("standard-input" if path == Path("-") else path.name)))
     if output.suffix.lower() in write and not os.path.isdir(output):
         if len(sources) > 1 or os.path.isdir(inputs[0]):
             raise typer.BadParameter(

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption, VoicesOption
-from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech, stdout_sink
+from neucodec_tts.cli.sinks import (
+    STANDARD,
+    check_stdout,
+    loudspeaker_sink,
+    play_speech,
+    stdout_sink,
+    write_stdout,
+)
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, default_model, real_time
 from neucodec_tts.errors import PromptError
 from neucodec_tts.text import TextFormat
@@ -37,7 +44,8 @@ def say(
             "--output",
             "-o",
             metavar="OUT",
-            help="A .wav (.flac, .ogg, .opus, .mp3) file. The default is speech.wav, or the next free name.",
+            help="A .wav (.flac, .ogg, .opus, .mp3) file, or - for a WAV on standard output. "
+            "The default is speech.wav, or the next free name.",
             show_default=False,
         ),
     ] = None,
@@ -153,7 +161,10 @@ def say(
     # Mistakes that need no model are found before one is loaded.
     text = speakable(check_text(_read_text(text, file)))
     sink = None
-    if to_file:
+    wav_to_stdout = output == STANDARD
+    if wav_to_stdout:
+        check_stdout(terminal)
+    elif to_file:
         check_output(output or DEFAULT_OUTPUT)
     else:
         sink = stdout_sink() if to_stdout else loudspeaker_sink()
@@ -184,10 +195,12 @@ def say(
                 normalize=normalize,
                 on_segment=_progress(advance),
             )
-        if output is not None:
+        if wav_to_stdout:
+            write_stdout(result.samples, result.sample_rate)
+        elif output is not None:
             result.save(output)
         target = output or _save_beside(result)
-        _report(terminal, tts, target, result.duration, result, watch, to_stdout)
+        _report(terminal, tts, target, result.duration, result, watch, wav_to_stdout)
         if output is None and sys.stdout.isatty():
             play_speech(terminal, [result])
         return
@@ -323,6 +336,8 @@ def _report(
         }
     )
     where = f"to {output}" if output is not None else "as a stream"
+    if output == STANDARD:
+        where = "to standard output"
     speed = real_time(watch.seconds, seconds, tts.codec.device)
     line = (
         f"said {len(segments)} sentence{'s' if len(segments) != 1 else ''} {where}: {seconds:.2f} s of speech "

@@ -1,23 +1,31 @@
-"""Outlets of speech: standard output and the loudspeaker."""
+"""Outlets of speech, standard output and the loudspeaker; and standard input."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from neucodec_tts.cli.terminal import Terminal
 from neucodec_tts.errors import AudioError, EngineError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from neucodec_tts.speech import SpeechResult
 
 logger = logging.getLogger(__name__)
+
+STANDARD = Path("-")
+"""The name of standard input and output."""
 
 Sink = Callable[["Iterable[NDArray[np.float32]]", int, Terminal], float]
 """Takes sound as it comes and its sample rate; returns how many seconds there were."""
@@ -37,12 +45,51 @@ def stdout_sink() -> Sink:
                 sys.stdout.buffer.flush()
                 samples += chunk.size
         except BrokenPipeError as problem:
-            # Python flushes standard output once more at its end, which must not fail, too.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise AudioError("whoever was reading the stream has gone away") from problem
+            raise _reader_has_gone() from problem
         return samples / sample_rate
 
     return write
+
+
+def check_stdout(terminal: Terminal) -> None:
+    """Check that a WAV file can go to standard output.
+
+    Raises:
+        typer.BadParameter: it is a terminal, or ``--json`` wants it, too.
+    """
+    if terminal.json:
+        raise typer.BadParameter("--json and -o - both want standard output; name a file")
+    if sys.stdout.isatty():
+        raise typer.BadParameter("-o - writes a WAV to standard output, which is a terminal; pipe it")
+
+
+def write_stdout(samples: NDArray[np.float32] | torch.Tensor, sample_rate: int) -> None:
+    """Write a WAV file to standard output.
+
+    Raises:
+        AudioError: the samples cannot be written, or nobody reads them any more.
+    """
+    from neucodec_tts.audio import write_audio
+
+    with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as folder:
+        file = Path(folder) / "standard output.wav"
+        write_audio(file, samples, sample_rate)
+        try:
+            sys.stdout.buffer.write(file.read_bytes())
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as problem:
+            raise _reader_has_gone() from problem
+
+
+def read_stdin() -> bytes:
+    """Read a recording from standard input.
+
+    Raises:
+        AudioError: it is a terminal.
+    """
+    if sys.stdin.isatty():
+        raise AudioError("- is standard input, which is a terminal; pipe a recording into it")
+    return sys.stdin.buffer.read()
 
 
 def loudspeaker_sink() -> Sink:
@@ -89,6 +136,12 @@ def play_speech(terminal: Terminal, spoken: Iterable[SpeechResult], required: bo
         if required:
             raise
         logger.debug("not played: %s", problem)
+
+
+def _reader_has_gone() -> AudioError:
+    # Python flushes standard output once more at its end, which must not fail, too.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return AudioError("whoever was reading the stream has gone away")
 
 
 def _pcm16(samples: NDArray[np.float32]) -> bytes:

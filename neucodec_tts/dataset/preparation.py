@@ -23,6 +23,7 @@ from neucodec_tts.dataset.sources import open_source
 from neucodec_tts.dataset.tokens import TokenSettings
 from neucodec_tts.dataset.units import FinishedUnit, Recipe, read_record, run_units
 from neucodec_tts.errors import DatasetError
+from neucodec_tts.files import printable
 
 if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
@@ -166,6 +167,8 @@ def preparing(
     settings = settings or PrepareSettings()
     if tokens is not None:
         tokens = tokens.resolved(codec.codebook_size)
+    if printable(os.path.abspath(out)) != os.path.abspath(out):
+        raise DatasetError(f"{os.fspath(out)}: the name of a data set must be UTF-8; choose another")
     folder = DatasetFolder(Path(out))
     with folder.lock():
         stored = read_manifest(folder) if folder.manifest.exists() else None

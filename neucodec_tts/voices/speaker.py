@@ -193,7 +193,7 @@ class SpeakerPrompt:
             what = "is a folder" if file.is_dir() else "does not exist"
             raise PromptError(f"the voice {file} {what}; name a .safetensors, .pt or .npy file")
         if suffix == ".safetensors":
-            voice = _read_voice(file)
+            voice = read_voice(file)
             if voice is not None:
                 given = {"text": text, "language": language}
                 changed = {name: value for name, value in given.items() if value is not None}
@@ -294,8 +294,12 @@ def _checked_codes(codes: Any, name: str) -> np.ndarray[Any, Any]:
     return array.astype(np.uint16)
 
 
-def _read_voice(file: Path) -> SpeakerPrompt | None:
-    """Read what `SpeakerPrompt.save` wrote; None if the file is some other kind of safetensors."""
+def read_voice(file: Path) -> SpeakerPrompt | None:
+    """Read what `SpeakerPrompt.save` wrote; None if the file is some other kind of safetensors.
+
+    Raises:
+        PromptError: it is a voice, but a damaged one or one of a newer version.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

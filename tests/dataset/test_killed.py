@@ -172,6 +172,7 @@ def test_the_command_line_goes_on_where_it_was_killed(tmp_path, codec, write_cli
         "0.1",
         "--shard-items",
         "1",
+        "--without-text",
     ]
     command += ["--batch-seconds", "4", "--workers", "1", "--quiet", "--output"]
     for attempt in range(10):

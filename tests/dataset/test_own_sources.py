@@ -43,7 +43,7 @@ class Mine(AudioFolder):
 
 def run():
     corpus, out, codec = Mine(Path(sys.argv[1])), sys.argv[2], NeuCodec.from_pretrained("tiny")
-    settings = PrepareSettings(min_seconds=0.1)
+    settings = PrepareSettings(min_seconds=0.1, without_text=True)
     print(prepare(corpus, out, codec, settings, workers=1).manifest.rows)
     try:
         prepare(replace(corpus, torn="b"), out + "2", codec, settings, workers=1)

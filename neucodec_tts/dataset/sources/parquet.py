@@ -45,6 +45,8 @@ class ParquetCorpus(ListedSource):
         size, modified = stat(file)
         try:
             opened = parquet().ParquetFile(file)
+        except UnicodeError as problem:
+            raise DatasetError(f"{file}: its name is not UTF-8; rename it") from problem
         except (OSError, arrow().ArrowException) as problem:
             raise DatasetError(f"{file}: not a Parquet file, or a damaged one ({problem})") from problem
         with opened:
