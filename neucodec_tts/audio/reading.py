@@ -43,6 +43,7 @@ AUDIO_SUFFIXES = frozenset(
 _BLOCK_SAMPLES = (
     2**22
 )  # read at a time, of all channels: a long file of many channels is never in memory whole
+_MOST_CHANNELS = 64  # of a file; arrays of microphones have so many
 _ROUNDED_SECONDS = 0.1  # by which a part may end beyond its file, as corpora round their times
 
 
@@ -195,6 +196,10 @@ def _check_readable(file: Path, name: str) -> None:
 def _read(file: soundfile.SoundFile, wanted: _Wanted, lead: int = 0) -> tuple[np.ndarray, int]:
     """Read an open file in blocks, without its first `lead` samples: float32 (samples,), and its rate in Hz."""
     rate = int(file.samplerate)
+    if file.channels > _MOST_CHANNELS:
+        raise AudioError(
+            f"{wanted.name}: a recording of {file.channels} channels is none of a voice; {_MOST_CHANNELS} are the most"
+        )
     # A FLAC header that leaves it open says 2**63 - 1.
     length = file.frames if file.frames < 2**62 and not lead else None
     if not wanted.whole and length is not None and file.seekable():

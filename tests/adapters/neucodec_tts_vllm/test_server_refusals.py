@@ -92,6 +92,7 @@ def test_every_route_of_ours_wants_the_key(server):
     routes = [
         ("POST", SPEECH),
         ("POST", f"{SPEECH}/batch"),
+        ("GET", "/v1/audio/models"),
         ("GET", VOICES),
         ("POST", VOICES),
         ("DELETE", f"{VOICES}/dave"),
