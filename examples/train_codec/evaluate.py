@@ -97,7 +97,7 @@ def of_the_voices(
     known: dict[str, np.ndarray],
     tools: Any,
 ) -> dict[str, float]:
-    """What becomes of the test sentences in the model's own voices."""
+    """Score the test sentences in the model's own voices."""
     recogniser, judge, ears = tools
     spoken, heard = [], []
     for number, text in enumerate(texts):
@@ -124,7 +124,7 @@ def of_cloning(
     known: dict[str, np.ndarray],
     tools: Any,
 ) -> dict[str, float]:
-    """Whether speech in the voice of a recording is nearer to it than to the model's voices."""
+    """Compare speech in the voice of a recording with it and with the model's voices."""
     recogniser, _, ears = tools
     likeness, nearer = [], []
     for number, row in enumerate(people):

@@ -1,4 +1,4 @@
-"""What listens to speech in place of people: a recogniser, a judge of quality, and one that knows voices.
+"""Listeners in place of people: a recogniser, a judge of quality, and one that knows voices.
 
 All take float32 samples (n,) at 16 kHz.
 """
@@ -49,7 +49,7 @@ class Recogniser:
         self._whisper = WhisperModel(str(folder), device="cpu", cpu_threads=1, compute_type="int8")
 
     def hear(self, wave: np.ndarray, language: str | None = "en") -> str:
-        """What is said; any language if None."""
+        """Recognise what is said, in any language if None."""
         segments, _ = self._whisper.transcribe(
             wave.astype(np.float32), language=language, beam_size=5, condition_on_previous_text=False
         )

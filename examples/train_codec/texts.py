@@ -48,7 +48,7 @@ def fortunes(site: Path) -> Iterator[str]:
 
 
 def _listed(text: str) -> list[str]:
-    """What stands between commas."""
+    """The parts between commas."""
     return re.split(r",\s+", text.strip())
 
 

@@ -18,7 +18,7 @@ from neucodec_tts.training.codec.losses.spread import SpreadLoss
 log = logging.getLogger(__name__)
 
 Trained: TypeAlias = Literal["decoder", "encoder", "all", "scratch"]
-"""What of a codec learns: its decoder, with which codes stay what they are; its encoder, which learns to find the
+"""The parts of a codec that learn: its decoder, so that codes keep their meaning; its encoder, which learns to find the
 codes that the given one finds; all of it; or all of it, from random weights."""
 OUTPUT_RATES = (16_000, 24_000, 44_100, 48_000)
 _ENCODER = ("semantic_encoder", "semantic_adapter", "acoustic_encoder", "fc_encoder", "quantizer.project_in")

@@ -34,12 +34,12 @@ class Clip:
     id: str
     speaker: str
     start: int
-    """Where it begins, in samples of the file."""
+    """Its first sample in the file."""
     samples: int
     bandwidth: float
     """Hz above which it holds nothing, because it was recorded at twice that rate."""
     gain: float = 1.0
-    """What its samples were divided by to fit into 16 bits."""
+    """The factor that its samples were divided by to fit into 16 bits."""
 
 
 @dataclass(frozen=True)

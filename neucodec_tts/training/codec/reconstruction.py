@@ -15,7 +15,7 @@ from neucodec_tts.training.codec.models import Trained, full_lengths
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass yields."""
+    """The result of one pass."""
 
     audio: Tensor
     """float32 (B, T) at the decoder's rate."""

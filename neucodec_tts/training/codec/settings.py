@@ -12,7 +12,7 @@ from neucodec_tts.training.codec.segments import SegmentSettings
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What each loss counts; 0 leaves it out. Defaults as BigCodec and X-Codec 2 have them, where they have them."""
+    """The weight of each loss; 0 leaves it out. Defaults are those of BigCodec and X-Codec 2 where these have them."""
 
     mel: float = 15.0
     stft: float = 0.0

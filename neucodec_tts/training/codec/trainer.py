@@ -297,7 +297,7 @@ class CodecTrainer:
         )
 
     def _excerpt(self, audio: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """What the discriminators see of reconstructions and recordings (B, T): the same part of both."""
+        """Cut the same excerpt from reconstructions and recordings, each (B, T), for the discriminators."""
         seconds = self.settings.adversary_seconds
         size = audio.shape[1] if seconds is None else min(audio.shape[1], round(seconds * self.rate))
         first = int(torch.randint(0, audio.shape[1] - size + 1, ()))

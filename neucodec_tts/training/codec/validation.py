@@ -1,4 +1,4 @@
-"""What a codec in training is measured by: recordings that it does not hear, said again."""
+"""Scores of a codec in training, on recordings that it does not hear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients of OpenAI's server call things: models, voices, and fields that they leave empty."""
+"""Clients of OpenAI's server: its names of models and voices, and fields that are null."""
 
 from __future__ import annotations
 

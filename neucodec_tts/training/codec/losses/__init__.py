@@ -1,4 +1,4 @@
-"""What a codec is trained to get right: one short file for each loss, with its source.
+"""The losses of a codec: one short file for each, with its source.
 
 All compare a reconstruction with its target, float32 (B, T) at one rate, and return a scalar tensor.
 """

@@ -18,7 +18,7 @@ Game: TypeAlias = Literal["least-squares", "hinge"]
 def discriminator_loss(
     real: Sequence[Tensor], fake: Sequence[Tensor], game: Game = "least-squares"
 ) -> Tensor:
-    """What discriminators lose: the mean over them.
+    """The loss of the discriminators: the mean over them.
 
     Args:
         real: logits of each about recordings, any shape.
@@ -33,7 +33,7 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Sequence[Tensor], game: Game = "least-squares") -> Tensor:
-    """What the decoder loses by being found out: the mean over discriminators.
+    """The loss of the decoder that is found out: the mean over discriminators.
 
     Args:
         fake: logits of each about reconstructions, any shape.
