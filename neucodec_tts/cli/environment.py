@@ -95,13 +95,14 @@ def _read(path: Path) -> str:
 @contextmanager
 def quiet_dependencies() -> Iterator[None]:
     """Keep warnings of other packages from the terminal. This package's own go through its own logger."""
-    for name, value in (
-        ("PYTHONWARNINGS", "ignore"),  # of processes that are started
-        ("TRANSFORMERS_VERBOSITY", "error"),
-        ("HF_HUB_VERBOSITY", "error"),
-        ("TORCH_CPP_LOG_LEVEL", "ERROR"),
-    ):
-        os.environ.setdefault(name, value)
+    variables = {
+        "PYTHONWARNINGS": "ignore",  # of processes that are started
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_VERBOSITY": "error",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
     silence = logging.NullHandler()  # without any handler Python prints what is logged as a warning
     logging.getLogger().addHandler(silence)
     try:
@@ -110,3 +111,5 @@ def quiet_dependencies() -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(silence)
+        for name in added:
+            os.environ.pop(name, None)
