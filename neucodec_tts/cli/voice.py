@@ -68,6 +68,7 @@ def voice(
     become voices, too.
     """
     from neucodec_tts.errors import PromptError
+    from neucodec_tts.files import check_writable
     from neucodec_tts.voices.library import VOICE_SUFFIXES, VoiceLibrary, check_name
     from neucodec_tts.voices.speaker import SpeakerPrompt, transcript_beside
 
@@ -91,6 +92,8 @@ def voice(
         raise PromptError(
             f"there is a voice {output!r} in {library.folder} already; take another name, or --overwrite"
         )
+    if to_file:
+        check_writable(output, PromptError)
     where = ""
     if reference.suffix.lower() in VOICE_SUFFIXES:
         made = SpeakerPrompt.load(reference, text=text, language=language)

@@ -125,3 +125,11 @@ def test_wrong_use_and_failures(run: Run, tmp_path: Path, arguments: list, exit_
     assert message in " ".join(err.replace("│", " ").split())
     assert out == ""
     assert not (tmp_path / "voices").exists()
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_work(run: Run, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(SpeakerPrompt, "from_audio", None)  # the work
+    target = tmp_path / "missing" / "dave.safetensors"
+    code, _, err = run(DEMO, "--text", TEXT, "-o", target)
+    assert code == 1
+    assert str(target.parent) in err
