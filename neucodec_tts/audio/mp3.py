@@ -86,6 +86,7 @@ def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | No
     """
     runs: list[tuple[int, int]] = []  # bytes of frames in a row
     count, promised, headers, ignored = 0, 0, 0, 0
+    cut = False  # the last frame lacks its end
     first: _Frame | None = None
     position = _after_tags(data, start, end)
     while position < end:
@@ -120,7 +121,7 @@ def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | No
             else:
                 runs.append((position, stop))
         else:
-            ignored += end - position
+            cut = True
         position = stop
     if first is None or count == 0:
         return None
@@ -131,6 +132,8 @@ def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | No
             "copy or download it again"
         )
     notes = [] if ignored <= _IGNORED_BYTES else [f"{ignored:,} bytes in it are not MP3 and are left out"]
+    if cut:
+        notes.append("its last frame is incomplete: the file may be cut short")
     return Mp3Stream(
         (_silence(first), *((data, begin, stop) for begin, stop in runs)),
         lead=first.samples,

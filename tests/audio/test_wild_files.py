@@ -166,6 +166,17 @@ def test_mp3_with_tags_before_between_and_behind(written, tmp_path):
 
 
 @needs_ffmpeg
+def test_mp3_whose_last_frame_is_incomplete_is_taken_with_a_note(written, tmp_path, caplog):
+    plain = written["mp3 without a count"]
+    load_audio(plain)
+    assert caplog.text == ""
+    path = tmp_path / "cut.mp3"
+    path.write_bytes(plain.read_bytes()[:-20])
+    assert 0 < seconds(plain) - seconds(path) < 0.08
+    assert "cut.mp3: its last frame is incomplete" in caplog.text
+
+
+@needs_ffmpeg
 def test_mp3_that_changes_its_rate_is_refused(written, tmp_path):
     other = tmp_path / "other.mp3"
     ffmpeg("-i", written["source"], "-ar", "44100", other)

@@ -1,4 +1,4 @@
-"""What engines have in common: settings, streams of tokens, the detector of loops, the registry."""
+"""The common part of engines: settings, streams of tokens, the detector of loops, the registry."""
 
 from __future__ import annotations
 
