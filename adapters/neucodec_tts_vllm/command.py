@@ -147,6 +147,7 @@ def server_command(
     plugins = [name for name in os.environ.get("VLLM_PLUGINS", "").split(",") if name]
     environment = {"VLLM_PLUGINS": ",".join([*plugins, *([] if PLUGIN in plugins else [PLUGIN])])}
     defaults = ["--host", host, "--port", str(port), "--max-model-len", str(config.context_length)]
+    defaults += ["--shutdown-timeout", "30"]  # seconds that speech may still take after SIGTERM
     if on_cpu:
         # The engine of vLLM 0.32 dies of a seed on a CPU while prompts are computed in pieces.
         defaults += ["--dtype", "float32", "--enforce-eager", "--no-enable-chunked-prefill"]

@@ -18,11 +18,10 @@ class SpeechPlugin:
 
     def attach_router(self, app: FastAPI) -> None:
         """Add the routes for speech."""
-        from neucodec_tts_vllm.server.routes import router
-        from neucodec_tts_vllm.server.sessions import router as sessions
+        from neucodec_tts_vllm.server import lifecycle, page, routes, sessions
 
-        app.include_router(router)
-        app.include_router(sessions)
+        for part in (routes, sessions, lifecycle, page):  # /speech/ready before /speech/FILE
+            app.include_router(part.router)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Load what the routes need.
@@ -30,6 +29,8 @@ class SpeechPlugin:
         Raises:
             NeuCodecError: the model is none that speaks; the server does not start then.
         """
+        from neucodec_tts_vllm.server.lifecycle import finish_before_engine
         from neucodec_tts_vllm.server.service import SpeechService
 
         state.neucodec_tts = await SpeechService.start(engine_client, state, args)
+        finish_before_engine(engine_client, state.neucodec_tts)

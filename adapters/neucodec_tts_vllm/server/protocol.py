@@ -66,6 +66,7 @@ class SpeechRequest(_Settings):
     response_format: Literal["wav", "pcm", "flac", "mp3", "opus", "aac", "codes"] = "mp3"
     stream: bool = False
     stream_format: Literal["audio", "sse"] | None = None
+    with_codes: bool = False  # events with the codes, among those of the sound
 
     @property
     def streams(self) -> bool:

@@ -11,11 +11,11 @@ import secrets
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack, aclosing
-from importlib.resources import files
 from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
@@ -83,7 +83,7 @@ async def create_speech(request: Request) -> Response:
     lora = await service.check(asked, asked.input)
     with ExitStack() as place:
         place.enter_context(service.admitted())
-        script, account = await unless_gone(request, service.begin(asked, asked.input))
+        script, account = await unless_gone(request, service.begin(asked, asked.input, request.headers))
         if asked.response_format == "codes":  # for those who decode themselves
             codes = await unless_gone(request, service.codes(script, account, lora))
             return JSONResponse({"codes": codes, "seed": account.seed, "usage": account.usage()})
@@ -93,6 +93,8 @@ async def create_speech(request: Request) -> Response:
             "X-Sample-Rate": str(rate),
             "X-Watermarked": str(service.watermarked).lower(),
         }
+        if asked.with_codes:
+            account.codes = []
         if not asked.streams:
             samples = await unless_gone(request, service.whole(asked, script, account, lora))
             content = await asyncio.to_thread(encode, samples, asked.response_format, rate)
@@ -193,10 +195,13 @@ async def _bytes(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGene
 async def _events(
     first: bytes, chunks: AsyncGenerator[bytes, None], account: Account
 ) -> AsyncGenerator[str, None]:
-    """OpenAI's events for speech."""
+    """OpenAI's events for speech, and the codes where they are asked for."""
     try:
         async with aclosing(_bytes(first, chunks)) as running:
             async for chunk in running:
+                if account.codes:
+                    new, account.codes = np.asarray(account.codes, "<u2"), []
+                    yield _event({"type": "speech.codes.delta", "codes": base64.b64encode(new.tobytes()).decode("ascii")})
                 yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode("ascii")})
         yield _event({"type": "speech.audio.done", "usage": account.usage()})
     except Exception as error:
@@ -231,7 +236,7 @@ async def create_speech_batch(request: Request) -> Response:
                     400, "codes are given one text at a time (/v1/audio/speech)", "response_format"
                 )
             lora = await service.check(asked, asked.input)
-            script, account = await service.begin(asked, asked.input)
+            script, account = await service.begin(asked, asked.input, request.headers)
             samples = await service.whole(asked, script, account, lora)
             data = await asyncio.to_thread(
                 encode, samples, asked.response_format, service.speaker.sample_rate
@@ -285,8 +290,10 @@ async def list_models(request: Request) -> Response:
 @answering
 async def list_voices(request: Request) -> Response:
     """List the voices that go by name."""
-    described = await service_of(request).voices.listed()
-    return JSONResponse({"voices": [voice["name"] for voice in described], "uploaded_voices": described})
+    voices = service_of(request).voices
+    described = await voices.listed()
+    names = [voice["name"] for voice in described]
+    return JSONResponse({"voices": names, "uploaded_voices": described, "default_voice": voices.default or None})
 
 
 @router.post("/v1/audio/voices")
@@ -339,16 +346,6 @@ async def delete_voice(request: Request) -> Response:
     return JSONResponse({"success": True, "message": f"the voice {name!r} has been deleted"})
 
 
-@router.get("/speech", include_in_schema=False)
-async def page() -> HTMLResponse:
-    """Show a page for trying the server. The page is public; its requests need the key like any other."""
-    html = (files("neucodec_tts_vllm.server") / "page.html").read_text(encoding="utf-8")
-    headers = {
-        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'none'"
-    }
-    return HTMLResponse(html, headers=headers)
-
-
 async def read_body(request: Request, service: SpeechService) -> bytes:
     """Read the body of a request, if there is room for the request and the body is not too large.
 
@@ -358,6 +355,15 @@ async def read_body(request: Request, service: SpeechService) -> bytes:
     service.check_room()
     limits = service.settings
     limit = limits.max_upload_bytes * 3 // 2 + 12 * limits.max_text_chars * limits.max_batch_items + 65536
+    return await limited(request, limit)
+
+
+async def limited(request: Request, limit: int) -> bytes:
+    """Read the body of a request, of no more than so many bytes.
+
+    Raises:
+        ApiError: it is larger; then nothing of it has been kept.
+    """
     return await Request(request.scope, _counting(request, limit)).body()
 
 

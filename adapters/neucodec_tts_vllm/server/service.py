@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,15 +22,18 @@ from neucodec_tts_vllm.cores import spare_cores
 from neucodec_tts_vllm.decoding import DecodeWorker
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.metrics import metrics
+from neucodec_tts_vllm.server.samples import VoiceSamples
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.speaking import Account, Speaker
 from neucodec_tts_vllm.server.time_stretch import TimeStretch
+from neucodec_tts_vllm.server.tracing import RequestTrace, tracer_of
 from neucodec_tts_vllm.server.voices import Voices
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from numpy.typing import NDArray
+    from opentelemetry.trace import Tracer
 
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import SpeechConfig
@@ -57,6 +60,7 @@ class SpeechService:
         models: vLLM's register of the names that it serves; None takes any name.
         language: that the model speaks, if it is known.
         mark: marks the sound as synthetic; None leaves it unmarked.
+        tracer: makes spans; None where tracing is off.
     """
 
     def __init__(
@@ -67,15 +71,19 @@ class SpeechService:
         models: Any = None,
         language: str | None = None,
         mark: Watermarker | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.speaker = speaker
         self.voices = voices
         self.settings = settings
         self._models = models
-        self._language = language
+        self.language = language
         self._mark = mark
+        self._tracer = tracer
+        self.samples = VoiceSamples(self)
         self._active = 0
         self._sessions = 0
+        self._ending = False
         self._metrics = metrics()
         self._watch: asyncio.Task[None] | None = None
 
@@ -96,7 +104,8 @@ class SpeechService:
             await voices.load(voices.default)
         await speaker.worker.warm_up()
         models = getattr(state, "openai_serving_models", None)
-        return cls(speaker, voices, settings, models, config.language, mark)
+        tracer = await tracer_of(engine)
+        return cls(speaker, voices, settings, models, config.language, mark, tracer)
 
     @property
     def watermarked(self) -> bool:
@@ -107,8 +116,9 @@ class SpeechService:
         """Refuse requests that there is no room for, as early as that can be known.
 
         Raises:
-            ApiError: too many are being worked on.
+            ApiError: too many are being worked on, or the server goes down.
         """
+        self._refuse_at_the_end()
         if self._active + count > self.settings.max_requests:
             self._metrics.requests.labels("refused").inc(count)
             raise ApiError(
@@ -141,6 +151,7 @@ class SpeechService:
         Raises:
             ApiError: too many are open.
         """
+        self._refuse_at_the_end()
         if self._sessions >= self.settings.max_sessions:
             self._metrics.requests.labels("refused").inc()
             raise ApiError(429, f"{self._sessions} sessions are open, and this server takes no more")
@@ -173,16 +184,25 @@ class SpeechService:
         self._check_language(request.language)
         return await self._lora(request.model)
 
-    async def begin(self, request: _Settings, text: str) -> tuple[Script, Account]:
+    async def begin(
+        self, request: _Settings, text: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[Script, Account]:
         """Find the voice of a request, fix its seed, and split its text.
+
+        Args:
+            request: what is asked for.
+            text: to be spoken.
+            headers: of the HTTP request; they may name the span that it belongs to.
 
         Raises:
             ApiError: something is wrong with it.
             NeuCodecError: there is nothing to speak, or the voice cannot be used.
         """
+        trace = RequestTrace(self._tracer, headers)
         voice = await self.voices.of(request)
         sampling, account = self.speaker.begin(self._sampling(request))
         script = await self.speaker.script(text, voice, sampling, request.text_format, request.normalize)
+        account.trace = trace
         return script, account
 
     async def stream(
@@ -229,6 +249,34 @@ class SpeechService:
         with self._counted(account):
             return [spoken.codes for spoken in await self.speaker.spoken(script, account, lora=lora)]
 
+    async def check_ready(self) -> None:
+        """Check that speech can be asked for.
+
+        Raises:
+            ApiError: the server goes down, or a part of it does not answer.
+        """
+        self._refuse_at_the_end()
+        await self.speaker.check()
+
+    def finish(self, seconds: float) -> int:
+        """Take no more requests, and wait until those that have begun end; for any thread but the event loop's.
+
+        Args:
+            seconds: the longest wait.
+
+        Returns:
+            the number of requests that have not ended.
+        """
+        self._ending = True
+        deadline = time.monotonic() + seconds
+        while self._active and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self._active
+
+    def _refuse_at_the_end(self) -> None:
+        if self._ending:
+            raise ApiError(503, "this server is going down and takes no more requests; ask another")
+
     def close(self) -> None:
         """End the threads."""
         if self._watch is not None:
@@ -249,6 +297,7 @@ class SpeechService:
 
     def _count(self, account: Account, outcome: str) -> None:
         seconds = account.samples / self.speaker.sample_rate
+        account.trace.end(account, outcome, self.speaker.sample_rate)
         self._metrics.requests.labels(outcome).inc()
         self._metrics.speech_tokens.inc(account.speech_tokens)
         self._metrics.audio_seconds.inc(seconds)
@@ -281,12 +330,12 @@ class SpeechService:
             raise ApiError(400, str(error)) from error
 
     def _check_language(self, language: str | None) -> None:
-        if not language or language.lower() == "auto" or not self._language:
+        if not language or language.lower() == "auto" or not self.language:
             return
-        spoken = self._language.lower()
+        spoken = self.language.lower()
         names = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
         if language.lower() not in (spoken, spoken.split("-")[0], names.get(spoken[:2])):
-            raise ApiError(400, f"this model speaks {self._language}, not {language!r:.40}", "language")
+            raise ApiError(400, f"this model speaks {self.language}, not {language!r:.40}", "language")
 
     async def _lora(self, model: str | None) -> Any:
         """The LoRA adapter of a name, found as vLLM's own routes find it; None for the model itself.

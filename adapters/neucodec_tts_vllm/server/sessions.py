@@ -246,7 +246,7 @@ class _Session:
         place = {"utterance_index": self._utterance, "sentence_index": self._said}
         lora = await service.check(config, sentence)
         try:
-            script, account = await service.begin(config, sentence)
+            script, account = await service.begin(config, sentence, self._socket.headers)
         except NothingToReadError as error:  # a picture of a face, or a piece of code
             logger.warning("a sentence is left out: %s", error)
             return

@@ -17,9 +17,8 @@ from fastapi import FastAPI
 from neucodec_tts.speech import Sampling
 from neucodec_tts.speech.watermark import Watermarker
 from neucodec_tts_vllm.decoding import DecodeWorker
-from neucodec_tts_vllm.server.routes import router
+from neucodec_tts_vllm.server.plugin import SpeechPlugin
 from neucodec_tts_vllm.server.service import SpeechService
-from neucodec_tts_vllm.server.sessions import router as sessions
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.speaking import Speaker
 from neucodec_tts_vllm.server.voices import Voices
@@ -35,8 +34,25 @@ class ScriptedClient:
     """Generations wait for it before their first token."""
     asked: int = 0
     closed: int = 0
+    dead: Exception | None = None
+    asleep: bool = False
+    answers: bool = True
+    """False for an engine that hangs."""
+    tracing: bool = False
 
-    async def generate(self, prompt: Any, params: Any, name: str, lora_request: Any = None):
+    async def check_health(self) -> None:
+        if self.dead is not None:
+            raise self.dead
+
+    async def is_sleeping(self) -> bool:
+        if not self.answers:
+            await asyncio.Event().wait()
+        return self.asleep
+
+    async def is_tracing_enabled(self) -> bool:
+        return self.tracing
+
+    async def generate(self, prompt: Any, params: Any, name: str, *, lora_request: Any, trace_headers: Any):
         line = self.lines[min(self.asked, len(self.lines) - 1)]
         self.asked += 1
         try:
@@ -75,8 +91,7 @@ def scripted_server(
     speaker = Speaker(engine, worker, stage.prompt_format, stage.vocabulary, 2048, Sampling())
     service = SpeechService(speaker, Voices(worker, limits), limits, mark=mark)
     app = FastAPI()
-    app.include_router(router)
-    app.include_router(sessions)
+    SpeechPlugin().attach_router(app)
     app.state.neucodec_tts = service
     return ScriptedServer(service, engine, app)
 
