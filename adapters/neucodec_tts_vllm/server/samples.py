@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "audio/mpeg"
 _KEPT = 256  # of about 30 kB
 _SENTENCES = {
-    "de": "Guten Morgen. So klingt diese Stimme.",
-    "en": "Good morning. This is what I sound like.",
-    "es": "Buenos días. Así suena esta voz.",
-    "fr": "Bonjour. Voici le son de cette voix.",
+    "de": "Guten Morgen, so klingt diese Stimme.",
+    "en": "Good morning, this is what I sound like.",
+    "es": "Buenos días, así suena esta voz.",
+    "fr": "Bonjour, voici le son de cette voix.",
 }
 
 

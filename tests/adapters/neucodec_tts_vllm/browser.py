@@ -54,7 +54,9 @@ class Page:
         elif event["method"] == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(event["params"]["exceptionDetails"])[:500])
         elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
-            self.errors.append(event["params"]["entry"]["text"])
+            text = event["params"]["entry"]["text"]
+            if not text.startswith("Failed to load resource"):  # an answer that says what is wrong
+                self.errors.append(text)
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, awaited."""

@@ -31,7 +31,9 @@ class ScriptedClient:
 
     lines: list[Line]
     may_go_on: asyncio.Event | None = None
-    """Generations wait for it before their first token."""
+    """Generations wait for it before their first token, or another."""
+    waits_at: int = 0
+    """The token that they wait before."""
     asked: int = 0
     closed: int = 0
     dead: Exception | None = None
@@ -56,9 +58,9 @@ class ScriptedClient:
         line = self.lines[min(self.asked, len(self.lines) - 1)]
         self.asked += 1
         try:
-            if self.may_go_on is not None:
-                await self.may_go_on.wait()
-            for token in line.ids:
+            for count, token in enumerate(line.ids):
+                if count == self.waits_at and self.may_go_on is not None:
+                    await self.may_go_on.wait()
                 yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[token], finish_reason=None)])
                 await asyncio.sleep(0)
             yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[], finish_reason=line.reason)])
