@@ -38,7 +38,9 @@ def finish_before_engine(engine: Any, service: SpeechService) -> None:
         except RuntimeError:
             left = service.finish(timeout or 0.0)
             if left:
-                logger.warning("%d requests for speech did not end in %g s; they are cut off", left, timeout or 0.0)
+                logger.warning(
+                    "%d requests for speech did not end in %g s; they are cut off", left, timeout or 0.0
+                )
         # In the event loop, where it is called once more at the very end, there is nothing to wait for.
         end(timeout=timeout)
 

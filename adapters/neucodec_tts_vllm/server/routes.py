@@ -201,7 +201,12 @@ async def _events(
             async for chunk in running:
                 if account.codes:
                     new, account.codes = np.asarray(account.codes, "<u2"), []
-                    yield _event({"type": "speech.codes.delta", "codes": base64.b64encode(new.tobytes()).decode("ascii")})
+                    yield _event(
+                        {
+                            "type": "speech.codes.delta",
+                            "codes": base64.b64encode(new.tobytes()).decode("ascii"),
+                        }
+                    )
                 yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode("ascii")})
         yield _event({"type": "speech.audio.done", "usage": account.usage()})
     except Exception as error:
@@ -293,7 +298,9 @@ async def list_voices(request: Request) -> Response:
     voices = service_of(request).voices
     described = await voices.listed()
     names = [voice["name"] for voice in described]
-    return JSONResponse({"voices": names, "uploaded_voices": described, "default_voice": voices.default or None})
+    return JSONResponse(
+        {"voices": names, "uploaded_voices": described, "default_voice": voices.default or None}
+    )
 
 
 @router.post("/v1/audio/voices")

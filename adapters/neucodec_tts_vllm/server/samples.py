@@ -44,7 +44,9 @@ class VoiceSamples:
         service = self._service
         language = (service.language or "en").split("-")[0].lower()
         request = SpeechRequest(
-            input=_SENTENCES.get(language, _SENTENCES["en"]), voice=name, seed=1 if service.speaker.seeds else None
+            input=_SENTENCES.get(language, _SENTENCES["en"]),
+            voice=name,
+            seed=1 if service.speaker.seeds else None,
         )
         voice = await service.voices.of(request)
         key = hashlib.sha256(b"" if voice is None else voice.codes.tobytes() + voice.text.encode()).digest()

@@ -373,7 +373,11 @@ class Speaker:
         name = f"speech-{next(self._numbers)}-{secrets.token_hex(4)}"
         with account.trace.span("speech.generate") as headers:
             outputs: AsyncIterator[Any] = self._engine.generate(
-                tokens_input(list(sentence.prompt_ids)), params, name, lora_request=lora, trace_headers=headers
+                tokens_input(list(sentence.prompt_ids)),
+                params,
+                name,
+                lora_request=lora,
+                trace_headers=headers,
             )
             async with aclosing(outputs) as running:  # type: ignore[type-var]
                 async for output in running:

@@ -54,13 +54,17 @@ def test_a_request_is_a_tree_of_spans_below_its_callers(server, collector):
             server.url + SPEECH, json={**body, "stream": stream}, headers={"traceparent": CALLER}, timeout=120
         )
         assert answer.status_code == 200, answer.text
-    until(lambda: len(collector.named("speech")) == 2 and len(collector.named("llm_request")) == 4, "no spans")
+    until(
+        lambda: len(collector.named("speech")) == 2 and len(collector.named("llm_request")) == 4, "no spans"
+    )
     for request in collector.named("speech"):
         assert request.trace_id.hex() == CALLER.split("-")[1]
         assert request.parent_span_id.hex() == CALLER.split("-")[2]
         figures = {each.key: each.value for each in request.attributes}
         assert figures["speech.outcome"].string_value == "completed"
-        assert figures["speech.audio_seconds"].double_value == pytest.approx(len(answer.content) / 48_000, abs=0.5)
+        assert figures["speech.audio_seconds"].double_value == pytest.approx(
+            len(answer.content) / 48_000, abs=0.5
+        )
         parts = [span for span in collector.spans if span.parent_span_id == request.span_id]
         assert sorted(span.name for span in parts) == [
             *["speech.decode"] * 2,
@@ -90,7 +94,10 @@ def test_on_sigterm_speech_ends_whole_and_nothing_new_is_taken(server):
         running = pool.submit(lambda: client.post(SPEECH, json=body))
         until(lambda: server.metric("neucodec_tts:active_requests") == 1, "it does not begin")
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: httpx.get(f"{server.url}/speech/ready", timeout=60).status_code == 503, "it does not go down")
+        until(
+            lambda: httpx.get(f"{server.url}/speech/ready", timeout=60).status_code == 503,
+            "it does not go down",
+        )
         refused = httpx.post(server.url + SPEECH, json={"input": "Hello."}, timeout=60)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0

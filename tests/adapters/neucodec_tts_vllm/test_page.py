@@ -97,7 +97,9 @@ def test_it_speaks_draws_counts_and_downloads(page, tmp_path):
             .data.filter((value, index) => index % 4 === 3 && value).length;
         [part(0.1, 0.18), part(0.7, 0.28)]
     }"""
-    page.until(f"(() => {{ const [wave, codes] = eval({json.dumps(painted)}); return wave > 100 && codes > 1000 }})()")
+    page.until(
+        f"(() => {{ const [wave, codes] = eval({json.dumps(painted)}); return wave > 100 && codes > 1000 }})()"
+    )
 
     page.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     page.click("save")
@@ -118,7 +120,9 @@ def test_a_seed_is_kept_and_sent(page, server):
     assert page.text("seed") == seed
 
 
-@pytest.mark.parametrize(("text", "told"), [("", "write a text"), (" \n ", "write a text"), ("...", "refuses: ")])
+@pytest.mark.parametrize(
+    ("text", "told"), [("", "write a text"), (" \n ", "write a text"), ("...", "refuses: ")]
+)
 def test_a_text_with_nothing_to_speak(page, text, told):
     page.fill("text", text)
     page.click("go")
@@ -282,7 +286,10 @@ def test_advice_about_a_recording_is_shown(page, tmp_path, seconds, level, told)
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream=deny"], "may not use the microphone"),
+        (
+            ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream=deny"],
+            "may not use the microphone",
+        ),
         ([*FAKE_MICROPHONE[1:]], "There is no microphone"),
     ],
 )
@@ -339,7 +346,9 @@ def test_axe_finds_nothing_to_mend(server, scheme):
         for place in ("page", "dialog"):
             if place == "dialog":
                 page.click("add")
-            found = page.run("axe.run().then(found => found.violations.map(one => `${one.id}: ${one.nodes[0].html}`))")
+            found = page.run(
+                "axe.run().then(found => found.violations.map(one => `${one.id}: ${one.nodes[0].html}`))"
+            )
             assert found == [], place
 
 
