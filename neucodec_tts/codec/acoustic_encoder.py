@@ -27,6 +27,7 @@ _CACHED_SAMPLES = 640_000  # an activation this large still lies in a CPU's cach
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # a matrix that inference makes serves training, too
 def _resampling_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The 2x up-sampler (22, 32) and down-sampler (42, 16) for blocks of 16 samples.
 
