@@ -17,7 +17,7 @@ from neucodec_tts_vllm.server.recordings import decode_recording, read_data_url
 
 if TYPE_CHECKING:
     from neucodec_tts_vllm.decoding import DecodeWorker
-    from neucodec_tts_vllm.server.protocol import _Settings
+    from neucodec_tts_vllm.server.protocol import Settings
     from neucodec_tts_vllm.server.settings import ServerSettings
 
 _KEPT = 64  # voices in memory
@@ -66,8 +66,8 @@ class Voices:
         self._known: OrderedDict[str, SpeakerPrompt] = OrderedDict()  # by name and change, or by content
         self._writing = asyncio.Lock()
 
-    async def of(self, request: _Settings) -> SpeakerPrompt | None:
-        """Return the voice of a request; None leaves it to the model.
+    async def of(self, request: Settings) -> tuple[str | None, SpeakerPrompt | None]:
+        """Return the name of a request's voice, None for a recording, and the voice, None for the model's own.
 
         Raises:
             ApiError: there is none of that name, or its recording cannot be used.
@@ -76,9 +76,9 @@ class Voices:
         if request.ref_audio is not None:
             if request.voice is not None and request.voice in await asyncio.to_thread(self.library.names):
                 raise ApiError(400, "give either voice or ref_audio, not both", "ref_audio")
-            return await self._from_reference(request.ref_audio, request.ref_text, request.language)
+            return None, await self._from_reference(request.ref_audio, request.ref_text, request.language)
         name = await asyncio.to_thread(self._meaning, request.voice or self.default)
-        return None if name is None else await self.load(name)
+        return name, None if name is None else await self.load(name)
 
     async def check_aliases(self) -> None:
         """Check that each alias means a voice.
