@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.codec.streaming import StreamSettings
-from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import (
     FinishReason,
@@ -29,6 +28,7 @@ from neucodec_tts.speech.settling import Spoken, Verdict, fault, is_silent, sett
 from neucodec_tts.text import TextReader
 from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 from neucodec_tts_vllm.server.accounts import Account
+from neucodec_tts_vllm.server.errors import ApiError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -345,7 +345,7 @@ class Speaker:
                         return
                 reason = completion.finish_reason
                 if reason not in (None, "stop", "length"):
-                    raise EngineError(f"vLLM gave up a generation ({reason})")
+                    raise ApiError(503, f"vLLM gave up this generation ({reason}); try again")
                 yield codes, reason
 
 

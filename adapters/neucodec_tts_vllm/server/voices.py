@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.errors import EngineError, NeuCodecError, PromptError
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
-from neucodec_tts.voices.library import check_name
+from neucodec_tts.voices.library import check_name, comparable
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.fetching import fetch
 from neucodec_tts_vllm.server.recordings import decode_recording, read_data_url
@@ -99,7 +99,7 @@ class Voices:
         """
         if not name:
             return None
-        alias = self._settings.aliases.get(name.lower())
+        alias = self._settings.aliases.get(comparable(name))
         if alias is not None:
             return alias
         if self._settings.strict_names or name.lower() not in OPENAI_VOICES or name in self.library:
@@ -107,7 +107,7 @@ class Voices:
         own = [] if self._own is None else self._own.names()
         if name in own:
             return name
-        known = sorted(own or self.library.names(), key=str.lower)
+        known = sorted(own or self.library.names(), key=comparable)
         return known[OPENAI_VOICES.index(name.lower()) % len(known)] if known else None
 
     async def load(self, name: str) -> SpeakerPrompt:
@@ -117,7 +117,7 @@ class Voices:
             ApiError: there is none.
         """
         try:
-            check_name(name)  # a name only, never a path
+            name = check_name(name)  # a name only, never a path
             library = await asyncio.to_thread(self._where, name)
             path = library.path(name)
             changed = await asyncio.to_thread(lambda: path.stat().st_mtime_ns)
@@ -140,10 +140,12 @@ class Voices:
             ApiError: the name is taken, or there are too many voices.
             NeuCodecError: the recording, its transcript or the name cannot be used.
         """
-        check_name(name)
+        name = check_name(name)
         async with self._writing:
             names = await asyncio.to_thread(self.library.names)
-            if name.lower() in (other.lower() for other in names):
+            if self._own is not None and comparable(name) in map(comparable, self._own.names()):
+                raise ApiError(409, f"the voice {name!r} comes with the model; take another name", "name")
+            if comparable(name) in map(comparable, names):
                 raise ApiError(
                     409, f"there is a voice {name!r} already; delete it first, or take another name", "name"
                 )
@@ -181,7 +183,7 @@ class Voices:
         names = {*await asyncio.to_thread(self.library.names)}
         if self._own is not None:
             names |= {*await asyncio.to_thread(self._own.names)}
-        for name in sorted(names, key=str.lower):
+        for name in sorted(names, key=comparable):
             try:
                 described.append(describe(name, await self.load(name)))
             except (ApiError, PromptError):  # deleted meanwhile, damaged, or of another codec
