@@ -106,6 +106,8 @@ class SpeechService:
             NeuCodecError: the model is none that speaks, or a part of it is missing.
         """
         settings = ServerSettings.from_environment()
+        # They quote what a client wrote: the client gets them, and the log does not.
+        logging.getLogger("neucodec_tts.text").setLevel(logging.ERROR)
         mark = await asyncio.to_thread(Watermarker) if is_wanted(settings.watermark) else None
         speaker, config = await _load(engine, args, settings)
         default = config.default_voice
