@@ -51,7 +51,7 @@ def main(
             url = stack.enter_context(own_server(model, environment=environment)).url
         first, last = asyncio.run(measured(url.removesuffix("/v1").rstrip("/"), api_key, repeats))
     own = statistics.median(first["own client"])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "client": name,
             "first_sound": statistics.median(first[name]),

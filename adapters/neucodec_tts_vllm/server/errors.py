@@ -67,7 +67,7 @@ def as_api_error(error: Exception) -> ApiError:
     if names & {"VLLMValidationError", "VLLMClientError"}:
         return ApiError(400, str(error))
     if "GracefulHTTPError" in names:
-        status = getattr(error, "http_status", None) or getattr(error, "status_code", 503)
+        status: Any = getattr(error, "http_status", None) or getattr(error, "status_code", 503)
         return ApiError(int(status), str(error))
     if (
         "GenerationError" in names

@@ -18,7 +18,7 @@ class ModelNames:
         strict: refuse OpenAI's names.
     """
 
-    def __init__(self, served: Any = None, strict: bool = False) -> None:
+    def __init__(self, served: Any = None, strict: bool | None = False) -> None:
         self._served = served
         self._strict = strict
 

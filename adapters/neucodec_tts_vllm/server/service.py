@@ -116,7 +116,7 @@ class SpeechService:
         if voices.default:
             await voices.load(voices.default)
         await speaker.worker.warm_up()
-        models = ModelNames(getattr(state, "openai_serving_models", None), bool(settings.strict_names))
+        models = ModelNames(getattr(state, "openai_serving_models", None), settings.strict_names)
         return cls(speaker, voices, settings, models, config.language, mark)
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -51,7 +52,12 @@ def test_openais_sdk_streams_asynchronously_and_as_events(server):
     async def run() -> tuple[bytes, list[dict]]:
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as client:
             streaming = client.audio.speech.with_streaming_response
-            asked = {"model": "gpt-4o-mini-tts", "voice": "coral", "input": TEXT, "response_format": "pcm"}
+            asked: dict[str, Any] = {
+                "model": "gpt-4o-mini-tts",
+                "voice": "coral",
+                "input": TEXT,
+                "response_format": "pcm",
+            }
             asked |= {"speed": 2.0, "extra_body": {"seed": 1}}
             async with streaming.create(**asked) as answer:
                 plain = b"".join([part async for part in answer.iter_bytes()])
@@ -136,7 +142,7 @@ def test_vllm_omnis_websocket_client(server):
     async def run() -> None:
         url = server.url.replace("http", "ws", 1) + f"/v1/vllm-omni{SPEECH}/stream"
         async with connect(url, additional_headers=server.headers) as socket:
-            config = {"speaker": "resident", "task_type": "CustomVoice", "language": "Auto"}
+            config: dict[str, Any] = {"speaker": "resident", "task_type": "CustomVoice", "language": "Auto"}
             config |= {"response_format": "wav", "speed": 1.0}
             await socket.send(json.dumps({"type": "session.config", **config}))
             for word in TEXT.split(" "):
