@@ -68,7 +68,8 @@ def prepare(
         typer.Argument(
             metavar="SOURCE",
             help="The corpus: a folder (plain, LJSpeech, LibriSpeech, Kaldi), a table (.jsonl, .csv, .tsv, "
-            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub.",
+            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub. With "
+            "--split SECONDS also one recording.",
             show_default=False,
         ),
     ] = None,
@@ -80,8 +81,14 @@ def prepare(
         float, typer.Option("--min-seconds", min=0, help="Leave out shorter recordings.")
     ] = 0.5,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=0, help="Leave out longer recordings; 0 keeps all.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            "--max-seconds",
+            min=0,
+            help="Leave out longer recordings; 0 keeps all. The default is 30, or what --split says if that is more.",
+            show_default=False,
+        ),
+    ] = None,
     text_rule: Annotated[
         Rule | None,
         typer.Option(
@@ -201,8 +208,10 @@ def prepare(
         str | None,
         typer.Option(
             "--split",
-            metavar="NAME",
-            help="Split of a data set of the hub. The default is train.",
+            metavar="SECONDS|NAME",
+            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length: at the "
+            "times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
+            "NAME: split of a data set of the hub; train by default.",
             show_default=False,
         ),
     ] = None,
@@ -240,9 +249,13 @@ def prepare(
     if tokens_only and for_model is not None:
         _add_tokens(terminal, out, for_model)
         return
+    seconds = _seconds(split)
+    if seconds is not None and max_seconds and max_seconds < seconds:
+        raise typer.BadParameter(f"--max-seconds {max_seconds:g} would leave out pieces of --split {split}")
+    longest = max(30.0, seconds or 0.0) if max_seconds is None else max_seconds or None
     settings = PrepareSettings(
         min_seconds,
-        max_seconds or None,
+        longest,
         text_rule.value if text_rule else None,
         shard_items,
         batch_seconds,
@@ -253,8 +266,9 @@ def prepare(
         kind.value if kind else None,
         columns=Columns(audio_column, text_column, id_column, speaker_column),
         audio_root=audio_root,
+        split_seconds=seconds,
         config=config,
-        split=split,
+        split=split if seconds is None else None,
         revision=revision,
     )
     if engine == "local":
@@ -286,6 +300,14 @@ def prepare(
     if prepared.manifest.rows == 0:
         terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
         raise typer.Exit(1)
+
+
+def _seconds(split: str | None) -> float | None:
+    """What --split says, if it is a number: names of splits are none."""
+    try:
+        return None if split is None else float(split)
+    except ValueError:
+        return None
 
 
 def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:

@@ -20,6 +20,7 @@ from neucodec_tts.dataset.reader_pool import ReaderPool
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings, differences
 from neucodec_tts.dataset.shards import RejectsWriter, hexadecimal
 from neucodec_tts.dataset.sources import open_source
+from neucodec_tts.dataset.sources.long_recordings import LongRecordings
 from neucodec_tts.dataset.tokens import TokenSettings
 from neucodec_tts.dataset.units import FinishedUnit, Recipe, read_record, run_units
 from neucodec_tts.errors import DatasetError
@@ -204,7 +205,8 @@ def preparing(
                 os.replace(fresh, part)
             manifest.write(folder)
         fresh.unlink(missing_ok=True)
-        recipe = Recipe(folder, opened, settings, codec, listing.units, tokens)
+        split = opened.split_seconds if isinstance(opened, LongRecordings) else None
+        recipe = Recipe(folder, opened, settings, codec, listing.units, tokens, split)
         yield Preparation(recipe, listing.items, manifest)
 
 

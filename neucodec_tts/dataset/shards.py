@@ -51,6 +51,9 @@ class Row:
     input_ids: list[int] | None = None
     """Token ids of the training example; None if the data set has none, or this text makes none."""
     labels: list[int] | None = None
+    start: float | None = None
+    """Its beginning in the recording that it was cut from, in seconds, as is `end`; None if there was no cutting."""
+    end: float | None = None
 
 
 def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
@@ -58,7 +61,7 @@ def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
 
     Args:
         tokens: it has token ids.
-        about: its metadata; JSON values.
+        about: its metadata; JSON values. With ``split_seconds`` in it there are columns of times.
     """
     pa = arrow()
     columns = {
@@ -68,6 +71,8 @@ def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
         "duration": pa.float64(),
         "speaker": pa.string(),
     }
+    if about.get("split_seconds") is not None:
+        columns |= {"start": pa.float64(), "end": pa.float64()}
     if tokens:
         columns |= {"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32())}
     return pa.schema(columns, metadata={KEY: json.dumps(about, sort_keys=True)})

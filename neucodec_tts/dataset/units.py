@@ -48,16 +48,19 @@ class Recipe:
     units: int
     """The number of all units."""
     tokens: TokenSettings | None = None
+    split_seconds: float | None = None
+    """Greatest length of the pieces that recordings are cut into; None if they stay whole."""
 
     @property
     def about(self) -> dict[str, object]:
         """The metadata of each shard."""
-        return {
+        about: dict[str, object] = {
             "codec_id": self.codec.codec_id,
             "codebook_size": self.codec.codebook_size,
             "frame_rate": self.codec.frame_rate,
             "tokens": self.tokens.digest if self.tokens is not None else None,
         }
+        return about if self.split_seconds is None else {**about, "split_seconds": self.split_seconds}
 
     @property
     def window_samples(self) -> float:
@@ -213,7 +216,15 @@ def _encode_window(
         )
         for index, codes in zip(batch, encoded, strict=True):
             item, seconds = window[index].item, lengths[index] / codec.sample_rate
-            rows[index] = Row(item.id, item.text, codes.numpy().astype(np.uint16), seconds, item.speaker)
+            rows[index] = Row(
+                item.id,
+                item.text,
+                codes.numpy().astype(np.uint16),
+                seconds,
+                item.speaker,
+                start=item.start,
+                end=item.end,
+            )
             progress.audio_seconds += seconds
         progress.encoded_frames += sum(lengths[index] for index in batch) // codec.hop_length
         progress.padded_frames += max(lengths[index] for index in batch) * len(batch) // codec.hop_length

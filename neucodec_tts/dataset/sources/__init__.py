@@ -19,6 +19,7 @@ from neucodec_tts.dataset.sources.kaldi import KaldiFolder
 from neucodec_tts.dataset.sources.lhotse import LhotseCuts
 from neucodec_tts.dataset.sources.librispeech import LibriSpeech, has_transcripts
 from neucodec_tts.dataset.sources.ljspeech import LJSpeech
+from neucodec_tts.dataset.sources.long_recordings import LongRecordings
 from neucodec_tts.dataset.sources.parquet import ParquetCorpus
 from neucodec_tts.dataset.sources.rows import layout_of
 from neucodec_tts.dataset.sources.table import JSON_SUFFIXES, LIST_SUFFIXES, TABLE_SUFFIXES, Table
@@ -38,6 +39,7 @@ def open_source(
     *,
     columns: Columns | None = None,
     audio_root: str | os.PathLike[str] | None = None,
+    split_seconds: float | None = None,
     config: str | None = None,
     split: str | None = None,
     revision: str | None = None,
@@ -45,10 +47,13 @@ def open_source(
     """Open a corpus, finding out its kind.
 
     Args:
-        source: a folder, a table, tars, or the id of a data set on the Hugging Face hub.
+        source: a folder, a table, tars, or the id of a data set on the Hugging Face hub; with `split_seconds` a folder
+            or a recording.
         kind: one of `KINDS`, if it is not to be found out.
         columns: names of a table's columns, if they are not among those that corpora use.
         audio_root: the folder that a table's paths are relative to, if it is not that of the table.
+        split_seconds: cut recordings into pieces of at most so many seconds, at the times of the transcripts beside
+            them, or in their pauses.
         config: of a data set of the hub.
         split: of a data set of the hub; "train" by default.
         revision: of a data set of the hub.
@@ -58,9 +63,12 @@ def open_source(
     """
     path, columns = Path(source), columns or Columns()
     root = None if audio_root is None else Path(audio_root)
+    if split_seconds is not None and kind is None:
+        kind = "folder"
     if kind is None:
         kind = _kind_of(os.fspath(source))
     given = {
+        "pieces of some seconds": split_seconds is not None and kind != "folder",
         "columns": bool(columns.options()) and kind not in ("table", "parquet", "webdataset", "huggingface"),
         "audio_root": root is not None and kind not in ("table", "parquet"),
         "config, split and revision": any((config, split, revision)) and kind != "huggingface",
@@ -80,10 +88,13 @@ def open_source(
         return HubDataset(os.fspath(source), config, split or "train", revision, columns)
     if kind == "lhotse":
         return LhotseCuts(path)
+    if split_seconds is not None and path.exists():
+        return LongRecordings(path, split_seconds)
     if kind not in _FOLDERS:
         raise DatasetError(f"unknown kind of corpus {kind!r}; known are {', '.join(KINDS)}")
     if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder (now in {Path.cwd()})")
+        what = "folder" if split_seconds is None else "folder or recording"
+        raise DatasetError(f"{path}: no such {what} (now in {Path.cwd()})")
     opened: Source = _FOLDERS[kind](path)
     return opened
 
@@ -111,6 +122,11 @@ def _kind_of_file(path: Path) -> str:
         return "table"
     if path.suffix.lower() in (".parquet", ".tar"):
         return {".parquet": "parquet", ".tar": "webdataset"}[path.suffix.lower()]
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        raise DatasetError(
+            f"{path}: one recording; --split SECONDS (split_seconds) cuts it into pieces, and a folder of recordings is "
+            "a corpus"
+        )
     raise DatasetError(
         f"{path}: not a kind of table that is known; name a .jsonl, .json, .csv, .tsv, .txt, .list, .parquet or "
         ".tar file, or a folder"
