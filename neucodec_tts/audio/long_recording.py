@@ -162,7 +162,11 @@ class LongRecording:
                 break
             done += block.shape[0]
             if done > lead:
-                yield block[max(0, lead - (done - block.shape[0])) :], int(file.samplerate), file.format == "OGG"
+                yield (
+                    block[max(0, lead - (done - block.shape[0])) :],
+                    int(file.samplerate),
+                    file.format == "OGG",
+                )
         check_length(file, self._name, done, promised)
 
 

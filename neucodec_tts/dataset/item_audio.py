@@ -12,7 +12,6 @@ from neucodec_tts.dataset.items import Item, Source
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
 from neucodec_tts.errors import AudioError
 
-
 _KNOWN = ("duplicate id", "no text", "too long")
 """Reasons that the problem of an item may begin with."""
 

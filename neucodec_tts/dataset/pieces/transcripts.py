@@ -19,7 +19,6 @@ from neucodec_tts.dataset.filters import clean_text
 from neucodec_tts.dataset.sources.text_files import read_text
 from neucodec_tts.errors import DatasetError
 
-
 _LANGUAGE = re.compile(r"\.[a-z]{2,3}([-_]\w{2,8})?", re.IGNORECASE)
 
 
@@ -104,7 +103,9 @@ def _subtitles(text: str, path: Path) -> Iterator[Cue]:
         spoken = html.unescape(_TAG.sub("", words))
         times = _TIMES.fullmatch(line)
         if times is None:
-            yield Cue(0, 0, spoken, place, problem=f"{place}: {line.strip()[:60]!r} are no times; mend the line")
+            yield Cue(
+                0, 0, spoken, place, problem=f"{place}: {line.strip()[:60]!r} are no times; mend the line"
+            )
             continue
         yield Cue(
             _clock(times.groups()[:4]),
@@ -140,7 +141,9 @@ def _lyrics(text: str, path: Path) -> Iterator[Cue]:
 
 # TextGrid
 
-_GRID_VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<![^\s])(<exists>|<absent>|-?\d+(?:\.\d+)?(?:[eE]-?\d+)?)(?![^\s])')
+_GRID_VALUE = re.compile(
+    r'"((?:[^"]|"")*)"|(?<![^\s])(<exists>|<absent>|-?\d+(?:\.\d+)?(?:[eE]-?\d+)?)(?![^\s])'
+)
 _SENTENCES = re.compile(r"(?i)sentence|utter|phrase|text|trans|ortho|segment|speech")
 
 
@@ -199,7 +202,9 @@ def _json(text: str, path: Path) -> Iterator[Cue]:
     except (ValueError, RecursionError) as problem:
         raise DatasetError(f"{path}: not JSON ({problem})") from problem
     if isinstance(values, Mapping):
-        values = next((values[name] for name in ("segments", "chunks", "transcription") if name in values), None)
+        values = next(
+            (values[name] for name in ("segments", "chunks", "transcription") if name in values), None
+        )
     if not isinstance(values, list):
         return
     for number, segment in enumerate(values, start=1):
@@ -219,12 +224,16 @@ def _segment(segment: Any, place: str, text: str) -> Cue:
         else:
             start, end = float(segment["start"]), float(segment["end"])
     except (KeyError, TypeError, ValueError):
-        return Cue(0, 0, said, place, problem=f"{place}: {said.strip()[:40]!r} has no start and end; add them")
+        return Cue(
+            0, 0, said, place, problem=f"{place}: {said.strip()[:40]!r} has no start and end; add them"
+        )
     listed = segment.get("words")
     words = [_segment(word, place, "word") for word in listed] if isinstance(listed, list) else []
     if any(word.problem is not None for word in words):
         words = []
-    return Cue(start, end, said, place, clean_text(speaker) if isinstance(speaker, str) else None, tuple(words))
+    return Cue(
+        start, end, said, place, clean_text(speaker) if isinstance(speaker, str) else None, tuple(words)
+    )
 
 
 _READERS: dict[str, Callable[[str, Path], Iterator[Cue]]] = {
