@@ -7,7 +7,6 @@ import sys
 import time
 from contextlib import redirect_stdout
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,13 +67,18 @@ def prepare(
         typer.Argument(
             metavar="SOURCE",
             help="The corpus: a folder (plain, LJSpeech, LibriSpeech, Kaldi), a table (.jsonl, .csv, .tsv, "
-            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub. With "
-            "--split SECONDS also one recording.",
+            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub. Also a URL "
+            "of these (s3://, gs://, hf://) and, with --split SECONDS, one recording.",
             show_default=False,
         ),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The data set's folder.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The data set's folder, or its URL, as s3://bucket/folder."
+        ),
+    ],
     codec_name: CodecOption = None,
     device: DeviceOption = None,
     min_seconds: Annotated[
@@ -186,11 +190,11 @@ def prepare(
         typer.Option("--kind", help="Kind of the corpus. The default is to find out.", show_default=False),
     ] = None,
     audio_root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--audio-root",
             metavar="DIR",
-            help="The folder that paths in the table are relative to.",
+            help="The folder, or its URL, that paths in the table are relative to.",
             show_default=False,
         ),
     ] = None,
@@ -209,7 +213,7 @@ def prepare(
         typer.Option(
             "--split",
             metavar="SECONDS|NAME",
-            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length: at the "
+            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length, at the "
             "times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
             "NAME: split of a data set of the hub; train by default.",
             show_default=False,
@@ -310,7 +314,7 @@ def _seconds(split: str | None) -> float | None:
         return None
 
 
-def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:
+def _add_tokens(terminal: Terminal, out: str, tokens: TokenSettings) -> None:
     from neucodec_tts.dataset import tokenize
 
     start = time.perf_counter()

@@ -14,6 +14,7 @@ import numpy as np
 
 from neucodec_tts.dataset.items import Reject
 from neucodec_tts.dataset.packages import arrow, parquet
+from neucodec_tts.dataset.places import Place, reaching, read_bytes
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -92,14 +93,14 @@ def shard_bytes(rows: Sequence[Row], tokens: bool, about: dict[str, Any]) -> byt
     return _parquet_bytes(table)
 
 
-def read_shard(path: Path) -> tuple[list[Row], dict[str, Any]]:
+def read_shard(path: Place) -> tuple[list[Row], dict[str, Any]]:
     """Read the rows of a shard, and its metadata.
 
     Raises:
         DatasetError: it is missing, damaged, or no shard of ours.
     """
     try:
-        table = parquet().read_table(path)
+        table = read_table(path)
     except (OSError, arrow().ArrowException) as problem:
         raise DatasetError(f"{path}: not a shard, or a damaged one ({problem})") from problem
     about = _about(table.schema, path)
@@ -117,14 +118,27 @@ def read_shard(path: Path) -> tuple[list[Row], dict[str, Any]]:
     return rows, about
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_table(path: Place) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        OSError, pyarrow.ArrowException: it is missing or damaged.
+        DatasetError: the object store that it lies in cannot be reached.
+    """
+    return parquet().read_table(path if isinstance(path, Path) else arrow().BufferReader(read_bytes(path)))
+
+
+def read_about(path: Place) -> dict[str, Any]:
     """Read the metadata of a shard, from its end alone.
 
     Raises:
         DatasetError: it is missing, damaged, or no shard of ours.
     """
     try:
-        return _about(parquet().read_schema(path), path)
+        if isinstance(path, Path):
+            return _about(parquet().read_schema(path), path)
+        with reaching(path), path.open("rb") as opened:
+            return _about(parquet().read_schema(opened), path)
     except (OSError, arrow().ArrowException) as problem:
         raise DatasetError(f"{path}: not a shard, or a damaged one ({problem})") from problem
 
@@ -180,7 +194,7 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     return output.getvalue()
 
 
-def _about(columns: pa.Schema, path: Path) -> dict[str, Any]:
+def _about(columns: pa.Schema, path: Place) -> dict[str, Any]:
     metadata = columns.metadata or {}
     try:
         about: dict[str, Any] = json.loads(metadata[KEY.encode()])

@@ -23,6 +23,7 @@ from neucodec_tts.dataset.item_audio import ItemAudio
 from neucodec_tts.dataset.items import Item, Reject, Source
 from neucodec_tts.dataset.listing import read_unit
 from neucodec_tts.dataset.manifest import ShardEntry
+from neucodec_tts.dataset.places import forget_listings, is_dir, list_folder, look_once, read_bytes
 from neucodec_tts.dataset.progress import Progress
 from neucodec_tts.dataset.reader_pool import ReaderPool
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
@@ -124,14 +125,27 @@ def run_units(
         thread.shutdown(wait=True, cancel_futures=True)
 
 
-def read_record(folder: DatasetFolder, unit: int) -> FinishedUnit | None:
-    """Return the record of a unit; None if it is not finished, or its shard is not there as it was written."""
+def read_records(folder: DatasetFolder, units: int) -> Iterator[FinishedUnit | None]:
+    """Yield the records of all units in their order; None for one that is not finished.
+
+    A unit whose shard is not there as it was written is not finished either.
+
+    Raises:
+        DatasetError: the object store that they lie in cannot be reached.
+    """
+    forget_listings()
+    names = {*list_folder(folder.records)} if is_dir(folder.records) else set[str]()
+    for unit in range(units):
+        yield _read_record(folder, unit) if folder.record(unit).name in names else None
+
+
+def _read_record(folder: DatasetFolder, unit: int) -> FinishedUnit | None:
     try:
-        values = json.loads(folder.record(unit).read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(folder.record(unit)))
         rejects = tuple(Reject(**reject) for reject in values["rejects"])
         finished = FinishedUnit(values["unit"], ShardEntry(**values["shard"]), rejects)
-        shard = folder.path / finished.shard.file
-        return finished if shard.stat().st_size == finished.shard.bytes else None
+        shard = look_once(folder.path / finished.shard.file)
+        return finished if shard is not None and shard.size == finished.shard.bytes else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -72,7 +73,7 @@ def test_cuts_lie_in_pauses_and_nothing_is_lost(book, noise, caplog):
     assert [item.id for item in found] == [f"book-{number:05d}" for number in range(len(found))]
     assert found[0].start == 0.0
     assert found[-1].end == soundfile.info(path).duration
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert before.end == after.start
         assert not any(start < after.start < end for start, end in speech), after.start
     assert all(1.5 <= item.end - item.start <= 6.0 for item in found)

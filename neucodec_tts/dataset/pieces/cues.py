@@ -81,7 +81,8 @@ def _checked(cues: Sequence[Cue], seconds: float) -> list[Cue]:
         elif problem is None and not has_speech(_SOUND.sub(" ", text or "")):
             problem = f"no text: {cue.place}: a sound and no words, {text!r}"
         checked.append(replace(cue, text=text or "", end=end, problem=problem))
-    for index, (before, after) in enumerate(zip(checked, checked[1:], strict=False)):
+    for index in range(len(checked) - 1):
+        before, after = checked[index], checked[index + 1]
         if before.problem is not None and "overlaps" not in before.problem:
             continue
         over = before.end - after.start

@@ -12,10 +12,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from neucodec_tts.dataset.filters import clean_text
+from neucodec_tts.dataset.places import Place
 from neucodec_tts.dataset.sources.text_files import read_text
 from neucodec_tts.errors import DatasetError
 
@@ -40,11 +40,11 @@ class Cue:
     """The reason why it cannot be used."""
 
 
-def find_transcript(recording: Path, names: Sequence[str]) -> tuple[Path, list[Cue]] | None:
+def find_transcript(recording: Place, names: Sequence[str]) -> tuple[Place, list[Cue]] | None:
     """Return the transcript with times beside a recording, and its cues; None if there is none.
 
-    ``book.json`` is looked for first, then ``book.TextGrid``, ``.vtt``, ``.srt`` and ``.lrc``, each also after the whole
-    name (``book.mp3.srt``) or a language (``book.en.srt``).
+    ``book.json`` is looked for first, then ``book.TextGrid``, ``.vtt``, ``.srt`` and ``.lrc``, each also after the
+    whole name (``book.mp3.srt``) or a language (``book.en.srt``).
 
     Args:
         recording: the file.
@@ -82,7 +82,7 @@ _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 
 
-def _subtitles(text: str, path: Path) -> Iterator[Cue]:
+def _subtitles(text: str, path: Place) -> Iterator[Cue]:
     """Cues of SubRip and WebVTT: a line with times, and the lines up to an empty one."""
     lines = text.splitlines()
     index = 0
@@ -126,7 +126,7 @@ def _clock(groups: tuple[str | None, ...]) -> float:
 _LRC_TIME = re.compile(r"\[(\d+):(\d{1,2})(?:[.:](\d{1,3}))?\]")
 
 
-def _lyrics(text: str, path: Path) -> Iterator[Cue]:
+def _lyrics(text: str, path: Place) -> Iterator[Cue]:
     """Lines of LRC, each up to the beginning of the next, and the last up to the end of the recording."""
     starts: list[tuple[float, str, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -147,7 +147,7 @@ _GRID_VALUE = re.compile(
 _SENTENCES = re.compile(r"(?i)sentence|utter|phrase|text|trans|ortho|segment|speech")
 
 
-def _text_grid(text: str, path: Path) -> Iterator[Cue]:
+def _text_grid(text: str, path: Place) -> Iterator[Cue]:
     """Intervals of a TextGrid, in its long or its short form: of the tier with sentences, or else of words.
 
     Praat reads free-standing numbers, quoted strings and flags, and takes the rest for comments; so is it done here.
@@ -160,12 +160,13 @@ def _text_grid(text: str, path: Path) -> Iterator[Cue]:
     names = names or [name for name in tiers if re.search(r"(?i)\bword", name)]
     if len(names) != 1:
         raise DatasetError(
-            f"{path}: which of its tiers has the sentences is not clear ({', '.join(tiers)}); call one of them sentences"
+            f"{path}: which of its tiers has the sentences is not clear ({', '.join(tiers)}); call one of them "
+            "sentences"
         )
     yield from tiers[names[0]]
 
 
-def _tiers(text: str, path: Path) -> Iterator[tuple[str, list[Cue]]]:
+def _tiers(text: str, path: Place) -> Iterator[tuple[str, list[Cue]]]:
     values = iter(
         (match[1].replace('""', '"') if match[1] is not None else match[2])
         for match in _GRID_VALUE.finditer(text)
@@ -195,7 +196,7 @@ def _tiers(text: str, path: Path) -> Iterator[tuple[str, list[Cue]]]:
 # JSON
 
 
-def _json(text: str, path: Path) -> Iterator[Cue]:
+def _json(text: str, path: Place) -> Iterator[Cue]:
     """Segments, under the names that whisper's relatives give them; nothing if there are none."""
     try:
         values = json.loads(text)
@@ -236,7 +237,7 @@ def _segment(segment: Any, place: str, text: str) -> Cue:
     )
 
 
-_READERS: dict[str, Callable[[str, Path], Iterator[Cue]]] = {
+_READERS: dict[str, Callable[[str, Place], Iterator[Cue]]] = {
     ".json": _json,
     ".textgrid": _text_grid,
     ".vtt": _subtitles,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.pieces.cues import Piece, pieces_of
 from neucodec_tts.dataset.pieces.pauses import Levels
 from neucodec_tts.dataset.pieces.transcripts import find_transcript
-from neucodec_tts.dataset.sources.files import file_item, identifier, relative, stat, text_beside, walk
+from neucodec_tts.dataset.places import Place, below, is_dir, list_folder, local_copy, place
+from neucodec_tts.dataset.sources.files import file_item, identifier, relative, text_beside, walk
 from neucodec_tts.errors import AudioError, DatasetError
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,14 @@ class LongRecordings:
     """A recording, or all recordings in and below a folder, in pieces of at most `split_seconds`.
 
     A recording with a transcript with times (`pieces.transcripts`) is cut at those, others in their pauses. Pieces are
-    called ``NAME-00000``, ``NAME-00001`` ... A recording of one piece keeps its name, and has the text of the plain text
-    file beside it. All recordings are decoded when they are listed.
+    called ``NAME-00000``, ``NAME-00001`` ... A recording of one piece keeps its name, and has the text of the plain
+    text file beside it. All recordings are decoded when they are listed.
 
     Raises:
         DatasetError: `split_seconds` is not possible.
     """
 
-    path: Path
+    path: Place
     split_seconds: float
     kind: str = field(default="folder", init=False)
 
@@ -59,17 +60,22 @@ class LongRecordings:
         return {"split_seconds": self.split_seconds}
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """The folder that paths are relative to."""
-        return self.path if self.path.is_dir() else self.path.parent
+        return self.path if self._is_folder else self.path.parent
+
+    @cached_property
+    def _is_folder(self) -> bool:
+        return is_dir(self.path)
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
-        folder, names = None, list[str]()
-        for file in walk(self.path, AUDIO_SUFFIXES) if self.path.is_dir() else [self.path]:
+        folder: Place | None = None
+        names: list[str] = []
+        for file in walk(self.path, AUDIO_SUFFIXES) if self._is_folder else [self.path]:
             if file.parent != folder:
                 folder = file.parent
-                names = sorted(os.listdir(folder))
+                names = list_folder(folder)
             whole = file_item(self.root, relative(self.root, file), identifier(self.root, file), None)
             try:
                 pieces = list(self._pieces(file, names))
@@ -89,19 +95,20 @@ class LongRecordings:
 
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
         """See `Source.read`."""
-        recording = _opened(str(self.root / item.where), item.where, *stat(self.root / item.where))
+        recording = _opened(str(below(self.root, item.where)), item.where, item.size, item.modified)[0]
         end = item.end
         assert end is not None
         if longest is not None and end - item.start > longest:
             raise AudioTooLongError(item.where, end - item.start, longest)
         return recording.read(item.start, end), recording.rate
 
-    def _pieces(self, file: Path, names: Sequence[str]) -> Iterator[Piece]:
-        recording = LongRecording(file)
-        try:
-            levels = Levels.of(recording)
-        finally:
-            recording.close()
+    def _pieces(self, file: Place, names: Sequence[str]) -> Iterator[Piece]:
+        with local_copy(file) as copy:
+            recording = LongRecording(copy, str(file))
+            try:
+                levels = Levels.of(recording)
+            finally:
+                recording.close()
         found = find_transcript(file, names)
         if found is not None:
             transcript, cues = found
@@ -125,11 +132,16 @@ class LongRecordings:
                 " ..." if len(bad) > _SHOWN else "",
             )
         bounds = [0.0, *(cut.seconds for cut in cuts), levels.seconds]
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             yield Piece(start, end, text)
 
 
 @lru_cache(maxsize=1)
-def _opened(path: str, name: str, size: int, modified: int) -> LongRecording:
-    """The recording that pieces are read from, one after the other."""
-    return LongRecording(path, name)
+def _opened(path: str, name: str, size: int, modified: int) -> tuple[LongRecording, ExitStack]:
+    """The recording that pieces are read from, one after the other, and what keeps its copy on this machine."""
+    kept = ExitStack()
+    try:
+        copy = kept.enter_context(local_copy(place(path)))
+    except FileNotFoundError as problem:
+        raise AudioError(f"{name}: there is no such object; check its URL") from problem
+    return LongRecording(copy, name), kept
