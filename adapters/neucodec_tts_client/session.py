@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
@@ -33,6 +34,8 @@ from neucodec_tts_client.errors import (
     SpeechTimeoutError,
     SpeechUrlError,
 )
+
+logger = logging.getLogger(__name__)
 
 _ROUTE = "/v1/audio/speech/stream"
 _LARGEST_FRAME = 2**24  # bytes
@@ -328,6 +331,8 @@ class SpeechSession:
         if kind == "session.done":
             self._talking = False
             return self._done(message)
+        if kind == "warning":
+            logger.warning("the server says: %s", message.get("message"))
         if kind not in ("audio.start", "audio.done"):
             return None
         self._talking = kind == "audio.start"

@@ -102,7 +102,7 @@ class FaultyServer:
 
 @asynccontextmanager
 async def faulty_server(
-    *behaviours: Behaviour, status: HTTPStatus | None = None
+    *behaviours: Behaviour, status: HTTPStatus | None = None, port: int = 0
 ) -> AsyncIterator[FaultyServer]:
     """Serve; with a status, every connection is refused with it."""
     told = FaultyServer()
@@ -120,7 +120,7 @@ async def faulty_server(
         told.visits += 1
         return connection.respond(status, "no") if status is not None else None
 
-    async with serve(visit, "127.0.0.1", 0, process_request=refused if status else None) as server:
+    async with serve(visit, "127.0.0.1", port, process_request=refused if status else None) as server:
         told.server = server
         told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
