@@ -23,7 +23,9 @@ from neucodec_tts.speech.engine import (
     check_batch,
     check_prompt,
 )
+from neucodec_tts.tokens.gguf import GGUFFile
 from neucodec_tts_llamacpp.runtime import Runtime, Token
+from neucodec_tts_llamacpp.speech_only import TokenTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,18 +81,20 @@ class LlamaCppEngine:
                 raise EngineError(f"{name} is {value}; it must be at least 1")
         self.tokens = tokens
         self.max_batch = max_batch
+        file = GGUFFile.read(path)
+        self._rows = file.tensors["token_embd.weight"].shape[-1] if "token_embd.weight" in file.tensors else 0
+        tokens.vocabulary.check_model_rows(self._rows)
+        wanted = np.concatenate([tokens.vocabulary.ids, np.array(tokens.stop_ids, np.int64)])
+        table = TokenTable.of(file, wanted)
+        self._wanted: slice | NDArray[np.int64] = wanted if table is None else slice(None)
         self.runtime = Runtime(
             path,
+            table,
             sequences=max_batch + _SPARE,
             context_length=context_length,
             threads=threads or usable_cpus(),
             gpu=gpu,
         )
-        tokens.vocabulary.check_model_rows(self.runtime.rows)
-        self._codes: slice | NDArray[np.int64] = tokens.vocabulary.ids
-        if tokens.vocabulary.id_range is not None:
-            self._codes = slice(*tokens.vocabulary.id_range)
-        self._stops = np.array(tokens.stop_ids)
         self._sequences = [_Sequence(number) for number in range(max_batch + _SPARE)]
         self._clock = itertools.count(1)
 
@@ -147,7 +151,7 @@ class LlamaCppEngine:
             EngineError: the prompt leaves no room for speech, holds ids that the model lacks, or ``max_batch``
                 generations run already.
         """
-        check_prompt(prompt_ids, self.context_length, self.runtime.rows)
+        check_prompt(prompt_ids, self.context_length, self._rows)
         return TokenStream(self._generate(prompt_ids, sampling))
 
     def _generate(self, prompt_ids: Sequence[int], sampling: Sampling) -> Generator[int, None, FinishReason]:
@@ -173,7 +177,7 @@ class LlamaCppEngine:
         Raises:
             EngineError: a prompt leaves no room for speech, or holds ids that the model lacks.
         """
-        check_batch(prompts, samplings, self.context_length, self.runtime.rows)
+        check_batch(prompts, samplings, self.context_length, self._rows)
         return self._generate_batch(prompts, samplings)
 
     def _generate_batch(
@@ -277,7 +281,7 @@ class LlamaCppEngine:
 
     def _choices(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits of codes and stops, a copy (codes + stops,)."""
-        return np.concatenate([logits[self._codes], logits[self._stops]])
+        return logits[self._wanted].copy()
 
     def _end(self, running: _Running) -> None:
         """Give a sequence back; it keeps its prompt."""

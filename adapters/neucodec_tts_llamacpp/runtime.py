@@ -19,6 +19,8 @@ from neucodec_tts.errors import CheckpointError, DeviceError, EngineError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from neucodec_tts_llamacpp.speech_only import TokenTable
+
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install 'neucodec-tts[laptop]'"
@@ -81,13 +83,14 @@ class Runtime:
 
     Args:
         path: of the GGUF file.
+        table: reduces the model to the logits that are wanted; None leaves it whole.
         sequences: number of them.
         context_length: most tokens of a sequence.
         threads: that compute.
         gpu: put all layers on the GPU.
 
     Attributes:
-        rows: number of token ids.
+        rows: number of logits.
         context_length: most tokens of a sequence: no more than the model was trained with.
         computed: tokens that have been computed so far.
         lock: held while a sequence is changed.
@@ -101,7 +104,14 @@ class Runtime:
     _BATCH = 512
 
     def __init__(
-        self, path: str, *, sequences: int, context_length: int, threads: int, gpu: bool | None
+        self,
+        path: str,
+        table: TokenTable | None,
+        *,
+        sequences: int,
+        context_length: int,
+        threads: int,
+        gpu: bool | None,
     ) -> None:
         self._api = api = binding()
         self.lock = threading.Lock()
@@ -114,7 +124,12 @@ class Runtime:
         with _Failures() as failures:
             options = api.llama_model_default_params()
             options.n_gpu_layers = 0 if gpu is False or not offers_gpu else 999
-            model = api.llama_model_load_from_file(os.fsencode(path), options)
+            if table is None:
+                model = api.llama_model_load_from_file(os.fsencode(path), options)
+            else:
+                with table.reduced() as reduced:
+                    options.load_mode = api.LLAMA_LOAD_MODE_NONE  # the file does not stay
+                    model = api.llama_model_load_from_file(os.fsencode(reduced), options)
             if not model:
                 raise CheckpointError(
                     f"{path} cannot be loaded by llama.cpp: {failures}; download or convert it again"
@@ -138,7 +153,7 @@ class Runtime:
                     "max_batch or context_length"
                 )
         self._memory = api.llama_get_memory(self._context)
-        self._batch = _Batch(api, int(wanted.n_batch), sequences)
+        self._batch = _Batch(api, int(wanted.n_batch), sequences, table)
 
     def compute(self, tokens: Sequence[Token]) -> list[NDArray[np.float32]]:
         """Compute tokens, and return the logits (rows,) of those that want them; valid until the next call.
@@ -177,8 +192,10 @@ class Runtime:
 class _Batch:
     """The memory of one call's input."""
 
-    def __init__(self, api: Any, size: int, sequences: int) -> None:
+    def __init__(self, api: Any, size: int, sequences: int, table: TokenTable | None) -> None:
         self.size = size
+        self._table = table
+        self._vectors = np.zeros((size, table.width if table else 1), np.float32)
         self._ids = np.zeros(size, np.int32)
         self._positions = np.zeros(size, np.int32)
         self._counts = np.ones(size, np.int32)  # each token belongs to one sequence
@@ -191,8 +208,8 @@ class _Batch:
         ]
         self._struct = api.llama_batch(
             n_tokens=0,
-            token=self._ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            embd=None,
+            token=None if table else self._ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            embd=self._vectors.ctypes.data_as(ctypes.POINTER(ctypes.c_float)) if table else None,
             pos=self._positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
             n_seq_id=self._counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
             seq_id=ctypes.cast(self._owners, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
@@ -201,7 +218,11 @@ class _Batch:
 
     def fill(self, tokens: Sequence[Token]) -> Any:
         count = len(tokens)
-        self._ids[:count] = [token.id for token in tokens]
+        ids = [token.id for token in tokens]
+        if self._table is None:
+            self._ids[:count] = ids
+        else:
+            self._vectors[:count] = self._table(ids)
         self._positions[:count] = [token.position for token in tokens]
         self._wanted[:count] = [token.wanted for token in tokens]
         for place, token in enumerate(tokens):

@@ -8,7 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neucodec_tts.errors import CheckpointError
 
@@ -20,6 +20,8 @@ SPEECH_CONFIG = "neucodec.speech_config"
 """Key of the metadata that holds the model's ``speech_config.json``."""
 TOKENIZER_JSON = "tokenizer.huggingface.json"
 """Key of the metadata that holds ``tokenizer.json``, as the specification of GGUF names it."""
+ALIGNMENT = "general.alignment"
+"""Key of the metadata: the weights of each tensor begin at a multiple of so many bytes, 32 by default."""
 CONTROL, USER_DEFINED = 3, 4
 """Types of tokens that stand for themselves wherever their name stands in a text."""
 
@@ -42,6 +44,20 @@ CUTS: dict[str, str | None] = {  # None is GPT-2's own way, after single digits 
 }
 
 
+class Stored(NamedTuple):
+    """A tensor in a file.
+
+    Attributes:
+        shape: the fastest dimension first.
+        kind: number of its format, as ``gguf.GGMLQuantizationType`` has it.
+        start: its first byte in the file.
+    """
+
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
 @dataclass(frozen=True)
 class GGUFFile:
     """The head of a GGUF file.
@@ -49,12 +65,14 @@ class GGUFFile:
     Attributes:
         path: of the file.
         metadata: values by key: numbers, strings and lists of them.
-        tensors: shape of each tensor by name, the fastest dimension first.
+        tensors: by name, in the order of the file.
+        entries: first byte and end of each entry of the metadata in the file, by key.
     """
 
     path: Path
     metadata: dict[str, Any]
-    tensors: dict[str, tuple[int, ...]]
+    tensors: dict[str, Stored]
+    entries: dict[str, tuple[int, int]]
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> GGUFFile:
@@ -167,20 +185,26 @@ class _Head:
         self._data = data
         self._at = 4  # behind the magic
 
-    def read(self) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    def read(self) -> tuple[dict[str, Any], dict[str, Stored], dict[str, tuple[int, int]]]:
         version = self._number("I")
         if version not in (2, 3):
             raise KeyError(f"version {version}")
         tensors, entries = self._number("Q"), self._number("Q")
-        metadata = {self._string(): self._value(self._number("I")) for _ in range(entries)}
-        shapes = {}
+        metadata, spans = {}, {}
+        for _ in range(entries):
+            start, key = self._at, self._string()
+            metadata[key] = self._value(self._number("I"))
+            spans[key] = start, self._at
+        found = {}
         for _ in range(tensors):
             name, dimensions = self._string(), self._number("I")
             if dimensions > _MOST_DIMENSIONS:
                 raise KeyError(f"{dimensions} dimensions")
-            shapes[name] = tuple(self._number("Q") for _ in range(dimensions))
-            self._at += 12  # type and offset
-        return metadata, shapes
+            shape = tuple(self._number("Q") for _ in range(dimensions))
+            found[name] = Stored(shape, self._number("I"), self._number("Q"))
+        alignment = metadata.get(ALIGNMENT, 32)
+        first = -(-self._at // alignment) * alignment  # of all weights
+        return metadata, {name: each._replace(start=first + each.start) for name, each in found.items()}, spans
 
     def _number(self, code: str) -> Any:
         (value,) = struct.unpack_from("<" + code, self._data, self._at)
