@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,17 +13,17 @@ from transformers import DynamicCache
 
 from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.errors import DeviceError, EngineError
+from neucodec_tts.speech.drawing import Progress
 from neucodec_tts.speech.engine import (
     FinishReason,
     Generated,
-    RepetitionDetector,
     Sampling,
     SpeechTokens,
     TokenStream,
     check_batch,
     check_prompt,
 )
-from neucodec_tts_transformers.drawing import Dice, draw
+from neucodec_tts_transformers.drawing import draw
 from neucodec_tts_transformers.loading import load_model
 from neucodec_tts_transformers.logits import CodeHead, check_rows
 
@@ -145,21 +145,21 @@ class TransformersEngine:
     ) -> Iterator[list[_Event]]:
         """Run prompts together, a token for each in every step; rows that have ended leave the batch."""
         rows = [
-            _Row.of(index, prompt, sampling, self.context_length)
+            (index, Progress.begin(prompt, sampling, self.context_length))
             for index, (prompt, sampling) in enumerate(zip(prompts, samplings, strict=True))
         ]
         batch = _Batch(self._head, prompts, self.device)
         while rows:
-            too_short = [number for number, row in enumerate(rows) if row.frames < row.sampling.min_frames]
+            too_short = [number for number, (_, row) in enumerate(rows) if not row.may_stop]
             logits = batch.next_logits(too_short)
-            choices = draw(logits, [row.sampling for row in rows], [row.dice for row in rows])
+            choices = draw(logits, [row for _, row in rows])
             events, kept = [], []
-            for number, (row, choice) in enumerate(zip(rows, choices, strict=True)):
+            for number, ((index, row), choice) in enumerate(zip(rows, choices, strict=True)):
                 if choice >= self._head.code_count:
-                    events.append(_Event(row.index, None, "stop"))
+                    events.append(_Event(index, None, "stop"))
                     continue
                 reason = row.push(choice)
-                events.append(_Event(row.index, self._head.token_id(choice), reason))
+                events.append(_Event(index, self._head.token_id(choice), reason))
                 if reason is None:
                     kept.append(number)
             yield events
@@ -173,33 +173,6 @@ class _Event:
     index: int
     token: int | None
     finish_reason: FinishReason | None
-
-
-@dataclass
-class _Row:
-    """The state of one running generation."""
-
-    index: int
-    sampling: Sampling
-    limit: int  # frames
-    dice: Dice
-    loop: RepetitionDetector
-    frames: int = field(default=0)
-
-    @classmethod
-    def of(cls, index: int, prompt: Sequence[int], sampling: Sampling, context: int) -> _Row:
-        room = context - len(prompt)
-        limit = room if sampling.max_frames is None else min(room, sampling.max_frames)
-        return cls(
-            index, sampling, limit, Dice(sampling.seed), RepetitionDetector(sampling.repetition_frames)
-        )
-
-    def push(self, code: int) -> FinishReason | None:
-        """Count a code; returns the reason if the generation ends with it."""
-        self.frames += 1
-        if self.loop.push(code):
-            return "repetition"
-        return "length" if self.frames >= self.limit else None
 
 
 class _Batch:

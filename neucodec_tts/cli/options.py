@@ -24,7 +24,7 @@ ModelOption = Annotated[
         "-m",
         metavar="MODEL",
         help="The language model: a hub id (neuphonic/neutts-air, neuphonic/neutts-nano, HKUSTAudio/Llasa-1B ...), a "
-        "folder with a speech_config.json, or tiny, the small built-in one (the default).",
+        "folder with a speech_config.json, a GGUF file, or tiny, the small built-in one (the default).",
         show_default=False,
     ),
 ]

@@ -106,8 +106,15 @@ def say(
     ] = None,
     codec: ModelCodecOption = None,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="The engine that runs the language model.")
-    ] = "transformers",
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="The engine that runs the language model. The default is llama-cpp for a GGUF file, transformers "
+            "for any other model.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Sentences that are generated together.")
     ] = 4,

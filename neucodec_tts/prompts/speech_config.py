@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.built_in import speech_model
-from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
+from neucodec_tts.codec.checkpoints.hub import HubOptions, find_gguf, locate
 from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
 from neucodec_tts.prompts.formats import LlasaFormat, NeuTTSFormat, PromptFormat
 from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer, nearest_language
 from neucodec_tts.text import TextReader
+from neucodec_tts.tokens.gguf import SPEECH_CONFIG, GGUFFile
 from neucodec_tts.tokens.scheme import SCHEMES, check_pattern
 
 if TYPE_CHECKING:
@@ -127,8 +128,9 @@ class SpeechConfig:
         """Find the configuration of a model.
 
         Args:
-            model: ``"tiny"``, a folder, or a hub id. A folder's own file comes first; models in `KNOWN_MODELS` need
-                none and nothing is asked of the network for them; any other hub repository must hold one.
+            model: ``"tiny"``, a folder, a hub id, or a GGUF file. A folder's own file comes first; models in
+                `KNOWN_MODELS` need none and nothing is asked of the network for them; any other hub repository must
+                hold one. A GGUF file may hold it in its metadata.
             revision: branch, tag or commit of a hub repository.
             cache_dir: folder of downloads.
             token: hub token.
@@ -138,12 +140,15 @@ class SpeechConfig:
             CheckpointError: there is no such model, it has no such file, or the file is damaged.
             PromptError: a value in the file is wrong.
         """
-        name = speech_model(model)
-        if not Path(name).expanduser().is_dir():
+        name, hub = speech_model(model), HubOptions(revision, cache_dir, token, local_files_only)
+        if not Path(name).expanduser().exists():
             known = known_model(name)
             if known is not None:
                 return known
-        path = locate(name, HubOptions(revision, cache_dir, token, local_files_only)).find(FILENAME)
+        gguf = find_gguf(name, hub)
+        if gguf is not None:
+            return cls.from_gguf(GGUFFile.read(gguf))
+        path = locate(name, hub).find(FILENAME)
         if path is None:
             near = difflib.get_close_matches(name.lower(), [known.lower() for known in KNOWN_MODELS], n=2)
             raise CheckpointError(
@@ -172,6 +177,37 @@ class SpeechConfig:
             return cls.from_dict(values)
         except PromptError as problem:
             raise PromptError(f"{path}: {problem}") from problem
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile, name: str = "") -> SpeechConfig:
+        """Find the configuration of a GGUF file: in its metadata, beside it, or by the name of a known model.
+
+        Args:
+            file: the model.
+            name: the model as it was asked for; a hub id may be known.
+
+        Raises:
+            CheckpointError: nothing says how the model speaks.
+            PromptError: a value is wrong.
+        """
+        stored = file.metadata.get(SPEECH_CONFIG)
+        beside = file.path.with_name(FILENAME)
+        if stored is None and beside.is_file():
+            return cls.read(beside)
+        if stored is None:
+            titles = (file.metadata.get(f"general.{key}", "") for key in ("name", "basename"))
+            known = known_model(name) or _known_title(*titles, file.path.stem)
+            if known is not None:
+                return known
+            raise CheckpointError(
+                f"{file.path} does not say how the model speaks: {SPEECH_CONFIG} is not among its metadata, and it is "
+                f"none of the known models; write {FILENAME} beside it, as in "
+                f"SpeechConfig.from_pretrained({next(iter(KNOWN_MODELS))!r}).save(folder)"
+            )
+        try:
+            return cls.from_dict(json.loads(stored))
+        except (PromptError, ValueError, TypeError, AttributeError) as problem:
+            raise PromptError(f"{file.path}, {SPEECH_CONFIG}: {problem}") from problem
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SpeechConfig:
@@ -303,6 +339,21 @@ _LLASA = SpeechConfig(
     sampling=_LLASA_SAMPLING,
 )
 
+# Of Audar's model card; the same for all sizes. The voice stands before everything that is said in it.
+_AUDAR = SpeechConfig(
+    "custom",
+    codebook_size=65536,
+    context_length=4096,
+    sampling={"temperature": 1.0, "top_k": 40, "top_p": 0.9, "min_frames": 50},
+    template=PromptTemplate(
+        "<|TARGET_TEXT_START|>{text}<|TARGET_TEXT_END|>\nassistant:<|TARGET_CODES_START|>{codes}",
+        ("<|TARGET_CODES_END|>",),
+        begin=False,
+        voice="user: Convert the text to speech:<|REF_TEXT_START|>{text}<|REF_TEXT_END|>"
+        "<|REF_SPEECH_START|>{codes}<|REF_SPEECH_END|>",
+    ),
+)
+
 KNOWN_MODELS: dict[str, SpeechConfig] = {
     "neuphonic/neutts-air": _neutts("en-us"),
     "neuphonic/neutts-nano": _neutts("en-us"),
@@ -310,6 +361,8 @@ KNOWN_MODELS: dict[str, SpeechConfig] = {
     "neuphonic/neutts-nano-french": _neutts("fr-fr"),
     "neuphonic/neutts-nano-spanish": _neutts("es"),
     "neuphonic/neutts-2e": SpeechConfig("neutts-text", codebook_size=65536, sampling=_NEUTTS_SAMPLING),
+    "audarai/Audar-TTS-V1-Flash": _AUDAR,
+    "audarai/Audar-TTS-V1-Turbo": _AUDAR,
     "HKUSTAudio/Llasa-1B": _LLASA,
     "HKUSTAudio/Llasa-3B": _LLASA,
     "HKUSTAudio/Llasa-8B": _LLASA,
@@ -319,18 +372,17 @@ KNOWN_MODELS: dict[str, SpeechConfig] = {
 
 
 def known_model(name: str) -> SpeechConfig | None:
-    """Return the configuration of a model of the hub, or None if it is not known.
-
-    Raises:
-        CheckpointError: it is one of the GGUF files of a known model, which only llama.cpp runs.
-    """
+    """Return the configuration of a model of the hub, its GGUF files included, or None if it is not known."""
     wanted = name.lower().replace("hkust-audio/", "hkustaudio/")  # the organisation's older name
-    full_precision = re.sub(r"(-q\d+)?-gguf$", "", wanted)
-    for known, config in KNOWN_MODELS.items():
-        if known.lower() == wanted:
-            return config
-        if known.lower() == full_precision:
-            raise CheckpointError(
-                f"{name} holds GGUF files, which only llama.cpp runs; use {known!r}, the same model in full precision"
-            )
+    wanted = "/".join(wanted.split("/")[:2])  # without the name of a file
+    names = (wanted, re.sub(r"(-q\d+)?-gguf$", "", wanted))
+    return next((config for known, config in KNOWN_MODELS.items() if known.lower() in names), None)
+
+
+def _known_title(*titles: str) -> SpeechConfig | None:
+    """Return the configuration of the known model whose name is in one of the titles, the longest name first."""
+    plain = [re.sub(r"[^a-z0-9]+", "-", str(title).lower()) for title in titles]
+    for known in sorted(KNOWN_MODELS, key=len, reverse=True):
+        if any(known.lower().split("/")[1] in title for title in plain):
+            return KNOWN_MODELS[known]
     return None

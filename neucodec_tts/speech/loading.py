@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neucodec_tts.built_in import speech_model
-from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
+from neucodec_tts.codec.checkpoints.hub import GGUF, HubOptions, find_gguf, locate
 from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech.engine import Sampling, SpeechTokens
+from neucodec_tts.tokens.gguf import TOKENIZER_JSON, GGUFFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,7 +27,7 @@ class SpeechModel:
     """A language model without its weights: its prompts, its tokens and its codec.
 
     Attributes:
-        name: folder or hub id.
+        name: folder, hub id or GGUF file.
         hub: how a repository of the hub is reached.
         config: the model's ``speech_config.json``.
         vocabulary: maps codes to token ids.
@@ -44,7 +45,7 @@ class SpeechModel:
         """Read the description of a model.
 
         Args:
-            model: a folder, a hub id, or ``"tiny"``.
+            model: a folder, a hub id, a GGUF file, or ``"tiny"``.
             hub: how a repository of the hub is reached.
             tokenizer: folder or hub id of its tokenizer, if that lies elsewhere.
 
@@ -54,10 +55,29 @@ class SpeechModel:
             PromptError: its prompt format needs something that is not installed.
         """
         hub, model = hub or HubOptions(), speech_model(model)
-        config = SpeechConfig.from_pretrained(model, **hub.keywords())
-        loaded = load_tokenizer(tokenizer or model, hub)
+        gguf = find_gguf(model, hub)
+        if gguf is None:
+            config = SpeechConfig.from_pretrained(model, **hub.keywords())
+            loaded = load_tokenizer(tokenizer or model, hub)
+        else:
+            file = GGUFFile.read(gguf)
+            config = SpeechConfig.from_gguf(file, model)
+            loaded = _tokenizer_of(file, tokenizer, config.token_pattern, hub)
+            model = str(gguf)
         vocabulary = config.vocabulary(loaded)
         return cls(model, hub, config, vocabulary, config.make_format(loaded, vocabulary))
+
+    @property
+    def is_gguf(self) -> bool:
+        """True for a file that llama.cpp runs."""
+        return self.name.endswith(GGUF)
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder on this machine; None for a repository of the hub that is no GGUF file."""
+        path = Path(self.name).expanduser()
+        path = path.parent if self.is_gguf else path
+        return path if path.is_dir() else None
 
     @property
     def tokens(self) -> SpeechTokens:
@@ -95,10 +115,25 @@ class SpeechModel:
 
     def _codec_name(self) -> str:
         """The name of the codec; with a leading dot it is a path relative to the model's folder."""
-        folder = Path(self.name).expanduser()
-        if self.config.codec.startswith(".") and folder.is_dir():
-            return str((folder / self.config.codec).resolve())
+        if self.config.codec.startswith(".") and self.folder is not None:
+            return str((self.folder / self.config.codec).resolve())
         return self.config.codec
+
+
+def _tokenizer_of(
+    file: GGUFFile, elsewhere: str | None, code_pattern: str, hub: HubOptions
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a GGUF file: in it where it is whole, else beside it, else rebuilt from llama.cpp's tables.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    folder = file.path.parent
+    if elsewhere is None and TOKENIZER_JSON not in file.metadata and (folder / "tokenizer.json").is_file():
+        elsewhere = str(folder)
+    if elsewhere is not None:
+        return load_tokenizer(elsewhere, hub)
+    return file.tokenizer(code_pattern)
 
 
 def load_tokenizer(model: str, hub: HubOptions | None = None) -> PreTrainedTokenizerBase:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from neucodec_tts.codec.checkpoints.hub import HubOptions
-from neucodec_tts.codec.devices import default_device
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.assembly import Assembly, assemble
@@ -119,7 +118,7 @@ class TextToSpeech:
         model: str | os.PathLike[str] = "tiny",
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
-        engine: str = "transformers",
+        engine: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
         revision: str | None = None,
@@ -134,9 +133,10 @@ class TextToSpeech:
 
         Args:
             model: a folder with a ``speech_config.json``, a hub id such as ``"neuphonic/neutts-air"`` (published
-                models are known without that file), or ``"tiny"``, the small built-in model.
+                models are known without that file), a GGUF file, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             engine: name of the engine that runs the model; ``speech.registry.engine_names()`` lists those installed.
+                By default ``"llama-cpp"`` for a model in GGUF and ``"transformers"`` for any other.
             device: of model and codec, a GPU if there is one by default. A codec that you give stays where it is.
             dtype: floating-point format of the language model; the engine chooses by default.
             revision: branch, tag or commit of a hub repository.
@@ -155,10 +155,10 @@ class TextToSpeech:
             PromptError: its prompt format needs something that is not installed.
         """
         hub = HubOptions(revision, cache_dir, token, local_files_only)
-        device = device or str(default_device())
         # Cheap things first: what is misspelt is found before gigabytes are read.
-        loader = engine_loader(engine)
+        loader = None if engine is None else engine_loader(engine)
         description = SpeechModel.load(os.fspath(model), hub)
+        loader = loader or engine_loader("llama-cpp" if description.is_gguf else "transformers")
         codec = description.load_codec(codec, device)
         return cls(
             loader.load(

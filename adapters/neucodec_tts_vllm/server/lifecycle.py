@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from neucodec_tts_vllm.server.routes import answering, service_of
+from neucodec_tts_vllm.server.answers import answering
+from neucodec_tts_vllm.server.arrivals import service_of
 from neucodec_tts_vllm.server.service import SpeechService
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,13 @@ class SpeechPlugin:
 
     def attach_router(self, app: FastAPI) -> None:
         """Add the routes for speech."""
-        from neucodec_tts_vllm.server import lifecycle, page, routes, sessions
+        from neucodec_tts_vllm.server import lifecycle, page, routes, sessions, voice_routes
 
-        for part in (routes, sessions, lifecycle, page):  # /speech/ready before /speech/FILE
-            app.include_router(part.router)
+        for router in (routes.router, voice_routes.router, sessions.router):
+            app.include_router(router)
+            app.include_router(router, prefix=voice_routes.OMNI_PREFIX, include_in_schema=False)
+        app.include_router(lifecycle.router)  # /speech/ready comes before /speech/FILE
+        app.include_router(page.router)
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Load what the routes need.

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from neucodec_tts_vllm.server.encoding import encode
 from neucodec_tts_vllm.server.protocol import SpeechRequest
 
-if TYPE_CHECKING:
-    from neucodec_tts_vllm.server.service import SpeechService
-
-MEDIA_TYPE = "audio/mpeg"
+SAMPLE_FORMAT = "mp3"
 _KEPT = 256  # of about 30 kB
 _SENTENCES = {
     "de": "Guten Morgen, so klingt diese Stimme.",
@@ -23,44 +20,36 @@ _SENTENCES = {
 }
 
 
-class VoiceSamples:
-    """Speaks the same sentence in each voice, once.
+def sample_request(voice: str, language: str | None, seeded: bool) -> SpeechRequest:
+    """The request that a voice's sample answers.
 
     Args:
-        service: speaks.
+        voice: its name.
+        language: of the model, as in ``en-us``; English where it is not known.
+        seeded: give it a seed, so that it sounds the same on every server.
     """
+    sentence = _SENTENCES.get((language or "en").split("-")[0].lower(), _SENTENCES["en"])
+    return SpeechRequest(input=sentence, voice=voice, seed=1 if seeded else None)
 
-    def __init__(self, service: SpeechService) -> None:
-        self._service = service
+
+class Samples:
+    """Keeps the samples that were made last, and makes each once, however many ask for it."""
+
+    def __init__(self) -> None:
         self._made: OrderedDict[bytes, asyncio.Task[bytes]] = OrderedDict()
 
-    async def of(self, name: str) -> bytes:
-        """Return the sample of a voice, as MP3.
+    async def of(self, voice: bytes, make: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
+        """Return the sample of a voice; one that failed is made again.
 
-        Raises:
-            ApiError: there is no such voice, or no room for the work.
-            NeuCodecError: it could not be spoken.
+        Args:
+            voice: all that it is made of.
+            make: speaks.
         """
-        service = self._service
-        language = (service.language or "en").split("-")[0].lower()
-        request = SpeechRequest(
-            input=_SENTENCES.get(language, _SENTENCES["en"]),
-            voice=name,
-            seed=1 if service.speaker.seeds else None,
-        )
-        voice = await service.voices.of(request)
-        key = hashlib.sha256(b"" if voice is None else voice.codes.tobytes() + voice.text.encode()).digest()
+        key = hashlib.sha256(voice).digest()
         made = self._made.get(key)
         if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
-            made = self._made[key] = asyncio.create_task(self._speak(request))
+            made = self._made[key] = asyncio.create_task(make())
         self._made.move_to_end(key)
         while len(self._made) > _KEPT:
             self._made.popitem(last=False)
         return await asyncio.shield(made)  # others may wait for it, too
-
-    async def _speak(self, request: SpeechRequest) -> bytes:
-        service = self._service
-        with service.admitted():
-            script, account = await service.begin(request, request.input)
-            samples = await service.whole(request, script, account, None)
-            return await asyncio.to_thread(encode, samples, "mp3", service.speaker.sample_rate)

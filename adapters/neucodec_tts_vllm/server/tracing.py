@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
-    from neucodec_tts_vllm.server.speaking import Account
-
 
 class RequestTrace:
     """The spans of one request. Without a tracer it makes none.
@@ -61,32 +59,23 @@ class RequestTrace:
         finally:
             part.end()
 
-    def end(self, account: Account, outcome: str, sample_rate: int) -> None:
-        """End the request's span with its figures.
+    def end(self, outcome: str, first_audio: float | None, figures: Mapping[str, float]) -> None:
+        """End the request's span.
 
         Args:
-            account: the figures.
             outcome: ``"completed"``, ``"failed"`` or ``"abandoned"``.
-            sample_rate: of the sound, in Hz.
+            first_audio: seconds since the first sound; None if there was none.
+            figures: attributes of the span.
         """
         if self._tracer is None or self._span is None:
             return
         from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
-        if account.first_audio is not None:
-            first = self._tracer.start_span(
-                "speech.first_sound", set_span_in_context(self._span), start_time=self._started
-            )
-            ago = time.perf_counter() - account.started - account.first_audio
-            first.end(time.time_ns() - int(ago * 1e9))
-        figures: dict[str, Any] = {
-            "gen_ai.usage.prompt_tokens": account.prompt_tokens,
-            "gen_ai.usage.completion_tokens": account.speech_tokens,
-            "speech.audio_seconds": account.samples / sample_rate,
-            "speech.cut_short": account.cut_short,
-            "speech.outcome": outcome,
-        }
-        self._span.set_attributes(figures)
+        if first_audio is not None:
+            parent = set_span_in_context(self._span)
+            first = self._tracer.start_span("speech.first_sound", parent, start_time=self._started)
+            first.end(time.time_ns() - int(first_audio * 1e9))
+        self._span.set_attributes({"speech.outcome": outcome, **figures})
         if outcome == "failed":
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlparse
 from urllib.request import getproxies, proxy_bypass
 
 from neucodec_tts.built_in import CODECS
 from neucodec_tts.errors import CheckpointError
 
+GGUF = ".gguf"
+"""Ending of the files that llama.cpp runs."""
 _CONNECT_SECONDS = 3.0
+_T = TypeVar("_T")
 
 
 class HubKeywords(TypedDict):
@@ -67,8 +71,75 @@ class Location:
             return path if path.is_file() else None
         return self._download(filename)
 
+    def names(self) -> list[str]:
+        """Names of its files, sorted; without a network, of those that were downloaded before.
+
+        Raises:
+            CheckpointError: the hub cannot be reached, or has no such repository.
+        """
+        from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        folder, why = self.folder, None if self.folder is not None else self._unreachable()
+        if why is not None:
+            try:
+                folder = Path(
+                    snapshot_download(
+                        self.name, local_files_only=True, **self._keywords("revision", "cache_dir")
+                    )
+                )
+            except LocalEntryNotFoundError as error:
+                raise self._not_cached(why) from error
+        if folder is not None:
+            return sorted(path.name for path in folder.iterdir() if path.is_file())
+        api = HfApi(token=self.hub.token)
+        listed = self._ask(
+            "the list of files", lambda: api.list_repo_files(self.name, revision=self.hub.revision)
+        )
+        return sorted(listed or [])
+
     def _download(self, filename: str) -> Path | None:
-        from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        why = self._unreachable()
+        if why is None:
+            keywords = self._keywords("revision", "cache_dir", "token")
+            path = self._ask(filename, lambda: hf_hub_download(self.name, filename, **keywords))
+            return None if path is None else Path(path)
+
+        def cached(name: str) -> object:
+            return try_to_load_from_cache(self.name, name, **self._keywords("revision", "cache_dir"))
+
+        found = cached(filename)
+        if isinstance(found, str):
+            return Path(found)
+        if cached("config.json"):
+            return None  # the repository has been downloaded before, without this file
+        raise self._not_cached(why)
+
+    def _keywords(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self.hub, name) for name in names}
+
+    def _unreachable(self) -> str | None:
+        """The reason why the network is not used, or None if it is."""
+        from huggingface_hub import constants
+
+        if self.hub.local_files_only or constants.HF_HUB_OFFLINE:
+            return "offline mode is on"
+        return None if _reachable(constants.ENDPOINT) else f"{constants.ENDPOINT} cannot be reached"
+
+    def _not_cached(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"cannot get {self.name!r}: {why}, and it is not in the cache; connect to the network, name a folder, "
+            "or use the built-in 'tiny'"
+        )
+
+    def _ask(self, what: str, question: Callable[[], _T]) -> _T | None:
+        """Ask the hub; None if the repository has no such file.
+
+        Raises:
+            CheckpointError: the hub does not answer, or has no such repository.
+        """
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
@@ -79,37 +150,10 @@ class Location:
             RevisionNotFoundError,
         )
 
-        options = self.hub
-        offline = options.local_files_only or constants.HF_HUB_OFFLINE
-        if offline or not _reachable(constants.ENDPOINT):
-
-            def cached(name: str) -> object:
-                return try_to_load_from_cache(
-                    self.name, name, cache_dir=options.cache_dir, revision=options.revision
-                )
-
-            path = cached(filename)
-            if isinstance(path, str):
-                return Path(path)
-            if cached("config.json"):
-                return None  # the repository has been downloaded before, without this file
-            why = "offline mode is on" if offline else f"{constants.ENDPOINT} cannot be reached"
-            raise CheckpointError(
-                f"cannot get {self.name!r}: {why}, and it is not in the cache; connect to the network, name a folder, "
-                "or use the built-in 'tiny'"
-            )
         try:
-            return Path(
-                hf_hub_download(
-                    self.name,
-                    filename,
-                    revision=options.revision,
-                    cache_dir=options.cache_dir,
-                    token=options.token,
-                )
-            )
+            return question()
         except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-            raise CheckpointError(f"cannot get {filename} of {self.name!r} from the hub: {error}") from error
+            raise CheckpointError(f"cannot get {what} of {self.name!r} from the hub: {error}") from error
         except GatedRepoError as error:
             raise CheckpointError(
                 f"{self.name!r} is gated: accept its conditions on the hub and log in with `hf auth login`"
@@ -120,11 +164,11 @@ class Location:
                 "repository of the hub that you can read"
             ) from error
         except RevisionNotFoundError as error:
-            raise CheckpointError(f"{self.name!r} has no revision {options.revision!r}") from error
+            raise CheckpointError(f"{self.name!r} has no revision {self.hub.revision!r}") from error
         except EntryNotFoundError:
             return None
         except (HfHubHTTPError, OSError) as error:
-            raise CheckpointError(f"cannot get {filename} of {self.name!r} from the hub: {error}") from error
+            raise CheckpointError(f"cannot get {what} of {self.name!r} from the hub: {error}") from error
 
 
 def locate(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Location:
@@ -144,7 +188,11 @@ def locate(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Locat
     if folder.is_dir():
         return Location(text, folder, hub)
     if folder.is_file():
-        raise CheckpointError(f"{text} is a file; name the folder that holds it")
+        raise CheckpointError(
+            f"{text} is a GGUF file, which only llama.cpp runs"
+            if folder.suffix == GGUF
+            else f"{text} is a file; name the folder that holds it"
+        )
     if (
         isinstance(name, os.PathLike)
         or text.startswith((".", "/", "~"))
@@ -156,6 +204,42 @@ def locate(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Locat
             f"built-in: {', '.join(CODECS)}"
         )
     return Location(text, None, hub)
+
+
+def find_gguf(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Path | None:
+    """Find the GGUF file of a language model, and download it if need be.
+
+    Args:
+        name: a ``.gguf`` file, a folder, a repository of the hub, or ``OWNER/REPOSITORY/FILE.gguf``.
+        hub: how a repository of the hub is reached.
+
+    Returns:
+        The file; None for a model in the layout of ``transformers``, which has a ``config.json``.
+
+    Raises:
+        CheckpointError: there is no such file or model, or there are several files to choose from.
+    """
+    text = os.fspath(name)
+    file = Path(text).expanduser()
+    wanted = None
+    if file.suffix == GGUF:
+        if file.is_file():
+            return file
+        if text.count("/") != 2 or text.startswith((".", "/", "~")):
+            raise CheckpointError(f"there is no file {text!r} (now in {Path.cwd()})")
+        text, wanted = text.rsplit("/", 1)
+    location = locate(text, hub)
+    # Repositories that hold nothing else are named so; any other is asked for what it must have in any case.
+    if wanted is None and "gguf" not in text.lower() and location.find("config.json") is not None:
+        return None
+    files = [each for each in location.names() if each.endswith(GGUF)]
+    if wanted is None and len(files) > 1:
+        raise CheckpointError(
+            f"{text} holds several GGUF files; name one: {', '.join(f'{text}/{each}' for each in files)}"
+        )
+    if wanted is not None and wanted not in files:
+        raise CheckpointError(f"{text} has no file {wanted}; it has {', '.join(files) or 'no GGUF file'}")
+    return location.find(wanted or files[0]) if files else None
 
 
 def _reachable(endpoint: str) -> bool:

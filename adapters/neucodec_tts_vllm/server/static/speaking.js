@@ -41,8 +41,8 @@ export async function* speech(ask, body, signal) {
   for await (const event of events(answer.body)) {
     if (event.type === "speech.audio.error") throw new Trouble(`The server gave up: ${event.error.message}.`);
     if (event.type === "speech.audio.done") yield {};
-    if (event.type === "speech.codes.delta") yield { codes: new Uint16Array(bytes(event.codes).buffer) };
     if (event.type === "speech.audio.delta") {
+      if (event.codes) yield { codes: new Uint16Array(bytes(event.codes).buffer) };
       yield { samples: Float32Array.from(new Int16Array(bytes(event.audio).buffer), value => value / 32768) };
     }
   }

@@ -1,0 +1,140 @@
+"""One speaker of ``laptop.py``, in a process of its own: it reads a task a line, and answers with its times.
+
+    python benchmarks/laptop_worker.py WHO MODEL CODEC FRAMES THREADS
+
+WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is an
+ONNX decoder, or ``-`` for NeuCodec's size with random weights in PyTorch. THREADS 0 leaves their number to the speaker.
+The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and ``tokens`` (tokens alone).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+TEXT = "Alice was beginning to get very tired of sitting by her sister on the bank."
+VOICE_TEXT = "So I'm live on radio. And I say, well, my dear friend James here clearly, and the whole room just froze."
+VOICE_FRAMES = 250
+Task = Callable[[], object]
+
+
+def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
+    """neucodec-tts with the engine llama-cpp."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from neucodec_tts import SpeakerPrompt, TextToSpeech
+
+    loaded: Any
+    if codec == "-":
+        from neucodec_tts.metrics.speed import random_codec
+
+        loaded = random_codec("cpu")
+    else:
+        loaded = codec
+    options = {"threads": threads} if threads else {}
+    tts = TextToSpeech.from_pretrained(
+        model, codec=loaded, engine="llama-cpp", device="cpu", watermark=False, **options
+    )
+    voice = SpeakerPrompt(
+        codes=np.arange(VOICE_FRAMES) * 37 % 65536, text=VOICE_TEXT, codec_id=tts.codec.codec_id
+    )
+    sampling = replace(tts.sampling, min_frames=frames, max_frames=frames, repetition_frames=0)
+    prompt = tts.script(TEXT, voice, sampling=sampling)[0]
+    (sentence,) = list(prompt)
+
+    def first() -> object:
+        with tts.stream(TEXT, voice, sampling=sampling, seed=1, ahead_seconds=0) as stream:
+            return next(stream)
+
+    return {
+        "first": first,
+        "whole": lambda: tts.speak(TEXT, voice, sampling=sampling, seed=1, retries=0),
+        "tokens": lambda: list(tts.engine.generate(sentence.prompt_ids, sampling)),
+    }
+
+
+def neutts(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
+    """Neuphonic's neutts."""
+    import numpy as np
+    from neutts import NeuTTS
+
+    import neutts.neutts as module
+
+    if codec == "-":
+        raise SystemExit("neutts needs an ONNX decoder here")
+    if threads:
+        module._n_perf_cores = lambda: threads
+    tts = NeuTTS(model, "cpu", codec, "cpu", language="en-us", seed=1)
+    tts.watermarker = None
+    tts.max_context = frames  # the most tokens that it asks for
+    codes = np.arange(VOICE_FRAMES) * 37 % 65536
+    return {
+        "first": lambda: next(iter(tts.infer_stream(TEXT, codes, VOICE_TEXT))),
+        "whole": lambda: tts.infer(TEXT, codes, VOICE_TEXT),
+    }
+
+
+def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, Task]:
+    """llama.cpp alone, as its llama-bench does it: tokens at random, and no logits are looked at."""
+    import ctypes
+
+    import llama_cpp as api
+    import numpy as np
+
+    silent = api.llama_log_callback(lambda *_: None)
+    api.llama_log_set(silent, ctypes.c_void_p())
+    api.llama_backend_init()
+    loaded = api.llama_model_load_from_file(os.fsencode(model), api.llama_model_default_params())
+    options = api.llama_context_default_params()
+    options.n_ctx, options.n_batch = 2048, 512
+    options.n_threads = options.n_threads_batch = threads or len(os.sched_getaffinity(0))
+    context = api.llama_init_from_model(loaded, options)
+    rows = api.llama_vocab_n_tokens(api.llama_model_get_vocab(loaded))
+    ids = np.random.default_rng(0).integers(0, rows, 400 + frames).astype(np.int32)
+
+    def decode(part: Any) -> None:
+        pointer = part.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        api.llama_decode(context, api.llama_batch_get_one(pointer, len(part)))
+        api.llama_synchronize(context)
+
+    def tokens(_keeps: object = silent) -> None:
+        api.llama_memory_clear(api.llama_get_memory(context), False)
+        decode(ids[:400])
+        started[:] = [time.perf_counter(), time.process_time()]
+        for place in range(400, len(ids)):
+            decode(ids[place : place + 1])
+
+    return {"tokens": tokens}
+
+
+started: list[float] = []
+"""When the part of a task began that counts, on both clocks, if that is not its beginning."""
+
+
+def main() -> None:
+    """Load, say so, and do the tasks on standard input."""
+    who, model, codec, frames, threads = sys.argv[1:]
+    begin = time.perf_counter()
+    makers = {"ours": ours, "neutts": neutts, "llama.cpp": llama_cpp}
+    with contextlib.redirect_stdout(sys.stderr):
+        tasks = makers[who](model, codec, int(frames), int(threads))
+    print(json.dumps({"load": time.perf_counter() - begin}), flush=True)
+    for line in sys.stdin:
+        started[:] = [time.perf_counter(), time.process_time()]
+        with contextlib.redirect_stdout(sys.stderr):
+            tasks[line.strip()]()
+        wall, processor = time.perf_counter() - started[0], time.process_time() - started[1]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        print(json.dumps({"wall": wall, "processor": processor, "peak_bytes": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

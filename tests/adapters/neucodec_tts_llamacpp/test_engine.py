@@ -1,0 +1,221 @@
+"""The engine llama-cpp, by the contract that all engines have, on real llama.cpp."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from neucodec_tts.built_in import speech_model
+from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, VocabularyError
+from neucodec_tts.speech import Sampling, SpeechEngine, SpeechTokens, TextToSpeech
+from neucodec_tts.speech.loading import SpeechModel
+from neucodec_tts.tokens import SpeechVocabulary
+from neucodec_tts_llamacpp import LlamaCppEngine
+
+pytestmark = pytest.mark.llamacpp
+
+TEXTS = [
+    "The train leaves at nine.",
+    "Please take a seat, it is never late.",
+    "Good.",
+    "How do you do today?",
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> SpeechModel:
+    return SpeechModel.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def prompts(model) -> list[list[int]]:
+    return [model.prompt_format.prompt_ids(text) for text in TEXTS]
+
+
+def test_it_is_an_engine(tiny_engine):
+    assert isinstance(tiny_engine, SpeechEngine)
+    assert tiny_engine.context_length == 1024
+
+
+def test_steps_are_those_of_transformers(tiny_engine, model, prompts):
+    """Greedy, step by step along what transformers says: at least 99 of 100 next codes are the same."""
+    theirs = AutoModelForCausalLM.from_pretrained(speech_model("tiny"), dtype=torch.float32).eval()
+    greedy = Sampling(temperature=0, max_frames=120)
+    first, end = model.vocabulary.id_range  # type: ignore[misc]
+    same, steps = 0, 0
+    for prompt in prompts:
+        spoken = tiny_engine.generate(prompt, greedy).collect().ids
+        with torch.no_grad():
+            logits = theirs(torch.tensor([prompt + spoken])).logits[0, len(prompt) - 1 : -1]
+        allowed = torch.full_like(logits, -torch.inf)
+        allowed[:, first:end] = logits[:, first:end]
+        allowed[:, list(model.tokens.stop_ids)] = logits[:, list(model.tokens.stop_ids)]
+        same += int((allowed.argmax(-1) == torch.tensor(spoken)).sum())
+        steps += len(spoken)
+    assert steps > 200
+    assert same / steps >= 0.99
+
+
+def test_seeds_draw_what_they_draw_in_transformers(tiny_engine, prompts):
+    from neucodec_tts_transformers import TransformersEngine
+
+    other = TransformersEngine.load(speech_model("tiny"), tiny_engine.tokens, device="cpu")
+    sampling = Sampling(temperature=0.5, top_p=0.9, max_frames=12, seed=7)
+    ours = [tiny_engine.generate(prompt, sampling).collect().ids for prompt in prompts]
+    theirs = [other.generate(prompt, sampling).collect().ids for prompt in prompts]
+    alike = [a == b for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=False)]
+    assert np.mean(alike) > 0.9  # one code that rounding decides changes those after it
+
+
+def test_a_batch_gives_each_prompt_what_it_gets_alone(tiny_engine, prompts):
+    many = [*prompts, *prompts]
+    samplings = [Sampling(temperature=0, max_frames=10 + 7 * n) for n in range(len(many))]
+    together = dict(tiny_engine.generate_batch(many, samplings))
+    alone = [tiny_engine.generate(*each).collect() for each in zip(many, samplings, strict=True)]
+    assert [together[index].finish_reason for index in range(len(many))] == [
+        one.finish_reason for one in alone
+    ]
+    pairs = [(together[index].ids, one.ids) for index, one in enumerate(alone)]
+    assert all(len(a) == len(b) for a, b in pairs)
+    assert np.mean([a == b for x, y in pairs for a, b in zip(x, y, strict=True)]) > 0.95
+
+
+def test_a_seed_reproduces_and_another_does_not(tiny_engine, prompts):
+    def codes(seed):
+        return tiny_engine.generate(prompts[0], Sampling(seed=seed, max_frames=30)).collect().ids
+
+    assert codes(1) == codes(1)
+    assert codes(1) != codes(2)
+    assert codes(None) != codes(None)
+
+
+def test_lengths_and_loops(tiny_engine, prompts):
+    vocabulary = tiny_engine.tokens.vocabulary
+    short = tiny_engine.generate(prompts[2], Sampling(max_frames=5, seed=1)).collect()
+    assert (len(short.ids), short.finish_reason) == (5, "length")
+    long = tiny_engine.generate(
+        prompts[2], Sampling(min_frames=150, max_frames=400, seed=1, repetition_frames=0)
+    )
+    spoken = long.collect()
+    assert 150 <= len(spoken.ids) <= 400
+    assert all(vocabulary.is_code(spoken.ids))
+    # The likeliest code after the likeliest code, without an end: a loop, or the end of the context.
+    looped = tiny_engine.generate(prompts[2], Sampling(temperature=0, min_frames=900, repetition_frames=20))
+    assert looped.collect().finish_reason in ("repetition", "length")
+
+
+def test_the_prompt_of_a_voice_is_computed_once(tiny_gguf, tiny_engine):
+    tts = TextToSpeech.from_pretrained(tiny_gguf, device="cpu", watermark=False)
+    sampling = replace(tts.sampling, max_frames=10)
+
+    def computed(text: str, voice: str, seed: int = 1) -> int:
+        engine = tts.engine
+        assert isinstance(engine, LlamaCppEngine)
+        before = engine.runtime.computed
+        tts.speak(text, voice, seed=seed, sampling=sampling, retries=0)
+        return engine.runtime.computed - before
+
+    first = computed("It rains today.", "rms")
+    again = computed("It snows tonight.", "rms")
+    assert again < first - 100  # the voice is longer than the text
+    other = computed("It rains today.", "slt")
+    assert other > again
+    assert computed("It hails now.", "slt") < other - 100
+    assert computed("It thaws soon.", "rms") < first - 100  # the first voice has not been forgotten
+    # The same codes, whether the voice was computed or found.
+    kept = tts.speak("It rains today.", "rms", seed=3, sampling=sampling, retries=0).segments[0].codes
+    anew = TextToSpeech.from_pretrained(tiny_gguf, device="cpu", watermark=False)
+    fresh = anew.speak("It rains today.", "rms", seed=3, sampling=sampling, retries=0).segments[0].codes
+    assert np.mean(kept == fresh) > 0.8
+
+
+def test_a_stream_that_is_left_gives_its_place_back(tiny_gguf, model, prompts):
+    engine = LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cpu", max_batch=2, threads=1)
+    sampling = Sampling(seed=1, max_frames=20)
+    expected = engine.generate(prompts[0], sampling).collect()
+    running = [engine.generate(prompt, sampling) for prompt in prompts[:2]]
+    assert [next(each) for each in running]
+    with pytest.raises(
+        EngineError, match=r"2 generations run already; close one, or load .* larger max_batch"
+    ):
+        next(engine.generate(prompts[2], sampling))
+    # Two that take turns are not mixed up.
+    assert [*running[0]] == expected.ids[1:]
+    running[1].close()
+    assert engine.generate(prompts[0], sampling).collect() == expected
+    dropped = engine.generate_batch(prompts, [sampling] * len(prompts))
+    next(dropped)
+    dropped.close()  # type: ignore[attr-defined]
+    assert len(dict(engine.generate_batch(prompts, [sampling] * len(prompts)))) == len(prompts)
+
+
+def test_what_is_refused(tiny_engine, tiny_gguf, model, prompts):
+    with pytest.raises(EngineError, match=r"leaves no room for speech in the model's context of 1024"):
+        tiny_engine.generate([2] * 1024, Sampling())
+    with pytest.raises(EngineError, match=r"token id 4161, but the model has ids 0 to 4160"):
+        tiny_engine.generate([4161], Sampling())
+    with pytest.raises(EngineError, match=r"2 prompts came with 1 samplings"):
+        tiny_engine.generate_batch(prompts[:2], [Sampling()])
+    load = LlamaCppEngine.load
+    with pytest.raises(EngineError, match=r"dtype is 'float32', but a GGUF file has its own"):
+        load(str(tiny_gguf), model.tokens, dtype="float32")
+    with pytest.raises(EngineError, match=r"no option n_gpu"):
+        load(str(tiny_gguf), model.tokens, n_gpu=1)
+    with pytest.raises(EngineError, match=r"threads is 0; it must be at least 1"):
+        load(str(tiny_gguf), model.tokens, threads=0)
+    with pytest.raises(CheckpointError, match=r"is not in GGUF; make it so: neucodec-tts convert"):
+        load(speech_model("tiny"), model.tokens)
+    foreign = SpeechTokens(SpeechVocabulary(range(65, 65 + 8192)), (62,))
+    with pytest.raises(VocabularyError, match=r"the model has 4,161 embedding rows"):
+        load(str(tiny_gguf), foreign)
+
+
+def test_a_gpu_that_is_not_there(llama_cpp, tiny_gguf, model):
+    if llama_cpp.llama_supports_gpu_offload():
+        pytest.skip("this llama.cpp was built for a GPU")
+    with pytest.raises(DeviceError, match="computes on the CPU only"):
+        LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cuda")
+
+
+def test_a_small_context_ends_the_speech(tiny_gguf, model, prompts):
+    engine = LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cpu", context_length=64, threads=1)
+    assert engine.context_length == 64
+    spoken = engine.generate(prompts[0], Sampling(min_frames=60, seed=1)).collect()
+    assert len(spoken.ids) == 64 - len(prompts[0])
+    assert spoken.finish_reason == "length"
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.95])
+def test_a_file_that_ends_too_early(keep, tiny_gguf, model, tmp_path):
+    cut = tmp_path / "cut.gguf"
+    whole = tiny_gguf.read_bytes()
+    cut.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(
+        CheckpointError, match=r"cannot be loaded by llama\.cpp: .*; download or convert it again"
+    ):
+        LlamaCppEngine.load(str(cut), model.tokens, device="cpu")
+
+
+def test_a_reduced_file_that_ends_too_early(converted, tmp_path):
+    tokens = SpeechModel.load(str(converted["qwen2"])).tokens
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(converted["qwen2"].read_bytes()[:-4096])
+    with pytest.raises(CheckpointError, match=r"download"):
+        LlamaCppEngine.load(str(cut), tokens, device="cpu")
+
+
+def test_without_llama_cpp_the_extra_is_named(tiny_gguf):
+    code = (
+        "import sys; sys.modules['llama_cpp'] = None\n"
+        "from neucodec_tts import TextToSpeech\n"
+        f"TextToSpeech.from_pretrained({str(tiny_gguf)!r}, device='cpu')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "EngineError: llama.cpp is not installed" in done.stderr
+    assert "pip install 'neucodec-tts[laptop]'" in done.stderr
