@@ -19,7 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 TEXT = "Alice was beginning to get very tired of sitting by her sister on the bank."
-VOICE_TEXT = "So I'm live on radio. And I say, well, my dear friend James here clearly, and the whole room just froze."
+VOICE_TEXT = (
+    "So I'm live on radio. And I say, well, my dear friend James here clearly, and the whole room just froze."
+)
 VOICE_FRAMES = 250
 Task = Callable[[], object]
 
@@ -63,10 +65,9 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
 
 def neutts(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     """Neuphonic's neutts."""
+    import neutts.neutts as module
     import numpy as np
     from neutts import NeuTTS
-
-    import neutts.neutts as module
 
     if codec == "-":
         raise SystemExit("neutts needs an ONNX decoder here")
