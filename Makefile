@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 # conftest.py sorts the tests for two processes.
 PYTEST := -m pytest -n 2 --no-loadscope-reorder
 
-.PHONY: help install demo figures test test-fast test-newest test-oldest parity lint format docs upstream clean
+.PHONY: help install demo figures test test-fast test-newest test-oldest test-agents parity lint format docs upstream agents clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -36,7 +36,8 @@ figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debi
 	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
 	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
 
-test: lint docs upstream  ## lint, types, import directions, the site, and every test, parity with upstream included
+test: lint docs upstream agents  ## lint, types, import directions, the site, and every test, those with upstream and agents included
+	.venv-agents/bin/python -m pytest tests/agents -q
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 test-fast: lint  ## the same without the comparison with upstream, which needs an environment of its own
@@ -49,6 +50,9 @@ test-newest:  ## the tests but vLLM's and upstream's with the newest release of 
 test-oldest:  ## the same with the oldest releases that pyproject.toml allows
 	$(ENVIRONMENT) oldest
 	.venv-oldest/bin/python $(PYTEST) -m 'not upstream and not vllm' $(PYTEST_ARGS)
+
+test-agents: install agents  ## LiveKit Agents and Pipecat on a real server, in an environment of their own
+	.venv-agents/bin/python -m pytest tests/agents $(PYTEST_ARGS)
 
 parity: upstream  ## compare with upstream and transformers, and print how far they agree
 	$(BIN)/python -m pytest tests/parity $(PYTEST_ARGS)
@@ -68,6 +72,9 @@ docs: install  ## build the documentation into site/; a warning is an error
 
 upstream: install  ## make .venv-upstream, the environment that the parity tests take their reference from
 	$(ENVIRONMENT) upstream
+
+agents:  ## make .venv-agents, with LiveKit Agents and Pipecat, which the tests of their adapters need
+	$(ENVIRONMENT) agents
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-* build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -3,6 +3,7 @@
     demo      .venv           the library, and the pictures of ``neucodec-tts demo``
     dev       .venv           the same, with all that the tests and linters need
     upstream  .venv-upstream  Neuphonic's neucodec 0.0.6, the reference of the parity tests
+    agents    .venv-agents    LiveKit Agents and Pipecat, with the adapters and without torch
     newest    .venv-newest    the newest release of every dependency, and the test tools
     oldest    .venv-oldest    the oldest releases that pyproject.toml allows, and the test tools
 
@@ -45,6 +46,7 @@ class Recipe:
         pinned: the environment is made with the versions in constraints.txt.
         optional: packages that may be missing, with what is lost then.
         check: a module that must import.
+        torch: torch is installed, too.
     """
 
     folder: str
@@ -52,6 +54,7 @@ class Recipe:
     pinned: bool = True
     optional: dict[str, str] = field(default_factory=dict)
     check: str = "neucodec_tts"
+    torch: bool = True
 
 
 def recipe(name: str) -> Recipe:
@@ -73,13 +76,19 @@ def recipe(name: str) -> Recipe:
         # torchtune 0.6.1 has upstream's rotary embedding, and imports a module that later versions of torchao lack.
         packages = ["neucodec==0.0.6", "torchtune==0.6.1", "torchao==0.13.0"]
         return Recipe(".venv-upstream", [[*PINS, *packages]], check="neucodec")
+    if name == "agents":
+        # The frameworks with their own OpenAI clients; the test tools; and the project without what it needs elsewhere.
+        packages = ["livekit-agents", "livekit-plugins-openai", "pipecat-ai[openai]", "websockets"]
+        packages += ["pytest", "pytest-timeout", "hypothesis", "httpx", "prometheus-client"]
+        steps = [[*PINS, *packages], ["--no-deps", "--editable", "."]]
+        return Recipe(".venv-agents", steps, check="neucodec_tts_pipecat", torch=False)
     if name == "newest":
         return Recipe(".venv-newest", [["--upgrade", "--editable", ".[test]"]], pinned=False)
     if name == "oldest":
         # The test tools, which the second step brings, need not be old.
         old = ["--resolution", "lowest-direct", "--editable", ".[all]"]
         return Recipe(".venv-oldest", [old, ["--editable", ".[test]"]], pinned=False)
-    raise SetupError(f"there is no environment {name!r}: demo, dev, upstream, newest or oldest")
+    raise SetupError(f"there is no environment {name!r}: demo, dev, upstream, agents, newest or oldest")
 
 
 def wants_cpu_torch() -> bool:
@@ -177,7 +186,8 @@ class Environment:
         for stamp in self.path.glob("made-for-*"):
             stamp.unlink()
         self._install()
-        self._mend_torchaudio()
+        if self.recipe.torch:
+            self._mend_torchaudio()
         self._check(f"import {self.recipe.check}", f"{self.recipe.check} does not import")
         self._stamp(self.name).touch()
         say(f"{self.path.name}: ready, {time.monotonic() - start:.0f} s")
@@ -202,7 +212,7 @@ class Environment:
             raise SetupError(f"uv could not be installed from the package index.\n{_said(uv)}")
         first, *more = self.recipe.steps
         failures = []
-        for torch in torch_builds(self.recipe.pinned):
+        for torch in torch_builds(self.recipe.pinned) if self.recipe.torch else [[]]:
             failed = self._try_first(torch, first)
             if failed is None:
                 for step in more:

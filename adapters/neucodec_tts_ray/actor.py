@@ -7,12 +7,12 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neucodec_tts.dataset import CodecInfo, Progress, ReaderPool, Recipe, run_units
+from neucodec_tts.dataset.places import look
 from neucodec_tts.errors import DatasetError, NeuCodecError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class UnitActor:
             DatasetError: this machine lacks a folder.
         """
         corpus = getattr(self._recipe.source, "root", None)
-        for path in (self._recipe.folder.manifest, *([] if corpus is None else [Path(corpus)])):
-            if not path.exists():
+        for path in (self._recipe.folder.manifest, *([] if corpus is None else [corpus])):
+            if look(path) is None:
                 raise DatasetError(
                     f"the machine {socket.gethostname()} does not see {path}; mount corpus and data set under the same "
                     "paths on all machines"

@@ -36,6 +36,7 @@ from neucodec_tts.dataset import (
     TokenSettings,
     preparing,
 )
+from neucodec_tts.dataset.places import place
 from neucodec_tts.errors import DatasetError
 from neucodec_tts_ray.actor import UnitActor
 
@@ -136,7 +137,8 @@ def prepare(
     from neucodec_tts import NeuCodec
 
     info = CodecInfo.of(NeuCodec.from_pretrained(codec, device="cpu"))
-    out = Path(out).absolute()
+    there = place(out)
+    out = there.absolute() if isinstance(there, Path) else str(there)
     with cluster():
         placement = Placement.of(
             ray.cluster_resources(),

@@ -14,6 +14,8 @@ from neucodec_tts.cli.terminal import Terminal, command, default_model
 from neucodec_tts.errors import EngineError
 
 PLUGIN = "neucodec_tts"
+ENTRY = "vllm.entrypoints.launchers.api_server.entry"
+"""The module that ``vllm serve`` ends in, too."""
 
 
 @command
@@ -163,7 +165,7 @@ def server_command(
     else:
         defaults += ["--gpu-memory-utilization", "0.8"]  # the codec needs the rest
     # The module and not the command `vllm`, which the CPU build's distribution breaks.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", speech_model(model)]
+    command = [sys.executable, "-m", ENTRY, "--model", speech_model(model)]
     if speech_model(model) != model:
         command += ["--served-model-name", model]
     return environment, [*command, *defaults, *arguments]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from vllm.v1.sample.logits_processor import LogitsProcessor as RunnerV1
 from vllm.v1.sample.logits_processor import process_dict_updates
+from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2
 
 from neucodec_tts_vllm.constraint import AllowedTokens, SpeechConstraint, constrain
 
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.config import VllmConfig
     from vllm.v1.sample.logits_processor import BatchUpdate
-
-try:
     from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState
-    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2
-except ImportError:  # a vLLM whose Model Runner V2 takes no processors; then it never asks for one
-    RunnerV2 = object
 
 logger = logging.getLogger(__name__)
 

@@ -164,9 +164,9 @@ class SpeechClient:
         size, rate = 0, 24_000
         error = None
         try:
-            wanted = {**body, "response_format": "pcm"}
+            wanted = {**body, "response_format": "pcm", "stream": stream}
             if stream:
-                wanted |= {"stream": True, "stream_format": "audio"}
+                wanted["stream_format"] = "audio"
             async with self._http.stream("POST", "/v1/audio/speech", json=wanted) as answer:
                 rate = _rate(answer.headers.get("x-sample-rate"))
                 if answer.status_code != 200:

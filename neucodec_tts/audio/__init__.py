@@ -1,6 +1,7 @@
 """Recordings: read a file, bring any recording to the waveform that the codec takes, write a file.
 
 - `reading`: `load_audio`, the one reader of files, for the library, the command line, corpora and servers
+- `long_recording`: `LongRecording`, of which parts are read one after the other
 - `ffmpeg`: the program, for formats that libsndfile does not read or write
 - `containers`: files whose header does not tell how much is in them; `mp3`: the frames of MP3; `splice`: parts of files
 - `channels`: many channels to one
@@ -9,6 +10,7 @@
 - `writing`: `write_audio`
 """
 
+from neucodec_tts.audio.long_recording import LongRecording
 from neucodec_tts.audio.reading import AUDIO_SUFFIXES, AudioTooLongError, load_audio
 from neucodec_tts.audio.waveform import Audio, as_mono, as_waveform
 from neucodec_tts.audio.writing import check_output, write_audio
@@ -17,6 +19,7 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "Audio",
     "AudioTooLongError",
+    "LongRecording",
     "as_mono",
     "as_waveform",
     "check_output",

@@ -69,13 +69,13 @@ class Mixer:
         return self._left < _CANCELLED * self._sound
 
 
-def mix(samples: np.ndarray, name: str) -> np.ndarray:
+def mix(samples: np.ndarray, name: str, vorbis_order: bool = False) -> np.ndarray:
     """Mix a whole recording (n, channels) to (n,), of the same type."""
-    mixer = Mixer(samples.shape[1])
+    mixer = Mixer(samples.shape[1], vorbis_order=vorbis_order)
     mixed = mixer.mix(samples)
     if mixer.cancelled:
         warn_of_inverted_channel(name)
-        mixed = Mixer(samples.shape[1], inverted=True).mix(samples)
+        mixed = Mixer(samples.shape[1], vorbis_order=vorbis_order, inverted=True).mix(samples)
     return mixed
 
 

@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -43,8 +44,8 @@ AUDIO_SUFFIXES = frozenset(
 _BLOCK_SAMPLES = (
     2**22
 )  # read at a time, of all channels: a long file of many channels is never in memory whole
-_MOST_CHANNELS = 64  # of a file; arrays of microphones have so many
-_ROUNDED_SECONDS = 0.1  # by which a part may end beyond its file, as corpora round their times
+MOST_CHANNELS = 64  # of a file; arrays of microphones have so many
+ROUNDED_SECONDS = 0.1  # by which a part may end beyond its file, as corpora round their times
 
 
 class AudioTooLongError(AudioError):
@@ -111,7 +112,7 @@ def load_audio(
     if end is not None:
         wanted.check(end - start)
     if not isinstance(source, bytes):
-        _check_readable(Path(source), name)
+        check_readable(Path(source), name)
     elif not source:
         raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
     with opened_buffer(source) as data, quiet_decoder() if may_be_mp3(data) else nullcontext():
@@ -168,7 +169,8 @@ def _read_recordings(found: Recordings, wanted: _Wanted, timeout: float | None) 
     return samples, rates[0]
 
 
-def _check_readable(file: Path, name: str) -> None:
+def check_readable(file: Path, name: str) -> None:
+    """Refuse what cannot be opened as a recording, before a decoder sees it."""
     try:
         found = os.stat(file)
         if stat.S_ISDIR(found.st_mode):
@@ -196,12 +198,7 @@ def _check_readable(file: Path, name: str) -> None:
 def _read(file: soundfile.SoundFile, wanted: _Wanted, lead: int = 0) -> tuple[np.ndarray, int]:
     """Read an open file in blocks, without its first `lead` samples: float32 (samples,), and its rate in Hz."""
     rate = int(file.samplerate)
-    if file.channels > _MOST_CHANNELS:
-        raise AudioError(
-            f"{wanted.name}: a recording of {file.channels} channels is none of a voice; {_MOST_CHANNELS} are the most"
-        )
-    # A FLAC header that leaves it open says 2**63 - 1.
-    length = file.frames if file.frames < 2**62 and not lead else None
+    length = promised_samples(file, wanted.name, lead)
     if not wanted.whole and length is not None and file.seekable():
         first, last = _bounds(wanted, length, rate)
         file.seek(first)
@@ -214,16 +211,35 @@ def _read(file: soundfile.SoundFile, wanted: _Wanted, lead: int = 0) -> tuple[np
         return samples, rate
     if wanted.whole and length is not None:
         wanted.check(length / rate)
-    _check_promised_bytes(file, wanted.name)
+    check_promised_bytes(file, wanted.name)
     samples = _read_blocks(file, wanted)[lead:]
-    # libsndfile only estimates the length of an MP3, to within the encoder's delay of two frames.
-    tolerance = 2 * 1152 if file.format.startswith("MP") else 0
-    if length is not None and 0 < samples.size < length - tolerance:
-        raise _truncated(wanted.name, samples.size / rate, length / rate)
+    check_length(file, wanted.name, samples.size, length)
     if not wanted.whole:
         first, last = _bounds(wanted, samples.size, rate)
         samples = samples[first:last]
     return samples, rate
+
+
+def promised_samples(file: soundfile.SoundFile, name: str, lead: int = 0) -> int | None:
+    """Return the samples that an open file says it has; None where it does not say.
+
+    Raises:
+        AudioError: it has more channels than a recording of a voice.
+    """
+    if file.channels > MOST_CHANNELS:
+        raise AudioError(
+            f"{name}: a recording of {file.channels} channels is none of a voice; {MOST_CHANNELS} are the most"
+        )
+    # A FLAC header that leaves it open says 2**63 - 1.
+    return file.frames if file.frames < 2**62 and not lead else None
+
+
+def check_length(file: soundfile.SoundFile, name: str, samples: int, promised: int | None) -> None:
+    """Refuse a file that has ended after fewer samples than it promised."""
+    # libsndfile only estimates the length of an MP3, to within the encoder's delay of two frames.
+    tolerance = 2 * 1152 if file.format.startswith("MP") else 0
+    if promised is not None and 0 < samples < promised - tolerance:
+        raise _truncated(name, samples / file.samplerate, promised / file.samplerate)
 
 
 def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None = None) -> np.ndarray:
@@ -259,7 +275,7 @@ def _bounds(wanted: _Wanted, length: int, rate: int) -> tuple[int, int]:
     """Return the first sample of a part, and the one after its last."""
     first = round(wanted.start * rate)
     last = length if wanted.end is None else round(wanted.end * rate)
-    if 0 < last - length <= _ROUNDED_SECONDS * rate:
+    if 0 < last - length <= ROUNDED_SECONDS * rate:
         last = length
     if not 0 <= first < last <= length:
         end = "the end" if wanted.end is None else f"{wanted.end:g} s"
@@ -270,7 +286,7 @@ def _bounds(wanted: _Wanted, length: int, rate: int) -> tuple[int, int]:
     return first, last
 
 
-def _check_promised_bytes(file: soundfile.SoundFile, name: str) -> None:
+def check_promised_bytes(file: soundfile.SoundFile, name: str) -> None:
     """Compare the length of the sample data in the header of WAV, AIFF, AU and W64 files with what is there.
 
     libsndfile silently goes by the file's true length; its log has both: ``data : 96000 (should be 63985)``.
@@ -298,7 +314,33 @@ def _truncated(name: str, present: float, promised: float) -> AudioError:
 def _read_through_ffmpeg(
     source: str | os.PathLike[str] | bytes, wanted: _Wanted, timeout: float | None, problem: Exception
 ) -> tuple[np.ndarray, int]:
-    """Read what libsndfile cannot, by way of a temporary WAV file."""
+    """Read what libsndfile cannot."""
+    # A second more than wanted shows that there is more.
+    limit = wanted.limit + 1 if wanted.limit is not None and wanted.whole else None
+    with opened_through_ffmpeg(source, wanted.name, problem, limit, timeout) as file:
+        return _read(file, wanted)
+
+
+@contextmanager
+def opened_through_ffmpeg(
+    source: str | os.PathLike[str] | bytes,
+    name: str,
+    problem: Exception,
+    limit: float | None = None,
+    timeout: float | None = None,
+) -> Iterator[soundfile.SoundFile]:
+    """Open what libsndfile cannot, by way of a WAV file that is there while the block runs.
+
+    Args:
+        source: a file, or the content of one.
+        name: its name in errors.
+        problem: what libsndfile said.
+        limit: seconds to convert; None converts all.
+        timeout: seconds to wait for ffmpeg; None waits for ever.
+
+    Raises:
+        AudioError: ffmpeg is missing, or cannot read it either.
+    """
     import soundfile
 
     said = str(problem).split(": ", 1)[-1].rstrip(". ")
@@ -308,25 +350,21 @@ def _read_through_ffmpeg(
             file.write_bytes(source)
         else:
             file = Path(source)
-        # A second more than wanted shows that there is more.
-        limit = wanted.limit + 1 if wanted.limit is not None and wanted.whole else None
         try:
             convert_to_wav(file, converted, max_seconds=limit, timeout=timeout)
         except NoFfmpegError as missing:
             raise AudioError(
-                f"{wanted.name}: not a recording that libsndfile can read ({said}); install ffmpeg so that other "
+                f"{name}: not a recording that libsndfile can read ({said}); install ffmpeg so that other "
                 "formats can be read, or convert the file to WAV or FLAC"
             ) from missing
         except AudioError as error:
-            seen = str(error).replace(f"file:{file}", wanted.name)
+            seen = str(error).replace(f"file:{file}", name)
             raise AudioError(
-                f"{wanted.name}: not a recording, or a damaged one (libsndfile: {said}; ffmpeg: {seen}); convert it "
+                f"{name}: not a recording, or a damaged one (libsndfile: {said}; ffmpeg: {seen}); convert it "
                 "to WAV, or leave it out"
             ) from problem
         try:
             with soundfile.SoundFile(str(converted)) as opened:
-                return _read(opened, wanted)
+                yield opened
         except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{wanted.name}: no samples could be decoded; convert it to WAV or FLAC"
-            ) from error
+            raise AudioError(f"{name}: no samples could be decoded; convert it to WAV or FLAC") from error

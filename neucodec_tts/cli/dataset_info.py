@@ -14,13 +14,13 @@ _BAR_WIDTH = 40
 _SPEAKERS = 8
 
 
-def show_dataset(terminal: Terminal, folder: Path, plot: Path | None) -> None:
+def show_dataset(terminal: Terminal, folder: str, plot: Path | None) -> None:
     """Print hours, speakers, lengths and use of the codes, and draw them.
 
     Args:
         terminal: where to print.
-        folder: the data set.
-        plot: the picture to draw; None draws it into the data set, if that can be.
+        folder: the data set, a path or a URL.
+        plot: the picture to draw; None draws it into the data set, if that is on this machine and can be.
 
     Raises:
         NeuCodecError: the data set is damaged or not complete, or the picture that was asked for cannot be drawn.
@@ -116,16 +116,18 @@ def histogram(counts: list[int], bin_seconds: float) -> list[str]:
     ]
 
 
-def _draw(terminal: Terminal, folder: Path, plot: Path | None, found: object) -> Path | None:
+def _draw(terminal: Terminal, folder: str, plot: Path | None, found: object) -> Path | None:
     from neucodec_tts.dataset import Statistics
     from neucodec_tts.dataset.statistics import BIN_SECONDS
     from neucodec_tts.metrics.plot_dataset import plot_dataset
 
     assert isinstance(found, Statistics)
-    target = folder / PICTURE if plot is None else plot
+    if plot is None and "://" in folder:
+        return None
+    target = Path(folder) / PICTURE if plot is None else plot
     manifest = found.manifest
     title = (
-        f"{folder.resolve().name}: {manifest.hours:.2f} h, {manifest.rows} utterances, "
+        f"{Path(folder).resolve().name}: {manifest.hours:.2f} h, {manifest.rows} utterances, "
         f"{len(found.speakers)} speakers"
     )
     below = (

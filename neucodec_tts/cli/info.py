@@ -15,6 +15,7 @@ from neucodec_tts.cli.options import DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
+_CODEC_FILES = {"config.json", "model.safetensors"}
 _SEMANTIC = {"wav2vec2-bert": "Wav2Vec2-BERT", "hubert": "HuBERT"}
 _PACKAGES = ("torch", "transformers", "torchaudio", "soundfile", "numpy", "pystoi", "pesq", "matplotlib")
 
@@ -48,11 +49,11 @@ def info(
     lengths, and the use of its codes. Of a file of codes: the codec that made them, frames and seconds; of a voice its
     text, too.
     """
-    dataset = what is not None and (Path(what) / "manifest.json").is_file()
+    dataset = what is not None and _is_dataset(what)
     if plot is not None and not dataset:
         raise typer.BadParameter("--plot draws a data set; name its folder")
     if what is not None and dataset:
-        show_dataset(terminal, Path(what), plot)
+        show_dataset(terminal, what, plot)
         return
     if what is not None and Path(what).suffix.lower() in CODE_SUFFIXES and not Path(what).is_dir():
         _show_codes(terminal, Path(what))
@@ -106,6 +107,35 @@ def info(
         f"{config['num_attention_heads']} heads"
     )
     terminal.result(description | {"versions": versions, "devices": devices, "config": config})
+
+
+def _is_dataset(what: str) -> bool:
+    """Return True for a data set; what is a codec by its name or its files is left to the codec.
+
+    Raises:
+        DatasetError: it is a URL or a folder, and neither a data set nor a codec.
+    """
+    if "://" not in what and not Path(what).is_dir():
+        return False
+    from neucodec_tts.dataset.folder import MANIFEST
+    from neucodec_tts.dataset.places import is_dir, list_folder, place
+    from neucodec_tts.errors import DatasetError
+
+    folder = place(what)
+    names = set(list_folder(folder)) if is_dir(folder) else set[str]()
+    if MANIFEST in names:
+        return True
+    if "://" not in what and (names & _CODEC_FILES or any(name.endswith(".bin") for name in names)):
+        return False
+    found = (
+        f"it holds {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''}"
+        if names
+        else "it is empty"
+    )
+    raise DatasetError(
+        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or a "
+        f".bin file); {found}"
+    )
 
 
 def _show_codes(terminal: Terminal, file: Path) -> None:

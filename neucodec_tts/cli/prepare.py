@@ -7,7 +7,6 @@ import sys
 import time
 from contextlib import redirect_stdout
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,20 +67,32 @@ def prepare(
         typer.Argument(
             metavar="SOURCE",
             help="The corpus: a folder (plain, LJSpeech, LibriSpeech, Kaldi), a table (.jsonl, .csv, .tsv, "
-            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub.",
+            ".list, .parquet, Lhotse's cuts), .tar shards, or the id of a data set on the Hugging Face hub. Also a URL "
+            "of these (s3://, gs://, hf://) and, with --split SECONDS, one recording.",
             show_default=False,
         ),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The data set's folder.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The data set's folder, or its URL, as s3://bucket/folder."
+        ),
+    ],
     codec_name: CodecOption = None,
     device: DeviceOption = None,
     min_seconds: Annotated[
         float, typer.Option("--min-seconds", min=0, help="Leave out shorter recordings.")
     ] = 0.5,
     max_seconds: Annotated[
-        float, typer.Option("--max-seconds", min=0, help="Leave out longer recordings; 0 keeps all.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            "--max-seconds",
+            min=0,
+            help="Leave out longer recordings; 0 keeps all. The default is 30, or what --split says if that is more.",
+            show_default=False,
+        ),
+    ] = None,
     text_rule: Annotated[
         Rule | None,
         typer.Option(
@@ -179,11 +190,11 @@ def prepare(
         typer.Option("--kind", help="Kind of the corpus. The default is to find out.", show_default=False),
     ] = None,
     audio_root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--audio-root",
             metavar="DIR",
-            help="The folder that paths in the table are relative to.",
+            help="The folder, or its URL, that paths in the table are relative to.",
             show_default=False,
         ),
     ] = None,
@@ -201,8 +212,10 @@ def prepare(
         str | None,
         typer.Option(
             "--split",
-            metavar="NAME",
-            help="Split of a data set of the hub. The default is train.",
+            metavar="SECONDS|NAME",
+            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length, at the "
+            "times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
+            "NAME: split of a data set of the hub; train by default.",
             show_default=False,
         ),
     ] = None,
@@ -240,9 +253,13 @@ def prepare(
     if tokens_only and for_model is not None:
         _add_tokens(terminal, out, for_model)
         return
+    seconds = _seconds(split)
+    if seconds is not None and max_seconds and max_seconds < seconds:
+        raise typer.BadParameter(f"--max-seconds {max_seconds:g} would leave out pieces of --split {split}")
+    longest = max(30.0, seconds or 0.0) if max_seconds is None else max_seconds or None
     settings = PrepareSettings(
         min_seconds,
-        max_seconds or None,
+        longest,
         text_rule.value if text_rule else None,
         shard_items,
         batch_seconds,
@@ -253,8 +270,9 @@ def prepare(
         kind.value if kind else None,
         columns=Columns(audio_column, text_column, id_column, speaker_column),
         audio_root=audio_root,
+        split_seconds=seconds,
         config=config,
-        split=split,
+        split=split if seconds is None else None,
         revision=revision,
     )
     if engine == "local":
@@ -288,7 +306,15 @@ def prepare(
         raise typer.Exit(1)
 
 
-def _add_tokens(terminal: Terminal, out: Path, tokens: TokenSettings) -> None:
+def _seconds(split: str | None) -> float | None:
+    """What --split says, if it is a number: names of splits are none."""
+    try:
+        return None if split is None else float(split)
+    except ValueError:
+        return None
+
+
+def _add_tokens(terminal: Terminal, out: str, tokens: TokenSettings) -> None:
     from neucodec_tts.dataset import tokenize
 
     start = time.perf_counter()

@@ -5,8 +5,11 @@ Architecture and parameter names as in ``transformers``' ``NeuCodecEncoder`` (up
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -14,27 +17,17 @@ from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
 from neucodec_tts.codec.chunks import forward_in_chunks
+from neucodec_tts.codec.low_pass import TAPS, low_pass_filter
 from neucodec_tts.codec.ragged import Ragged
 
-_TAPS = 12  # of the low-pass filter around each activation
+logger = logging.getLogger(__name__)
+
 _BLOCK = 16  # samples that one row of the filter matrices yields
 _CACHED_SAMPLES = 640_000  # an activation this large still lies in a CPU's cache
 
 
-def low_pass_filter() -> Tensor:
-    """The 12 taps (12,) float32 of the Kaiser-windowed sinc at half band, with sum 1.
-
-    Source: ``alias_free_torch`` in upstream, ``kaiser_sinc_filter1d(0.25, 0.3, 12)``.
-    """
-    attenuation = 2.285 * (_TAPS // 2 - 1) * math.pi * 4 * 0.3 + 7.95  # 51.02 dB
-    beta = 0.1102 * (attenuation - 8.7)  # Kaiser's rule above 50 dB
-    window = torch.kaiser_window(_TAPS, beta=beta, periodic=False, dtype=torch.float32, device="cpu")
-    time = torch.arange(-_TAPS // 2, _TAPS // 2, device="cpu") + 0.5
-    taps = 0.5 * window * torch.sinc(0.5 * time)
-    return taps / taps.sum()
-
-
 @lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # a matrix that inference makes serves training, too
 def _resampling_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The 2x up-sampler (22, 32) and down-sampler (42, 16) for blocks of 16 samples.
 
@@ -48,7 +41,7 @@ def _resampling_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tens
         for j in range(-3, 3):  # sample t + j contributes to output 2t, and one further on to 2t + 1
             up[t + j + 3, 2 * t] = 2 * taps[5 - 2 * j]
             up[t + j + 4, 2 * t + 1] = 2 * taps[4 - 2 * j]
-        down[2 * t : 2 * t + _TAPS, t] = taps
+        down[2 * t : 2 * t + TAPS, t] = taps
     return up.to(device, dtype), down.to(device, dtype)
 
 
@@ -73,9 +66,16 @@ class AntiAliasedSnake(nn.Module):
 
     def forward(self, x: Tensor, ragged: Ragged) -> Tensor:
         """(B, C, T) to (B, C, T)."""
+        frequency = self.act.alpha.exp()
+        magnitude = (self.act.beta.exp() + 1e-9).reciprocal()
+        fused = _fused_snake() if _may_be_fused(x, frequency) else None
+        if fused is not None:
+            return fused(x, ragged.lengths, frequency, magnitude)
+        return self._in_steps(x, ragged, frequency, magnitude)
+
+    def _in_steps(self, x: Tensor, ragged: Ragged, frequency: Tensor, magnitude: Tensor) -> Tensor:
         upsampled = ragged.scaled(2)
-        frequency = self.act.alpha.exp()[:, None]
-        magnitude = (self.act.beta.exp() + 1e-9).reciprocal()[:, None]
+        frequency, magnitude = frequency[:, None], magnitude[:, None]
         # On a CPU, a few channels at a time: every step then finds its input in the cache (3 times faster).
         group = x.shape[1]
         if x.device.type == "cpu":
@@ -103,6 +103,37 @@ class AntiAliasedSnake(nn.Module):
         x = F.pad(upsampled.hold(x), (5, 5 + 2 * spare), mode="replicate")
         x = x.unfold(-1, 2 * _BLOCK + 10, 2 * _BLOCK) @ down
         return x.reshape(batch, channels, -1)[..., :size]
+
+
+def _may_be_fused(x: Tensor, frequency: Tensor) -> bool:
+    differentiated = torch.is_grad_enabled() and (x.requires_grad or frequency.requires_grad)
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not differentiated
+
+
+@lru_cache(maxsize=1)
+def _fused_snake() -> Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor] | None:
+    """The activation in one pass, tried once on a small input; None without Numba, or if the result is not right."""
+    if find_spec("numba") is None:
+        return None
+    with torch.inference_mode():
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(2, 3, 700, generator=generator)
+        lengths = torch.tensor([700, 515])
+        frequency, magnitude = torch.rand(2, 3, generator=generator) + 0.5
+        steps = AntiAliasedSnake(3)
+        try:
+            from neucodec_tts.codec.fused_snake import fused_snake
+
+            found = fused_snake(x, lengths, frequency, magnitude)
+            for item, alone, n in zip(found, x, lengths.tolist(), strict=True):
+                whole = steps._in_steps(alone[None, :, :n], Ragged(None, n), frequency, magnitude)
+                torch.testing.assert_close(item[None, :, :n], whole, rtol=1e-4, atol=1e-4)
+        except Exception as error:  # whatever a compiler can meet on somebody's machine
+            logger.warning(
+                "encoding is slower: Numba %s", str(error).strip().split("\n")[0] or type(error).__name__
+            )
+            return None
+    return fused_snake
 
 
 class ResidualUnit(nn.Module):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import NeuCodecConfig, Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from neucodec_tts.codec.ragged import Ragged
+from neucodec_tts.codec.relative_attention import RelativeAttention
 from neucodec_tts.errors import CheckpointError
-
-_SCORE_BYTES = 128 * 2**20  # attention scores held at a time
 
 
 def semantic_config(config: NeuCodecConfig) -> Wav2Vec2BertConfig:
@@ -27,66 +24,8 @@ def semantic_config(config: NeuCodecConfig) -> Wav2Vec2BertConfig:
     return semantic
 
 
-class BlockwiseAttention(nn.Module):
-    """Wav2Vec2-BERT's self-attention with relative keys, without the (length, length, head size) tensor.
-
-    Distances are clamped to [-64, 8], so that each query needs 73 products with distance embeddings; they are
-    spread over the keys as an additive bias, for a block of queries at a time. Parameter names as in
-    ``transformers``' ``Wav2Vec2BertSelfAttention``.
-    """
-
-    def __init__(self, config: Wav2Vec2BertConfig) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self.num_heads = config.num_attention_heads
-        self.head_size = size // self.num_heads
-        self.left = config.left_max_position_embeddings
-        self.right = config.right_max_position_embeddings
-        self.linear_q = nn.Linear(size, size)
-        self.linear_k = nn.Linear(size, size)
-        self.linear_v = nn.Linear(size, size)
-        self.linear_out = nn.Linear(size, size)
-        self.distance_embedding: nn.Embedding | None = None
-        if config.position_embeddings_type == "relative_key":
-            self.distance_embedding = nn.Embedding(self.left + self.right + 1, self.head_size)
-
-    def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object
-    ) -> tuple[Tensor, None]:
-        """(B, L, C) to (B, L, C); ``attention_mask`` is BoolTensor (B, L), true for the keys to attend to."""
-        batch, length, _size = hidden_states.shape
-        shape = (batch, length, self.num_heads, self.head_size)
-        query = self.linear_q(hidden_states).view(shape).transpose(1, 2)
-        key = self.linear_k(hidden_states).view(shape).transpose(1, 2)
-        value = self.linear_v(hidden_states).view(shape).transpose(1, 2)
-        block = max(1, _SCORE_BYTES // (batch * self.num_heads * length * query.element_size()))
-        attended = [
-            F.scaled_dot_product_attention(
-                part, key, value, attn_mask=self._bias(part, start, length, attention_mask)
-            )
-            for start, part in zip(range(0, length, block), query.split(block, dim=2), strict=True)
-        ]
-        joined = torch.cat(attended, dim=2).transpose(1, 2).reshape(batch, length, -1)
-        return self.linear_out(joined), None
-
-    def _bias(self, query: Tensor, start: int, length: int, mask: Tensor | None) -> Tensor | None:
-        """The mask added to the scores of the queries (B, H, Q, head) that start at ``start``."""
-        bias = None
-        if self.distance_embedding is not None:
-            positions = torch.arange(length, device=query.device)
-            queries = torch.arange(start, start + query.shape[2], device=query.device)
-            index = (positions - queries[:, None]).clamp(-self.left, self.right) + self.left
-            by_distance = (query @ self.distance_embedding.weight.to(query.dtype).T) * self.head_size**-0.5
-            bias = by_distance.gather(-1, index.expand(*query.shape[:2], -1, -1))
-        if mask is None:
-            return bias
-        if bias is None:
-            return mask[:, None, None, :]
-        return bias.masked_fill(~mask[:, None, None, :], float("-inf"))
-
-
 class SemanticEncoder(Wav2Vec2BertModel):
-    """Wav2Vec2-BERT with blockwise attention; modules, parameters and their names are those of ``transformers``."""
+    """Wav2Vec2-BERT with faster attention; modules, parameters and their names are those of ``transformers``."""
 
     def __init__(self, config: Wav2Vec2BertConfig) -> None:
         if config.position_embeddings_type not in ("relative_key", None) or config.add_adapter:
@@ -96,7 +35,7 @@ class SemanticEncoder(Wav2Vec2BertModel):
             )
         super().__init__(config)
         for layer in self.encoder.layers:
-            layer.self_attn = BlockwiseAttention(config)
+            layer.self_attn = RelativeAttention(config)
 
     def forward(self, input_features: Tensor, ragged: Ragged) -> Tensor:
         """Filter bank (B, frames, 160) to the last layer's hidden states (B, frames, hidden)."""

@@ -11,6 +11,7 @@
     codes       list<uint16>     the codec's, 50 a second
     duration    double           seconds of the audio that was encoded
     speaker     string           null if the corpus does not say
+    start, end  double           only of recordings that were cut: seconds in them
     input_ids   list<int32>      only with tokens: prompt and codes; null where the text makes no prompt
     labels      list<int32>      only with tokens: as long as ``input_ids``, -100 where no loss is computed
     =========== ================ ==================================================================================
@@ -40,8 +41,8 @@ The files here, in the order of a run:
 
 1. `preparation`: `prepare` does a run. `preparing` begins one: it locks the `folder` (`folder_lock`), completes the
    `settings`, lists the corpus, and compares with what the data set was begun with.
-2. `sources` are the kinds of corpora, and `items` is what one consists of. `listing` writes the items to disk, divided
-   into units of work.
+2. `sources` are the kinds of corpora, `pieces` cuts long recordings, and `items` is what a corpus consists of.
+   `listing` writes the items to disk, divided into units of work. `places` are paths and URLs.
 3. `units`: `run_units` does units. `reader_pool` reads ahead in processes of its own; `item_audio` and `filters` decide
    what is kept; the codec encodes; a thread adds `tokens` and writes `shards`. `progress` counts.
 4. `Preparation.finish` puts the records of the units together into the `manifest`.

@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neucodec_tts.dataset.packages import needed
+from neucodec_tts.dataset.places import Place
 from neucodec_tts.errors import DatasetError
 from neucodec_tts.files import cannot_write
 
 
 @contextmanager
-def locked(path: Path, shown: Path) -> Iterator[None]:
+def locked(path: Path, shown: Place) -> Iterator[None]:
     """Hold the lock file `path` while the block runs. The file is removed afterwards.
 
     The lock is the operating system's and ends with the process, however that ends: the file that a killed run leaves
@@ -42,7 +43,7 @@ def locked(path: Path, shown: Path) -> Iterator[None]:
                 f"{shown} is being written by another run{_describe(holder)}; wait until it has finished, or stop it"
             ) from problem
         except OSError as problem:
-            raise cannot_write(shown, problem, DatasetError) from problem
+            raise cannot_write(path, problem, DatasetError) from problem
     try:
         with suppress(OSError):  # a full disk shows when there is something to lose
             holder.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))

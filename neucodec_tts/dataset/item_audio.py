@@ -12,6 +12,9 @@ from neucodec_tts.dataset.items import Item, Source
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
 from neucodec_tts.errors import AudioError
 
+_KNOWN = ("duplicate id", "no text", "too long")
+"""Reasons that the problem of an item may begin with."""
+
 
 @dataclass(frozen=True)
 class ItemAudio:
@@ -27,8 +30,8 @@ class ItemAudio:
 def read_item(source: Source, settings: PrepareSettings, codec: CodecInfo, item: Item) -> ItemAudio:
     """Read one item and bring it to the codec's rate, or give the reason why it is left out."""
     if item.problem is not None:
-        known = "duplicate id" if item.problem.startswith("duplicate id") else "unusable"
-        return ItemAudio(item, reason=known, detail=item.problem)
+        known = item.problem.partition(":")[0]
+        return ItemAudio(item, reason=known if known in _KNOWN else "unusable", detail=item.problem)
     reason = text_reason(clean_text(item.text), settings.text_rule or "any")
     if reason is not None:
         return ItemAudio(item, reason=reason, detail=(item.text or "")[:200])

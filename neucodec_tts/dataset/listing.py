@@ -10,6 +10,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from operator import attrgetter
@@ -21,6 +22,7 @@ import numpy as np
 from neucodec_tts.dataset.filters import clean_text
 from neucodec_tts.dataset.items import Item, Source
 from neucodec_tts.dataset.packages import arrow
+from neucodec_tts.dataset.places import Place, forget_listings, reaching
 from neucodec_tts.dataset.settings import MAX_SHARDS
 from neucodec_tts.dataset.sources.text_files import CONVERT
 from neucodec_tts.errors import DatasetError
@@ -67,6 +69,7 @@ def write_listing(source: Source, path: Path, shard_items: int, *, without_text:
     Raises:
         DatasetError: the corpus is empty, no item of it can be used or none has a text, or what `Source.items` raises.
     """
+    forget_listings()
     hashes = array("Q")
     listing = _write(_checked(source, hashes), path, shard_items)
     if listing.items == 0:
@@ -95,14 +98,17 @@ def write_listing(source: Source, path: Path, shard_items: int, *, without_text:
     return listing
 
 
-def read_unit(path: Path, unit: int) -> list[Item]:
-    """Return the items of a unit of work, from the listing's file."""
-    pa = arrow()
-    with pa.memory_map(str(path)) as opened, pa.ipc.open_file(opened) as reader:
+def read_unit(path: Place, unit: int) -> list[Item]:
+    """Return the items of a unit of work, from the listing's file.
+
+    Raises:
+        DatasetError: the object store that it lies in cannot be reached.
+    """
+    with reaching(path), _opened(path) as reader:
         return [Item(**row) for row in reader.get_batch(unit).to_pylist()]
 
 
-def explain_difference(before: Path, after: Path) -> list[str]:
+def explain_difference(before: Place, after: Path) -> list[str]:
     """Return in words how one listing differs from another."""
     old, new = ({item.id: _values(item) for item in _items(path)} for path in (before, after))
     found = []
@@ -186,9 +192,18 @@ def _without_duplicates(path: Path, repeated: frozenset[int]) -> Iterator[Item]:
         yield item
 
 
-def _items(path: Path) -> Iterator[Item]:
+@contextmanager
+def _opened(path: Place) -> Iterator[Any]:
     pa = arrow()
-    with pa.memory_map(str(path)) as opened, pa.ipc.open_file(opened) as reader:
+    with (
+        pa.memory_map(str(path)) if isinstance(path, Path) else path.open("rb") as opened,
+        pa.ipc.open_file(opened) as reader,
+    ):
+        yield reader
+
+
+def _items(path: Place) -> Iterator[Item]:
+    with _opened(path) as reader:
         for unit in range(reader.num_record_batches):
             for row in reader.get_batch(unit).to_pylist():
                 yield Item(**row)

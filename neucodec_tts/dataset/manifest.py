@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from neucodec_tts.dataset.folder import DatasetFolder
+from neucodec_tts.dataset.places import read_bytes
 from neucodec_tts.errors import DatasetError
 
 FORMAT, VERSION = "neucodec-tts-dataset", 1
@@ -78,7 +79,7 @@ def read_manifest(folder: DatasetFolder) -> DatasetManifest:
     """
     path = folder.manifest
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(path))
     except FileNotFoundError as problem:
         raise DatasetError(
             f"{folder.path} holds no data set ({path.name} is missing); `neucodec-tts prepare` makes one"

@@ -15,13 +15,15 @@ from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.dataset.items import Source
 from neucodec_tts.dataset.listing import explain_difference, write_listing
 from neucodec_tts.dataset.manifest import DatasetManifest, ShardEntry, read_manifest
+from neucodec_tts.dataset.places import Place, look, read_bytes
 from neucodec_tts.dataset.progress import Progress
 from neucodec_tts.dataset.reader_pool import ReaderPool
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings, differences
 from neucodec_tts.dataset.shards import RejectsWriter, hexadecimal
 from neucodec_tts.dataset.sources import open_source
+from neucodec_tts.dataset.sources.long_recordings import LongRecordings
 from neucodec_tts.dataset.tokens import TokenSettings
-from neucodec_tts.dataset.units import FinishedUnit, Recipe, read_record, run_units
+from neucodec_tts.dataset.units import Recipe, read_records, run_units
 from neucodec_tts.errors import DatasetError
 from neucodec_tts.files import printable
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 class Prepared:
     """The result of a run."""
 
-    folder: Path
+    folder: Place
     manifest: DatasetManifest
     progress: Progress
     """Of this run alone."""
@@ -59,8 +61,8 @@ def prepare(
     finished and ends with the same bytes. On a complete data set it does nothing.
 
     Args:
-        source: a corpus, or the path or hub id of one, as for `sources.open_source`.
-        out: the data set's folder: new, empty, or begun by the same call.
+        source: a corpus, or the path, URL or hub id of one, as for `sources.open_source`.
+        out: the data set's folder, its path or its URL (``s3://bucket/folder``): new, empty, or begun by the same call.
         codec: encodes.
         settings: which utterances are kept, and how they are divided.
         tokens: the language model to make training examples for; None makes none.
@@ -93,9 +95,8 @@ class Preparation:
     def __init__(self, recipe: Recipe, items: int, manifest: DatasetManifest) -> None:
         self.recipe = recipe
         self._begun = manifest
-        self.pending = (
-            [] if manifest.complete else [u for u in range(recipe.units) if self._record(u) is None]
-        )
+        records = enumerate(read_records(recipe.folder, recipe.units))
+        self.pending = [] if manifest.complete else [unit for unit, record in records if record is None]
         size = recipe.settings.shard_items
         left = sum(min(size, items - unit * size) for unit in self.pending)
         self._units_before = recipe.units - len(self.pending)
@@ -109,7 +110,7 @@ class Preparation:
         """
         manifest = self._begun if self._begun.complete else self._put_together()
         folder = self.recipe.folder
-        shutil.rmtree(folder.work / "finished", ignore_errors=True)
+        folder.remove_records()
         return Prepared(folder.path, manifest, self.progress, self._units_before, self._begun.complete)
 
     def _put_together(self) -> DatasetManifest:
@@ -117,8 +118,7 @@ class Preparation:
         shards: list[ShardEntry] = []
         rejects: Counter[str] = Counter()
         with folder.replacing(folder.rejects) as part, RejectsWriter(part) as writer:
-            for unit in range(units):
-                finished = self._record(unit)
+            for unit, finished in enumerate(read_records(folder, units)):
                 if finished is None:
                     raise DatasetError(f"shard {unit} of {units} is not finished; run the same command again")
                 writer.write(finished.rejects)
@@ -137,9 +137,6 @@ class Preparation:
         )
         manifest.write(folder)
         return manifest
-
-    def _record(self, unit: int) -> FinishedUnit | None:
-        return read_record(self.recipe.folder, unit)
 
 
 @contextmanager
@@ -167,11 +164,12 @@ def preparing(
     settings = settings or PrepareSettings()
     if tokens is not None:
         tokens = tokens.resolved(codec.codebook_size)
-    if printable(os.path.abspath(out)) != os.path.abspath(out):
-        raise DatasetError(f"{os.fspath(out)}: the name of a data set must be UTF-8; choose another")
-    folder = DatasetFolder(Path(out))
+    folder = DatasetFolder.at(out)
+    name = os.path.abspath(folder.path) if isinstance(folder.path, Path) else str(folder.path)
+    if printable(name) != name:
+        raise DatasetError(f"{folder.path}: the name of a data set must be UTF-8; choose another")
     with folder.lock():
-        stored = read_manifest(folder) if folder.manifest.exists() else None
+        stored = read_manifest(folder) if look(folder.manifest) is not None else None
         begun = None if stored is None else PrepareSettings(**stored.settings)
         settings = settings.resolved(codec, begun, tokens is not None)
         fresh = folder.parts / "sources.arrow"
@@ -201,10 +199,11 @@ def preparing(
                 manifest, tokens = stored, None
         else:
             with folder.replacing(folder.sources) as part:
-                os.replace(fresh, part)
+                shutil.move(fresh, part)
             manifest.write(folder)
         fresh.unlink(missing_ok=True)
-        recipe = Recipe(folder, opened, settings, codec, listing.units, tokens)
+        split = opened.split_seconds if isinstance(opened, LongRecordings) else None
+        recipe = Recipe(folder, opened, settings, codec, listing.units, tokens, split)
         yield Preparation(recipe, listing.items, manifest)
 
 
@@ -225,7 +224,7 @@ def _refuse_difference(
         for each in (stored, wanted)
     ]
     found += [f"source: {each}" for each in differences(*choices)]
-    if not found and folder.sources.read_bytes() != fresh.read_bytes():
+    if not found and read_bytes(folder.sources) != fresh.read_bytes():
         found = explain_difference(folder.sources, fresh)
     if found:
         adding = wanted.tokens is not None and stored.complete

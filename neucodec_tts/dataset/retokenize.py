@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.dataset.manifest import DatasetManifest, ShardEntry, read_manifest
+from neucodec_tts.dataset.places import Place, look
 from neucodec_tts.dataset.shards import read_about, read_shard, shard_bytes
 from neucodec_tts.dataset.tokens import TokenSettings, add_tokens
 from neucodec_tts.errors import DatasetError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Tokenized:
     """The result of `tokenize`."""
 
-    folder: Path
+    folder: Place
     manifest: DatasetManifest
     shards_before: int
     """Shards that had these tokens already."""
@@ -52,7 +52,7 @@ def tokenize(
         DatasetError: there is no data set, it is not complete, has no text at all, or cannot be written.
         NeuCodecError: loading the language model's tokenizer fails.
     """
-    store = DatasetFolder(Path(folder))
+    store = DatasetFolder.at(folder)
     read_manifest(store)  # before the folder is locked, which would make it if it is not there
     with store.lock():
         manifest = read_manifest(store)
@@ -107,4 +107,7 @@ def _entry(store: DatasetFolder, shard: ShardEntry) -> ShardEntry:
     """Return the entry of a shard that a run which was killed has rewritten."""
     path = store.path / shard.file
     untokenized = sum(row.input_ids is None for row in read_shard(path)[0])
-    return replace(shard, bytes=path.stat().st_size, sha256=store.sha256(path), untokenized=untokenized)
+    found = look(path)
+    return replace(
+        shard, bytes=-1 if found is None else found.size, sha256=store.sha256(path), untokenized=untokenized
+    )

@@ -14,6 +14,7 @@ import numpy as np
 
 from neucodec_tts.dataset.items import Reject
 from neucodec_tts.dataset.packages import arrow, parquet
+from neucodec_tts.dataset.places import Place, reaching, read_bytes
 from neucodec_tts.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class Row:
     input_ids: list[int] | None = None
     """Token ids of the training example; None if the data set has none, or this text makes none."""
     labels: list[int] | None = None
+    start: float | None = None
+    """Its beginning in the recording that it was cut from, in seconds, as is `end`; None if there was no cutting."""
+    end: float | None = None
 
 
 def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
@@ -58,7 +62,7 @@ def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
 
     Args:
         tokens: it has token ids.
-        about: its metadata; JSON values.
+        about: its metadata; JSON values. With ``split_seconds`` in it there are columns of times.
     """
     pa = arrow()
     columns = {
@@ -68,6 +72,8 @@ def schema(tokens: bool, about: dict[str, Any]) -> pa.Schema:
         "duration": pa.float64(),
         "speaker": pa.string(),
     }
+    if about.get("split_seconds") is not None:
+        columns |= {"start": pa.float64(), "end": pa.float64()}
     if tokens:
         columns |= {"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32())}
     return pa.schema(columns, metadata={KEY: json.dumps(about, sort_keys=True)})
@@ -87,14 +93,14 @@ def shard_bytes(rows: Sequence[Row], tokens: bool, about: dict[str, Any]) -> byt
     return _parquet_bytes(table)
 
 
-def read_shard(path: Path) -> tuple[list[Row], dict[str, Any]]:
+def read_shard(path: Place) -> tuple[list[Row], dict[str, Any]]:
     """Read the rows of a shard, and its metadata.
 
     Raises:
         DatasetError: it is missing, damaged, or no shard of ours.
     """
     try:
-        table = parquet().read_table(path)
+        table = read_table(path)
     except (OSError, arrow().ArrowException) as problem:
         raise DatasetError(f"{path}: not a shard, or a damaged one ({problem})") from problem
     about = _about(table.schema, path)
@@ -112,14 +118,27 @@ def read_shard(path: Path) -> tuple[list[Row], dict[str, Any]]:
     return rows, about
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_table(path: Place) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        OSError, pyarrow.ArrowException: it is missing or damaged.
+        DatasetError: the object store that it lies in cannot be reached.
+    """
+    return parquet().read_table(path if isinstance(path, Path) else arrow().BufferReader(read_bytes(path)))
+
+
+def read_about(path: Place) -> dict[str, Any]:
     """Read the metadata of a shard, from its end alone.
 
     Raises:
         DatasetError: it is missing, damaged, or no shard of ours.
     """
     try:
-        return _about(parquet().read_schema(path), path)
+        if isinstance(path, Path):
+            return _about(parquet().read_schema(path), path)
+        with reaching(path), path.open("rb") as opened:
+            return _about(parquet().read_schema(opened), path)
     except (OSError, arrow().ArrowException) as problem:
         raise DatasetError(f"{path}: not a shard, or a damaged one ({problem})") from problem
 
@@ -175,7 +194,7 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     return output.getvalue()
 
 
-def _about(columns: pa.Schema, path: Path) -> dict[str, Any]:
+def _about(columns: pa.Schema, path: Place) -> dict[str, Any]:
     metadata = columns.metadata or {}
     try:
         about: dict[str, Any] = json.loads(metadata[KEY.encode()])

@@ -6,13 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from neucodec_tts.dataset.folder import DatasetFolder
 from neucodec_tts.dataset.manifest import DatasetManifest, read_manifest
-from neucodec_tts.dataset.packages import arrow, needed, parquet
+from neucodec_tts.dataset.packages import arrow, needed
+from neucodec_tts.dataset.shards import read_table
 from neucodec_tts.errors import DatasetError
 
 BIN_SECONDS = 1.0
@@ -70,7 +70,7 @@ def describe(
     Raises:
         DatasetError: there is no data set, it is not complete, or a shard is missing or damaged.
     """
-    store = DatasetFolder(Path(folder))
+    store = DatasetFolder.at(folder)
     manifest = read_manifest(store)
     if not manifest.complete:
         raise DatasetError(f"{store.path} is not complete; run the command that it was begun with again")
@@ -82,7 +82,7 @@ def describe(
     for number, shard in enumerate(manifest.shards, start=1):
         path = store.path / shard.file
         try:
-            table = parquet().read_table(path)
+            table = read_table(path)
         except (OSError, arrow().ArrowException) as problem:
             raise DatasetError(f"{path}: cannot be read ({problem}); prepare the data set anew") from problem
         codes = table["codes"].combine_chunks().flatten().to_numpy()

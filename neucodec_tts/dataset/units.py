@@ -23,6 +23,7 @@ from neucodec_tts.dataset.item_audio import ItemAudio
 from neucodec_tts.dataset.items import Item, Reject, Source
 from neucodec_tts.dataset.listing import read_unit
 from neucodec_tts.dataset.manifest import ShardEntry
+from neucodec_tts.dataset.places import forget_listings, is_dir, list_folder, look_once, read_bytes
 from neucodec_tts.dataset.progress import Progress
 from neucodec_tts.dataset.reader_pool import ReaderPool
 from neucodec_tts.dataset.settings import CodecInfo, PrepareSettings
@@ -48,16 +49,19 @@ class Recipe:
     units: int
     """The number of all units."""
     tokens: TokenSettings | None = None
+    split_seconds: float | None = None
+    """Greatest length of the pieces that recordings are cut into; None if they stay whole."""
 
     @property
     def about(self) -> dict[str, object]:
         """The metadata of each shard."""
-        return {
+        about: dict[str, object] = {
             "codec_id": self.codec.codec_id,
             "codebook_size": self.codec.codebook_size,
             "frame_rate": self.codec.frame_rate,
             "tokens": self.tokens.digest if self.tokens is not None else None,
         }
+        return about if self.split_seconds is None else {**about, "split_seconds": self.split_seconds}
 
     @property
     def window_samples(self) -> float:
@@ -121,14 +125,27 @@ def run_units(
         thread.shutdown(wait=True, cancel_futures=True)
 
 
-def read_record(folder: DatasetFolder, unit: int) -> FinishedUnit | None:
-    """Return the record of a unit; None if it is not finished, or its shard is not there as it was written."""
+def read_records(folder: DatasetFolder, units: int) -> Iterator[FinishedUnit | None]:
+    """Yield the records of all units in their order; None for one that is not finished.
+
+    A unit whose shard is not there as it was written is not finished either.
+
+    Raises:
+        DatasetError: the object store that they lie in cannot be reached.
+    """
+    forget_listings()
+    names = {*list_folder(folder.records)} if is_dir(folder.records) else set[str]()
+    for unit in range(units):
+        yield _read_record(folder, unit) if folder.record(unit).name in names else None
+
+
+def _read_record(folder: DatasetFolder, unit: int) -> FinishedUnit | None:
     try:
-        values = json.loads(folder.record(unit).read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(folder.record(unit)))
         rejects = tuple(Reject(**reject) for reject in values["rejects"])
         finished = FinishedUnit(values["unit"], ShardEntry(**values["shard"]), rejects)
-        shard = folder.path / finished.shard.file
-        return finished if shard.stat().st_size == finished.shard.bytes else None
+        shard = look_once(folder.path / finished.shard.file)
+        return finished if shard is not None and shard.size == finished.shard.bytes else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -213,7 +230,15 @@ def _encode_window(
         )
         for index, codes in zip(batch, encoded, strict=True):
             item, seconds = window[index].item, lengths[index] / codec.sample_rate
-            rows[index] = Row(item.id, item.text, codes.numpy().astype(np.uint16), seconds, item.speaker)
+            rows[index] = Row(
+                item.id,
+                item.text,
+                codes.numpy().astype(np.uint16),
+                seconds,
+                item.speaker,
+                start=item.start,
+                end=item.end,
+            )
             progress.audio_seconds += seconds
         progress.encoded_frames += sum(lengths[index] for index in batch) // codec.hop_length
         progress.padded_frames += max(lengths[index] for index in batch) * len(batch) // codec.hop_length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -19,8 +20,7 @@ from neucodec_tts.voices.speaker import SpeakerPrompt
 SUFFIX = ".safetensors"
 MODEL_VOICES = "voices"
 """Name of the folder in a model's folder that holds voices of its own."""
-# Safe as a file name on every system, in a URL and on a command line.
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LONGEST_NAME, _LONGEST_BYTES = 64, 200  # file systems take 255 bytes, the suffix included
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])")  # Windows' devices
 VOICE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".npy")
 """Files that hold a voice, or codes of one."""
@@ -40,17 +40,36 @@ def default_folder() -> Path:
 
 
 def check_name(name: str) -> str:
-    """Return `name` if a voice may be called so.
+    """Return the name in Unicode's composed form (NFC) if a voice may be called so.
+
+    Such a name is safe as a file name on every system, in a URL and among a command's words.
 
     Raises:
         PromptError: it may not; the message says what names are made of.
     """
-    if not isinstance(name, str) or not _SAFE_NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+    composed = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
+    if not _is_name(composed):
         raise PromptError(
-            f"a voice cannot be called {name!r}: names are up to 64 letters (A to Z), digits, - and _, and begin "
-            "with a letter or a digit"
+            f"a voice cannot be called {name!r}: names are up to {_LONGEST_NAME} letters, digits, spaces, - and _, "
+            "begin with a letter or a digit, and do not end in a space"
         )
-    return name
+    return composed
+
+
+def comparable(name: str) -> str:
+    """Return what two names have in common that no file system can be trusted to tell apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_name(name: str) -> bool:
+    return (
+        len(name) <= _LONGEST_NAME
+        and len(name.encode("utf-8", "replace")) <= _LONGEST_BYTES
+        and name[:1].isalnum()
+        and name[-1:] != " "
+        and all(each in " -_" or unicodedata.category(each)[0] in "LMN" for each in name)
+        and not _RESERVED.fullmatch(name)
+    )
 
 
 class Codec(Protocol):
@@ -94,8 +113,9 @@ class VoiceLibrary:
         """Return the names of all voices, sorted."""
         if not self.folder.is_dir():
             return []
-        stems = (file.stem for file in self.folder.glob(f"*{SUFFIX}") if file.is_file())
-        return sorted((name for name in stems if _SAFE_NAME.fullmatch(name)), key=str.lower)
+        # Some systems take names apart (NFD) and find them in either form.
+        stems = (unicodedata.normalize("NFC", file.stem) for file in self.folder.glob(f"*{SUFFIX}"))
+        return sorted((name for name in stems if _is_name(name) and self.path(name).is_file()), key=comparable)
 
     def path(self, name: str) -> Path:
         """Return the file that a voice called `name` lies in or would lie in.
@@ -178,8 +198,8 @@ class VoiceLibrary:
         Raises:
             PromptError: no voice may be called so, there is one already, or the folder is not writable.
         """
-        path = self.path(name)
-        taken = [other for other in self.names() if other.lower() == name.lower()]
+        path, name = self.path(name), check_name(name)
+        taken = [other for other in self.names() if comparable(other) == comparable(name)]
         if taken and (taken != [name] or not overwrite):
             raise PromptError(
                 f"there is a voice {taken[0]!r} in {self.folder} already; take another name"
@@ -209,7 +229,7 @@ class VoiceLibrary:
             raise PromptError(f"the voice {path} cannot be deleted: {problem.strerror}") from problem
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        return isinstance(name, str) and unicodedata.normalize("NFC", name) in self.names()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -224,6 +244,6 @@ class VoiceLibrary:
         names = self.names()
         if not names:
             return "it holds none yet; `neucodec-tts voice` makes one"
-        near = difflib.get_close_matches(name.lower(), [known.lower() for known in names], n=3)
-        listed = [known for known in names if known.lower() in near] or names[:8]
+        near = difflib.get_close_matches(comparable(name), map(comparable, names), n=3)
+        listed = [known for known in names if comparable(known) in near] or names[:8]
         return f"{'did you mean' if near else 'there are'} {', '.join(listed)}"

@@ -30,7 +30,7 @@ def test_no_module_hides_another(name):
     assert name not in sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("name", ["plugin", "prepare", "say", "serve", "streaming", "tokens"])
+@pytest.mark.parametrize("name", ["first_sound", "plugin", "prepare", "say", "serve", "streaming", "tokens"])
 def test_a_script_says_what_it_does(name):
     done = subprocess.run(
         [sys.executable, str(FOLDER / f"{name}.py"), "--help"], capture_output=True, text=True, check=True

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 import torch
+from transformers import Wav2Vec2BertConfig
 
 from neucodec_tts import NeuCodec
-from neucodec_tts.codec import acoustic_encoder, features, neucodec, semantic_encoder
+from neucodec_tts.codec import acoustic_encoder, features, neucodec, relative_attention
+from neucodec_tts.codec.relative_attention import RelativeAttention
 from tests.parity.comparisons import MIN_SNR, Agreement, snr
 from tests.parity.signals import speechlike
 
@@ -28,13 +30,15 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
     """Attention by queries, the filter bank and the acoustic encoder by time, activations by channels."""
     waveform = torch.from_numpy(speechlike(MINUTE // 2, seed=3))
     with monkeypatch.context() as whole:
-        whole.setattr(semantic_encoder, "_SCORE_BYTES", 2**40)
+        whole.setattr(relative_attention, "_SCORE_BYTES", 2**40)
+        whole.setattr(relative_attention, "_BLOCK", 2**40)
         whole.setattr(features, "_FRAMES_AT_ONCE", 10**9)
         whole.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
         whole.setattr(acoustic_encoder, "_CACHED_SAMPLES", 10**12)
         expected, bounded = codes_and_values(codec, waveform)
     with monkeypatch.context() as blocks:
-        blocks.setattr(semantic_encoder, "_SCORE_BYTES", 2**20)  # 58 queries at a time
+        blocks.setattr(relative_attention, "_SCORE_BYTES", 2**20)
+        blocks.setattr(relative_attention, "_BLOCK", 130)
         blocks.setattr(features, "_FRAMES_AT_ONCE", 500)
         blocks.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 3.3, "gpu": 3.3})
         blocks.setattr(acoustic_encoder, "_CACHED_SAMPLES", 1)
@@ -43,6 +47,63 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
     agreement.add_codes("half a minute", expected, actual, bounded)
     agreement.check()
     assert len(expected.unique()) > 1_000
+
+
+@pytest.fixture
+def attention() -> RelativeAttention:
+    """Two heads whose scores and biases are large enough that every distance matters."""
+    torch.manual_seed(0)
+    layer = RelativeAttention(Wav2Vec2BertConfig(hidden_size=32, num_attention_heads=2)).eval()
+    torch.nn.init.normal_(layer.distance_embedding.weight, std=2.0)
+    return layer
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 100, 250])
+@torch.no_grad()
+def test_keys_on_either_side_merge_with_those_near(attention, monkeypatch, block):
+    """The merged parts are the attention that has a bias for each score, in float32 and for items of any length."""
+    hidden = torch.randn(4, 260, 32)
+    mask = torch.arange(260) < torch.tensor([260, 251, 90, 3])[:, None]
+    expected = attention(hidden, mask)[0]
+    monkeypatch.setattr(relative_attention, "_BLOCK", block)
+    merged = attention(hidden, mask)[0]
+    for i, n in enumerate(mask.sum(dim=1).tolist()):
+        assert snr(expected[i, :n], merged[i, :n]) > 110
+        alone = attention(hidden[i, None, :n])[0]
+        assert snr(alone[0], merged[i, :n]) > 110
+
+
+def test_gradients_of_long_items(attention, monkeypatch):
+    """An encoder that is trained gets the gradients of the plain attention, whatever the length."""
+    hidden = torch.randn(1, 300, 32)
+    attention(hidden)[0].square().sum().backward()
+    expected = attention.distance_embedding.weight.grad.clone()
+    attention.zero_grad()
+    monkeypatch.setattr(relative_attention, "_BLOCK", 64)
+    attention(hidden)[0].square().sum().backward()
+    torch.testing.assert_close(attention.distance_embedding.weight.grad, expected)
+    assert expected.abs().min() > 0
+
+
+def test_without_fused_attention_the_result_is_the_same(attention, monkeypatch, caplog):
+    """A PyTorch whose fused attention is missing or wrong costs time, is said once, and changes nothing."""
+    hidden = torch.randn(1, 300, 32)
+    expected = attention(hidden)[0]
+
+    def wrong(query, key, value, bias=None):
+        return query, query[..., 0]
+
+    monkeypatch.setattr(relative_attention, "_BLOCK", 64)
+    monkeypatch.setattr(relative_attention, "_attention", wrong)
+    relative_attention._fused_attention_works.cache_clear()
+    try:
+        with torch.no_grad():
+            for _ in range(2):
+                torch.testing.assert_close(attention(hidden)[0], expected)
+    finally:
+        relative_attention._fused_attention_works.cache_clear()
+    assert [record.message for record in caplog.records if "encoded more slowly" in record.message] != []
+    assert len(caplog.records) == 1
 
 
 _FIVE_MINUTES = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def test_nothing_is_overwritten_by_mistake(library: VoiceLibrary, voice: Speaker
     "name",
     [
         *("", ".", "..", "../evil", "/etc/passwd", "a/b", "a\\b", ".hidden", "-rf"),
-        *("a b", "a.b", "é", "x" * 65, "CON", "com1", "a\n", "a\0", None, 5),
+        *("a.b", "x" * 65, "CON", "com1", "a\n", "a\0", None, 5),
+        *(" a", "a ", "_a", "a/é", "é\u200b", "caf\udce9", "字" * 67, "\U00020000" * 64, "😀", "a;b", "50 %"),
     ],
 )
 def test_unsafe_names(library: VoiceLibrary, voice: SpeakerPrompt, name):
@@ -83,6 +85,20 @@ def test_unsafe_names(library: VoiceLibrary, voice: SpeakerPrompt, name):
 @pytest.mark.parametrize("name", ["a", "Dave", "voice_1", "0-0", "x" * 64, "console"])
 def test_safe_names(name: str):
     assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["Ana María", "Зоя 2", "हिन्दी", "小明", "é" * 64])
+def test_names_of_any_script(library: VoiceLibrary, voice: SpeakerPrompt, name: str):
+    path = library.save(name, voice)
+    assert path.name == f"{name}.safetensors"
+    assert library.names() == [name]
+    taken_apart = unicodedata.normalize("NFD", name)
+    assert taken_apart in library
+    assert library.load(taken_apart) == library.find(name) == voice
+    with pytest.raises(PromptError, match="already; take another name"):
+        library.save(taken_apart, voice)
+    library.remove(taken_apart)
+    assert library.names() == []
 
 
 def test_unknown_voices_get_near_names(library: VoiceLibrary, voice: SpeakerPrompt):
@@ -150,7 +166,7 @@ def test_voices_of_another_codec(library: VoiceLibrary, voice: SpeakerPrompt):
 def test_other_files_are_no_voices(library: VoiceLibrary, voice: SpeakerPrompt):
     library.save("dave", voice)
     (library.folder / "notes.txt").write_text("x")
-    (library.folder / "has space.safetensors").write_text("x")
+    (library.folder / "has.dot.safetensors").write_text("x")
     (library.folder / "folder.safetensors").mkdir()
     assert library.names() == ["dave"]
     (library.folder / "broken.safetensors").write_text("x")

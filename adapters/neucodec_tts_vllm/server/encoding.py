@@ -8,7 +8,7 @@ import io
 import queue
 import struct
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,8 +27,12 @@ MEDIA_TYPES = {
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
     "aac": "audio/aac",
+    "codes": "application/octet-stream",
 }
 _SOUNDFILE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
+_SET_OGG_PAGE_LATENCY_MS = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
+_OGG_PAGE_MILLISECONDS = 60.0
+_AAC_START_SECONDS = 0.3
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
@@ -102,6 +106,11 @@ def pcm16(samples: NDArray[np.float32]) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
 
 
+def codes16(codes: Sequence[int]) -> bytes:
+    """Convert codes to unsigned 16-bit little-endian integers."""
+    return np.asarray(codes, "<u2").tobytes()
+
+
 def _wav_header(sample_rate: int, length: int) -> bytes:
     total = min(length + 36, _UNKNOWN_LENGTH)
     return struct.pack(
@@ -141,6 +150,11 @@ class _FileEncoder:
         self._memory = io.BytesIO()
         self._sent = 0
         self._file = soundfile.SoundFile(self._memory, "w", sample_rate, 1, subtype=subtype, format=container)
+        if (
+            container == "OGG"
+        ):  # libsndfile gives out a page of it each second otherwise; soundfile has no name for it
+            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
+            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         with self._lock:
@@ -190,6 +204,7 @@ class _AacEncoder:
                 "response_format",
             ) from problem
         self._read: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._begun = False
         self._reader = threading.Thread(target=self._drain, name="speech-aac", daemon=True)
         self._reader.start()
 
@@ -202,7 +217,12 @@ class _AacEncoder:
         assert self._process.stdin is not None
         self._process.stdin.write(pcm16(samples))
         self._process.stdin.flush()
-        return self._ready()
+        first = b""
+        if not self._begun:  # ffmpeg has just been started: the first chunk must not wait for the second
+            with contextlib.suppress(queue.Empty):
+                first = self._read.get(timeout=_AAC_START_SECONDS)
+                self._begun = True
+        return first + self._ready()
 
     def finish(self) -> bytes:
         assert self._process.stdin is not None

@@ -67,7 +67,12 @@ def as_api_error(error: Exception) -> ApiError:
     if names & {"VLLMValidationError", "VLLMClientError"}:
         return ApiError(400, str(error))
     if "GracefulHTTPError" in names:
-        return ApiError(int(getattr(error, "status_code", 503)), str(error))
+        status: Any = getattr(error, "http_status", None) or getattr(error, "status_code", 503)
+        return ApiError(int(status), str(error))
+    if (
+        "GenerationError" in names
+    ):  # and RetryableRequestError, which is one: of this request, not of the engine
+        return ApiError(503, "vLLM gave up this generation; try again")
     return ApiError(
         500, f"the speech could not be generated ({type(error).__name__}); the server's log says more"
     )

@@ -11,13 +11,15 @@ from neucodec_tts.text import TextFormat
 from neucodec_tts_vllm.server.errors import ApiError
 
 AudioFormat = Literal["wav", "pcm", "flac", "mp3", "opus", "aac"]
+AnswerFormat = Literal["wav", "pcm", "flac", "mp3", "opus", "aac", "codes"]
+"""Sound, or the codes for those who decode by themselves."""
 Finite = Field(allow_inf_nan=False)
 _SEED = 2**63 - 1
 _FRAMES = 2**20
 
 
-class _Settings(BaseModel):
-    """Fields that a single request, a batch and a WebSocket session have in common."""
+class Settings(BaseModel):
+    """The fields that a single request, a batch and a WebSocket session have in common."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -35,16 +37,25 @@ class _Settings(BaseModel):
     text_format: TextFormat = "markdown"
     normalize: bool | None = None
     initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None
+    instructions: str | None = None
+    response_format: AnswerFormat
+
+    @property
+    def unused(self) -> list[str]:
+        """Names of the fields that were given and change nothing."""
+        found = ["instructions"] if self.instructions else []  # no prompt format has a place for them
+        return [*found, "speed"] if self.response_format == "codes" and self.speed != 1 else found
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: object) -> object:
-        """Many clients send null for a field that they leave out."""
-        return (
-            {name: each for name, each in value.items() if each is not None}
-            if isinstance(value, dict)
-            else value
-        )
+        """Many clients send null for a field that they leave out; vLLM-Omni's say ``speaker``, too."""
+        if not isinstance(value, dict):
+            return value
+        given = {name: each for name, each in value.items() if each is not None}
+        if "speaker" in given:
+            given.setdefault("voice", given["speaker"])
+        return given
 
     @field_validator("voice", mode="before")
     @classmethod
@@ -58,25 +69,24 @@ class _Settings(BaseModel):
         return value
 
 
-class SpeechRequest(_Settings):
+class SpeechRequest(Settings):
     """``POST /v1/audio/speech``."""
 
     input: str
-    # OpenAI's default. Codes are for those who decode themselves.
-    response_format: Literal["wav", "pcm", "flac", "mp3", "opus", "aac", "codes"] = "mp3"
-    stream: bool = False
+    response_format: AnswerFormat = "mp3"  # OpenAI's default
+    stream: bool = True
     stream_format: Literal["audio", "sse"] | None = None
 
     @property
     def streams(self) -> bool:
-        """True if the sound is sent while it is generated. OpenAI's clients ask by ``stream_format`` alone."""
-        return self.stream or self.stream_format is not None
+        """True if the answer is sent while it is generated, as OpenAI does by default."""
+        return self.stream or self.stream_format == "sse"
 
 
-class BatchRequest(_Settings):
+class BatchRequest(Settings):
     """``POST /v1/audio/speech/batch``: items, and the fields that hold for all of them."""
 
-    response_format: AudioFormat = "wav"
+    response_format: AudioFormat = "wav"  # codes are given one text at a time
     items: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
     def requests(self) -> list[SpeechRequest]:
@@ -90,10 +100,10 @@ class BatchRequest(_Settings):
         ]
 
 
-class SessionConfig(_Settings):
+class SessionConfig(Settings):
     """``session.config`` of a WebSocket."""
 
-    response_format: AudioFormat = "pcm"
+    response_format: AnswerFormat = "pcm"
     split_granularity: Literal["none", "sentence", "clause"] = "sentence"
     stream_audio: bool = True
 

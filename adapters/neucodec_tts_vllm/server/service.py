@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,9 @@ from neucodec_tts_vllm.cores import spare_cores
 from neucodec_tts_vllm.decoding import DecodeWorker
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.metrics import metrics
+from neucodec_tts_vllm.server.models import ModelNames
 from neucodec_tts_vllm.server.settings import ServerSettings
-from neucodec_tts_vllm.server.speaking import Account, Speaker
+from neucodec_tts_vllm.server.speaking import Speaker
 from neucodec_tts_vllm.server.time_stretch import TimeStretch
 from neucodec_tts_vllm.server.voices import Voices
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import SpeechConfig
     from neucodec_tts.speech.script import Script
-    from neucodec_tts_vllm.server.protocol import SpeechRequest, _Settings
+    from neucodec_tts_vllm.server.accounts import Account
+    from neucodec_tts_vllm.server.protocol import Settings
 
     #: Changes the sound of one answer, as it comes.
     Filter = TimeStretch | WatermarkStream
@@ -43,8 +45,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-OPENAI_MODELS = frozenset(("tts-1", "tts-1-hd", "gpt-4o-mini-tts"))
-"""Names that OpenAI's clients ask for by default; here they mean the model that is served."""
+@dataclass(frozen=True)
+class Task:
+    """A request that can be spoken.
+
+    Attributes:
+        request: as the client sent it.
+        script: its sentences.
+        account: its figures.
+        lora: vLLM's LoRA adapter; None for the model itself.
+        voice: name of the voice; None for a recording of the client's, or the model's own.
+        model: name of the model or adapter; None where none is known.
+    """
+
+    request: Settings
+    script: Script
+    account: Account
+    lora: Any = None
+    voice: str | None = None
+    model: str | None = None
 
 
 class SpeechService:
@@ -54,7 +73,7 @@ class SpeechService:
         speaker: generates and decodes.
         voices: finds and keeps voices.
         settings: limits.
-        models: vLLM's register of the names that it serves; None takes any name.
+        models: names of models; any by default.
         language: that the model speaks, if it is known.
         mark: marks the sound as synthetic; None leaves it unmarked.
     """
@@ -64,14 +83,14 @@ class SpeechService:
         speaker: Speaker,
         voices: Voices,
         settings: ServerSettings,
-        models: Any = None,
+        models: ModelNames | None = None,
         language: str | None = None,
         mark: Watermarker | None = None,
     ) -> None:
         self.speaker = speaker
         self.voices = voices
         self.settings = settings
-        self._models = models
+        self.models = models or ModelNames()
         self._language = language
         self._mark = mark
         self._active = 0
@@ -87,6 +106,8 @@ class SpeechService:
             NeuCodecError: the model is none that speaks, or a part of it is missing.
         """
         settings = ServerSettings.from_environment()
+        # They quote what a client wrote: the client gets them, and the log does not.
+        logging.getLogger("neucodec_tts.text").setLevel(logging.ERROR)
         mark = await asyncio.to_thread(Watermarker) if is_wanted(settings.watermark) else None
         speaker, config = await _load(engine, args, settings)
         default = config.default_voice
@@ -95,7 +116,7 @@ class SpeechService:
         if voices.default:
             await voices.load(voices.default)
         await speaker.worker.warm_up()
-        models = getattr(state, "openai_serving_models", None)
+        models = ModelNames(getattr(state, "openai_serving_models", None), settings.strict_names)
         return cls(speaker, voices, settings, models, config.language, mark)
 
     @property
@@ -150,7 +171,7 @@ class SpeechService:
         finally:
             self._sessions -= 1
 
-    async def check(self, request: _Settings, text: str) -> Any:
+    async def check(self, request: Settings, text: str) -> Any:
         """Check the things that cost little to check; returns the LoRA adapter that the request names, or None.
 
         Raises:
@@ -171,31 +192,34 @@ class SpeechService:
                 "seed",
             )
         self._check_language(request.language)
-        return await self._lora(request.model)
+        return await self.models.lora(request.model)
 
-    async def begin(self, request: _Settings, text: str) -> tuple[Script, Account]:
+    async def begin(self, request: Settings, text: str, lora: Any = None) -> Task:
         """Find the voice of a request, fix its seed, and split its text.
+
+        Args:
+            request: that was checked.
+            text: to speak.
+            lora: as `check` returned it.
 
         Raises:
             ApiError: something is wrong with it.
             NeuCodecError: there is nothing to speak, or the voice cannot be used.
         """
-        voice = await self.voices.of(request)
+        name, voice = await self.voices.of(request)
         sampling, account = self.speaker.begin(self._sampling(request))
         script = await self.speaker.script(text, voice, sampling, request.text_format, request.normalize)
-        return script, account
+        account.warnings += script.warnings
+        return Task(request, script, account, lora, name, self.models.name_of(lora))
 
-    async def stream(
-        self, request: _Settings, script: Script, account: Account, lora: Any
-    ) -> AsyncGenerator[NDArray[np.float32], None]:
+    async def stream(self, task: Task) -> AsyncGenerator[NDArray[np.float32], None]:
         """Speak while generating, float32 (n,), never none."""
-        filters = self._filters(request)
+        account, filters = task.account, self._filters(task.request)
         if self._mark is not None:
             filters.append(self._mark.stream(self.speaker.sample_rate))
         with self._counted(account):
-            sounds = self.speaker.stream(
-                script, account, first_chunk=request.initial_codec_chunk_frames, lora=lora
-            )
+            first_chunk = task.request.initial_codec_chunk_frames
+            sounds = self.speaker.stream(task.script, account, first_chunk=first_chunk, lora=task.lora)
             async with aclosing(sounds) as running:
                 async for sound in running:
                     if filters:
@@ -207,27 +231,67 @@ class SpeechService:
                 account.heard(rest.size)
                 yield rest
 
-    async def whole(
-        self, request: SpeechRequest, script: Script, account: Account, lora: Any
-    ) -> NDArray[np.float32]:
+    async def whole(self, task: Task) -> NDArray[np.float32]:
         """Speak all of a text, float32 (n,)."""
 
         def finished() -> NDArray[np.float32]:
             stretched = samples
-            if filters := self._filters(request):
+            if filters := self._filters(task.request):
                 stretched = np.concatenate([_filtered(samples, filters), _filtered(None, filters)])
             return stretched if self._mark is None else self._mark.apply(stretched, self.speaker.sample_rate)
 
-        with self._counted(account):
-            samples = await self.speaker.whole(script, account, lora=lora)
+        with self._counted(task.account):
+            samples = await self.speaker.whole(task.script, task.account, lora=task.lora)
             samples = await asyncio.to_thread(finished)
-            account.heard(samples.size)
+            task.account.heard(samples.size)
             return samples
 
-    async def codes(self, script: Script, account: Account, lora: Any) -> list[list[int]]:
+    async def stream_codes(self, task: Task) -> AsyncGenerator[tuple[int, list[int]], None]:
+        """Generate codes and no sound; yields the number of a sentence and codes of it, never none."""
+        with self._counted(task.account):
+            codes = self.speaker.stream_codes(task.script, task.account, lora=task.lora)
+            async with aclosing(codes) as running:
+                async for number, new in running:
+                    self._heard_codes(task, len(new))
+                    yield number, new
+
+    async def codes(self, task: Task) -> list[list[int]]:
         """Generate the codes of each sentence, and no sound."""
-        with self._counted(account):
-            return [spoken.codes for spoken in await self.speaker.spoken(script, account, lora=lora)]
+        with self._counted(task.account):
+            sentences = await self.speaker.spoken(task.script, task.account, lora=task.lora)
+            self._heard_codes(task, sum(len(spoken.codes) for spoken in sentences))
+            return [spoken.codes for spoken in sentences]
+
+    def _heard_codes(self, task: Task, frames: int) -> None:
+        task.account.heard(frames * self.speaker.worker.codec.output_hop_length)
+
+    def facts(self, task: Task) -> dict[str, Any]:
+        """What is known of an answer before it is whole, for headers and events."""
+        codec, request = self.speaker.worker.codec, task.request
+        codes = request.response_format == "codes"
+        facts: dict[str, Any] = {
+            "format": request.response_format,
+            "sample_rate": self.speaker.sample_rate,
+            "watermarked": self.watermarked and not codes,
+            "seed": task.account.seed,
+            "voice": task.voice,
+            "model": task.model,
+            "codec": codec.codec_id if codes else None,
+            "frame_rate": codec.frame_rate if codes else None,
+            "unused": request.unused or None,
+            "warnings": task.account.warnings or None,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def ending(self, task: Task) -> dict[str, Any]:
+        """What is known of an answer when all of it has been said."""
+        account = task.account
+        return {
+            "usage": account.usage(),
+            "audio_seconds": round(account.samples / self.speaker.sample_rate, 3),
+            "cut_short": account.cut_short,
+            **({"warnings": account.warnings} if account.warnings else {}),
+        }
 
     def close(self) -> None:
         """End the threads."""
@@ -259,10 +323,10 @@ class SpeechService:
         if outcome == "completed" and seconds:
             self._metrics.real_time_factor.observe((time.perf_counter() - account.started) / seconds)
 
-    def _filters(self, request: _Settings) -> list[Filter]:
+    def _filters(self, request: Settings) -> list[Filter]:
         return [] if request.speed == 1 else [TimeStretch(request.speed, self.speaker.sample_rate)]
 
-    def _sampling(self, request: _Settings) -> Sampling:
+    def _sampling(self, request: Settings) -> Sampling:
         """Return the model's defaults with the changes of the request."""
         default = self.speaker.sampling
         changed: dict[str, Any] = {"seed": request.seed}
@@ -287,49 +351,6 @@ class SpeechService:
         names = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
         if language.lower() not in (spoken, spoken.split("-")[0], names.get(spoken[:2])):
             raise ApiError(400, f"this model speaks {self._language}, not {language!r:.40}", "language")
-
-    async def _lora(self, model: str | None) -> Any:
-        """The LoRA adapter of a name, found as vLLM's own routes find it; None for the model itself.
-
-        Raises:
-            ApiError: nothing of that name is served.
-        """
-        if self._models is None or not model or self._models.is_base_model(model):
-            return None
-        if model in OPENAI_MODELS and not self.settings.strict_names:
-            return None
-        found = self._models.lora_requests.get(model)
-        if found is None:
-            found = await self._resolved(model)
-        if found is None:
-            raise ApiError(
-                404, f"the model {model!r:.200} is not served here; GET /v1/models lists what is", "model"
-            )
-        return found
-
-    async def _resolved(self, model: str) -> Any:
-        """An adapter that vLLM's resolvers find and load, where its owner allows that; None if there is none.
-
-        Raises:
-            ApiError: there is one, and it cannot be loaded.
-        """
-        from vllm import envs
-
-        if not envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING:
-            return None
-        found = await self._models.resolve_lora(model)
-        problem = getattr(found, "error", None)
-        if problem is None:
-            return found
-        if problem.code == 400:
-            raise ApiError(400, f"the adapter {model!r:.200} cannot be loaded", "model")
-        return None
-
-    def models(self) -> list[str]:
-        """Return the names of the models that are served, LoRA adapters included."""
-        if self._models is None:
-            return []
-        return [*(model.name for model in self._models.base_model_paths), *self._models.lora_requests]
 
 
 def _filtered(sound: NDArray[np.float32] | None, filters: Sequence[Filter]) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ The client sends:
                                                     POST /v1/audio/speech: voice, ref_audio, ref_text, language, model,
                                                     speed, seed, temperature, top_k, top_p, max_new_tokens,
                                                     text_format ("markdown" by default, of each sentence), normalize,
-                                                    initial_codec_chunk_frames, response_format ("pcm" by default); and
+                                                    initial_codec_chunk_frames, response_format ("pcm" by default;
+                                                    "codes" for codes); and
                                                     split_granularity: "sentence" (default), "clause", "none"
                                                     stream_audio: true (default), or false for one frame a sentence
     {"type": "input.text", "text": "Hello the"}     as often as needed; the pieces are joined as they are
@@ -20,10 +21,18 @@ The client sends:
 The server sends, for each sentence:
 
     {"type": "audio.start", "utterance_index": 0, "sentence_index": 0, "sentence_text": "Hello there.",
-     "format": "pcm", "sample_rate": 24000, "watermarked": false}
+     "format": "pcm", "sample_rate": 24000, "watermarked": false, "seed": 5, "voice": "slt", "model": "tiny"}
     binary frames                                   bytes of the format; those of one sentence are one file
-    {"type": "audio.done", "utterance_index": 0, "sentence_index": 0,
+    {"type": "audio.done", "utterance_index": 0, "sentence_index": 0, "audio_seconds": 1.1, "cut_short": 0,
      "usage": {"input_tokens": 12, "output_tokens": 55, "total_tokens": 67}}
+
+``voice`` and ``model`` are there where they have a name. Both messages have ``warnings``, a list of texts, where a part
+of the sentence is not read; ``audio.done`` also where the speech did not end well. ``unused`` lists fields of the
+configuration that change nothing here. With the format "codes" a binary frame holds whole codes, unsigned 16-bit
+little-endian integers, and ``audio.start`` names their ``codec`` and ``frame_rate``. A sentence of which nothing can be
+read is left out:
+
+    {"type": "warning", "utterance_index": 0, "message": "..."}
 
 and after ``input.done`` or ``input.cancel``:
 
@@ -32,6 +41,9 @@ and after ``input.done`` or ``input.cancel``:
 An error ends the session, after
 
     {"type": "error", "message": "...", "param": "voice", "code": 404}          codes are those of HTTP
+
+Text without the end of a sentence may have ``NEUCODEC_TTS_MAX_TEXT_CHARS`` characters. Of a client that writes faster
+than it can be spoken to, the server reads no more while 256 sentences wait; an ``input.cancel`` behind them waits, too.
 
 A session takes one of the server's places (``NEUCODEC_TTS_MAX_REQUESTS``) only while a sentence is spoken; where there
 is none, the error has code 429. ``NEUCODEC_TTS_MAX_SESSIONS`` limits the open sessions. A session is closed when
@@ -42,7 +54,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -53,16 +65,18 @@ from starlette.websockets import WebSocketDisconnect
 from neucodec_tts.errors import NothingToReadError
 from neucodec_tts.speech.sentences import clauses, sentences
 from neucodec_tts.text import has_speech
-from neucodec_tts_vllm.server.encoding import encode, encoded
+from neucodec_tts_vllm.server.answers import log_failure
+from neucodec_tts_vllm.server.arrivals import service_of
+from neucodec_tts_vllm.server.encoding import codes16, encode, encoded
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
 from neucodec_tts_vllm.server.protocol import SessionConfig, validated
-from neucodec_tts_vllm.server.routes import log_failure, service_of
-from neucodec_tts_vllm.server.service import SpeechService
+from neucodec_tts_vllm.server.service import SpeechService, Task
 
-logger = logging.getLogger(__name__)
 router = APIRouter()
 
 _WAITING_SENTENCES = 256
+_LONG_TEXT = 1000
+"""Longer text without an end is looked at only when an eighth has been added, since each look costs time."""
 
 
 @router.websocket("/v1/audio/speech/stream")
@@ -92,6 +106,7 @@ class _Session:
         self._service = service
         self._config: SessionConfig | None = None
         self._text = ""
+        self._looked_at = 0  # characters of the text in which no end was found
         self._sentences: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_SENTENCES)  # None: input.done
         self._speaking: asyncio.Task[None] | None = None
         self._between = True  # True between utterances
@@ -172,6 +187,8 @@ class _Session:
     async def _cut(self, done: bool) -> None:
         """Take whole sentences off the front of the text; the last one may go on until `done`."""
         assert self._config is not None
+        if not done and len(self._text) > _LONG_TEXT and len(self._text) < self._looked_at * 9 // 8:
+            return
         granularity = self._config.split_granularity
         if granularity == "none":
             spans = []
@@ -185,6 +202,7 @@ class _Session:
             await self._queue(self._text[span.start : span.end])
             end = span.end
         self._text = self._text[end:]
+        self._looked_at = len(self._text)
         if done:
             rest, self._text = self._text, ""
             await self._queue(rest)
@@ -246,37 +264,49 @@ class _Session:
         place = {"utterance_index": self._utterance, "sentence_index": self._said}
         lora = await service.check(config, sentence)
         try:
-            script, account = await service.begin(config, sentence)
+            task = await service.begin(config, sentence, lora)
         except NothingToReadError as error:  # a picture of a face, or a piece of code
-            logger.warning("a sentence is left out: %s", error)
+            await self._send(
+                {"type": "warning", "utterance_index": self._utterance, "message": f"left out: {error}"}
+            )
             return
-        rate = service.speaker.sample_rate
-        await self._send(
-            {
-                "type": "audio.start",
-                **place,
-                "sentence_text": sentence,
-                "format": config.response_format,
-                "sample_rate": rate,
-                "watermarked": service.watermarked,
-            }
-        )
-        sounds = service.stream(config, script, account, lora)
-        if config.stream_audio:
-            async with aclosing(encoded(sounds, config.response_format, rate)) as chunks:
-                async for data in chunks:
-                    await self._send(data)
-        else:
-            async with aclosing(sounds) as running:
-                samples = np.concatenate([sound async for sound in running])
-            await self._send(await asyncio.to_thread(encode, samples, config.response_format, rate))
+        await self._send({"type": "audio.start", **place, "sentence_text": sentence, **service.facts(task)})
+        async with aclosing(self._frames(task)) as frames:
+            async for data in frames:
+                await self._send(data)
         self._said += 1
-        await self._send({"type": "audio.done", **place, "usage": account.usage()})
+        await self._send({"type": "audio.done", **place, **service.ending(task)})
+
+    async def _frames(self, task: Task) -> AsyncGenerator[bytes, None]:
+        """The binary frames of a sentence."""
+        assert self._config is not None
+        form, rate, pieces = self._config.response_format, self._service.speaker.sample_rate, []
+        if form == "codes":
+            async with aclosing(self._service.stream_codes(task)) as sentences:
+                async for _, codes in sentences:
+                    pieces.append(codes16(codes))
+                    if self._config.stream_audio:
+                        yield pieces.pop()
+            if pieces:
+                yield b"".join(pieces)
+        elif self._config.stream_audio:
+            async with aclosing(encoded(self._service.stream(task), form, rate)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        else:
+            async with aclosing(self._service.stream(task)) as sounds:
+                samples = np.concatenate([sound async for sound in sounds])
+            yield await asyncio.to_thread(encode, samples, form, rate)
 
     async def _send(self, message: dict[str, Any] | bytes) -> None:
         """Send a message; gives up when the client reads nothing for too long."""
-        sending = self._socket.send_json if isinstance(message, dict) else self._socket.send_bytes
+        send = self._socket.send_json if isinstance(message, dict) else self._socket.send_bytes
+        sending = asyncio.ensure_future(send(message))  # type: ignore[arg-type]
         try:
-            await asyncio.wait_for(sending(message), self._service.settings.idle_seconds)  # type: ignore[arg-type]
-        except asyncio.TimeoutError as error:
-            raise WebSocketDisconnect(1001, "the client reads nothing") from error
+            # Not wait_for, which in Python 3.11 overlooks a cancellation that comes when the message is out.
+            done, _ = await asyncio.wait({sending}, timeout=self._service.settings.idle_seconds)
+        finally:
+            sending.cancel()
+        if not done:
+            raise WebSocketDisconnect(1001, "the client reads nothing")
+        sending.result()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from neucodec_tts.errors import EngineError
+from neucodec_tts.voices.library import comparable
 
 PREFIX = "NEUCODEC_TTS_"
 _SWITCH = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
@@ -96,6 +97,6 @@ class ServerSettings:
 
     @property
     def aliases(self) -> dict[str, str]:
-        """The voice of each other name, in small letters."""
+        """The voice of each other name, as `comparable` has it."""
         pairs = (alias.split("=") for alias in self.voice_aliases)
-        return {name.strip().lower(): voice.strip() for name, voice in pairs}
+        return {comparable(name.strip()): voice.strip() for name, voice in pairs}

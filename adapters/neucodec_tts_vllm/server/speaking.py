@@ -10,11 +10,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.codec.streaming import StreamSettings
-from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import (
     FinishReason,
@@ -28,6 +27,8 @@ from neucodec_tts.speech.script import Script, Sentence
 from neucodec_tts.speech.settling import Spoken, Verdict, fault, is_silent, settle
 from neucodec_tts.text import TextReader
 from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
+from neucodec_tts_vllm.server.accounts import Account
+from neucodec_tts_vllm.server.errors import ApiError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,46 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WHOLE_INTERVAL = 25  # tokens an event, where nobody listens yet
+_CODES_INTERVAL = 5  # tokens an event, where nobody decodes here
 _SENTENCES_AT_A_TIME = 16  # of one request that is answered as a whole
-
-
-@dataclass
-class Account:
-    """The figures of one request so far.
-
-    Attributes:
-        seed: the same text is spoken in the same way again with this seed.
-        prompt_tokens: of all prompts.
-        speech_tokens: generated and kept.
-        started: when it began, by `time.perf_counter`.
-        first_token: seconds until the first token; None before it.
-        first_audio: seconds until the first sound; None before it.
-        samples: of sound that was sent.
-        cut_short: sentences that did not end by themselves.
-    """
-
-    seed: int
-    prompt_tokens: int = 0
-    speech_tokens: int = 0
-    started: float = field(default_factory=time.perf_counter)
-    first_token: float | None = None
-    first_audio: float | None = None
-    samples: int = 0
-    cut_short: int = 0
-
-    def usage(self) -> dict[str, int]:
-        """Return the tokens in the shape of OpenAI's ``speech.audio.done``."""
-        return {
-            "input_tokens": self.prompt_tokens,
-            "output_tokens": self.speech_tokens,
-            "total_tokens": self.prompt_tokens + self.speech_tokens,
-        }
-
-    def heard(self, samples: int) -> None:
-        """Count samples that are sent."""
-        if samples and self.first_audio is None:
-            self.first_audio = time.perf_counter() - self.started
-        self.samples += samples
 
 
 class Speaker:
@@ -215,6 +178,29 @@ class Speaker:
         sentences = await self._sentences(script, account, retries, lora, decode=False)
         return [spoken for spoken, _ in sentences]
 
+    async def stream_codes(
+        self, script: Script, account: Account, *, lora: Any = None
+    ) -> AsyncGenerator[tuple[int, list[int]], None]:
+        """Generate codes as they are drawn, and no sound; yields the number of a sentence and codes of it, never none.
+
+        Raises:
+            EngineError: the model gave no codes.
+        """
+        sentences = enumerate(script)
+        while (numbered := await self._in_text_thread(lambda: next(sentences, None))) is not None:
+            number, sentence = numbered
+            codes: list[int] = []
+            ended: FinishReason = "length"
+            account.prompt_tokens += len(sentence.prompt_ids)
+            async with aclosing(self._tokens(sentence, _CODES_INTERVAL, account, lora)) as tokens:
+                async for new, reason in tokens:
+                    account.speech_tokens += len(new)
+                    codes += new
+                    ended = reason or ended
+                    if new:
+                        yield number, new
+            account.settled(self._settle(Spoken(sentence, codes, ended), script, 0))
+
     async def _sentences(
         self, script: Script, account: Account, retries: int, lora: Any, *, decode: bool
     ) -> list[tuple[Spoken, Tensor | None]]:
@@ -239,7 +225,7 @@ class Speaker:
                 sound = await self.worker.decode(spoken.codes)
             account.prompt_tokens += len(sentence.prompt_ids)
             account.speech_tokens += len(spoken.codes)
-            account.cut_short += verdict.warning is not None
+            account.settled(verdict)
             return [(spoken, sound)]
 
         tasks = [asyncio.create_task(speak(sentence)) for sentence in sentences]
@@ -319,7 +305,7 @@ class Speaker:
         if live.error is not None:
             raise live.error
         spoken = Spoken(live.sentence, live.codes, live.reason, assembly.silent)
-        account.cut_short += self._settle(spoken, script, 0).warning is not None
+        account.settled(self._settle(spoken, script, 0))
         yield assembly.end(spoken)
 
     async def _generate(self, sentence: Sentence, account: Account, lora: Any) -> Spoken:
@@ -359,7 +345,7 @@ class Speaker:
                         return
                 reason = completion.finish_reason
                 if reason not in (None, "stop", "length"):
-                    raise EngineError(f"vLLM gave up a generation ({reason})")
+                    raise ApiError(503, f"vLLM gave up this generation ({reason}); try again")
                 yield codes, reason
 
 

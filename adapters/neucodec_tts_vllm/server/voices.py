@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.errors import EngineError, NeuCodecError, PromptError
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
-from neucodec_tts.voices.library import check_name
+from neucodec_tts.voices.library import check_name, comparable
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.fetching import fetch
 from neucodec_tts_vllm.server.recordings import decode_recording, read_data_url
 
 if TYPE_CHECKING:
     from neucodec_tts_vllm.decoding import DecodeWorker
-    from neucodec_tts_vllm.server.protocol import _Settings
+    from neucodec_tts_vllm.server.protocol import Settings
     from neucodec_tts_vllm.server.settings import ServerSettings
 
 _KEPT = 64  # voices in memory
@@ -66,8 +66,8 @@ class Voices:
         self._known: OrderedDict[str, SpeakerPrompt] = OrderedDict()  # by name and change, or by content
         self._writing = asyncio.Lock()
 
-    async def of(self, request: _Settings) -> SpeakerPrompt | None:
-        """Return the voice of a request; None leaves it to the model.
+    async def of(self, request: Settings) -> tuple[str | None, SpeakerPrompt | None]:
+        """Return the name of a request's voice, None for a recording, and the voice, None for the model's own.
 
         Raises:
             ApiError: there is none of that name, or its recording cannot be used.
@@ -76,9 +76,9 @@ class Voices:
         if request.ref_audio is not None:
             if request.voice is not None and request.voice in await asyncio.to_thread(self.library.names):
                 raise ApiError(400, "give either voice or ref_audio, not both", "ref_audio")
-            return await self._from_reference(request.ref_audio, request.ref_text, request.language)
+            return None, await self._from_reference(request.ref_audio, request.ref_text, request.language)
         name = await asyncio.to_thread(self._meaning, request.voice or self.default)
-        return None if name is None else await self.load(name)
+        return name, None if name is None else await self.load(name)
 
     async def check_aliases(self) -> None:
         """Check that each alias means a voice.
@@ -99,7 +99,7 @@ class Voices:
         """
         if not name:
             return None
-        alias = self._settings.aliases.get(name.lower())
+        alias = self._settings.aliases.get(comparable(name))
         if alias is not None:
             return alias
         if self._settings.strict_names or name.lower() not in OPENAI_VOICES or name in self.library:
@@ -107,7 +107,7 @@ class Voices:
         own = [] if self._own is None else self._own.names()
         if name in own:
             return name
-        known = sorted(own or self.library.names(), key=str.lower)
+        known = sorted(own or self.library.names(), key=comparable)
         return known[OPENAI_VOICES.index(name.lower()) % len(known)] if known else None
 
     async def load(self, name: str) -> SpeakerPrompt:
@@ -117,7 +117,7 @@ class Voices:
             ApiError: there is none.
         """
         try:
-            check_name(name)  # a name only, never a path
+            name = check_name(name)  # a name only, never a path
             library = await asyncio.to_thread(self._where, name)
             path = library.path(name)
             changed = await asyncio.to_thread(lambda: path.stat().st_mtime_ns)
@@ -140,10 +140,12 @@ class Voices:
             ApiError: the name is taken, or there are too many voices.
             NeuCodecError: the recording, its transcript or the name cannot be used.
         """
-        check_name(name)
+        name = check_name(name)
         async with self._writing:
             names = await asyncio.to_thread(self.library.names)
-            if name.lower() in (other.lower() for other in names):
+            if self._own is not None and comparable(name) in map(comparable, self._own.names()):
+                raise ApiError(409, f"the voice {name!r} comes with the model; take another name", "name")
+            if comparable(name) in map(comparable, names):
                 raise ApiError(
                     409, f"there is a voice {name!r} already; delete it first, or take another name", "name"
                 )
@@ -181,7 +183,7 @@ class Voices:
         names = {*await asyncio.to_thread(self.library.names)}
         if self._own is not None:
             names |= {*await asyncio.to_thread(self._own.names)}
-        for name in sorted(names, key=str.lower):
+        for name in sorted(names, key=comparable):
             try:
                 described.append(describe(name, await self.load(name)))
             except (ApiError, PromptError):  # deleted meanwhile, damaged, or of another codec

@@ -11,14 +11,16 @@ from pathlib import Path
 from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.folder import MANIFEST
 from neucodec_tts.dataset.items import Source
+from neucodec_tts.dataset.places import Place, forget_listings, is_dir, list_folder, look, place
 from neucodec_tts.dataset.sources.columns import Columns
-from neucodec_tts.dataset.sources.files import walk
+from neucodec_tts.dataset.sources.files import is_file, walk
 from neucodec_tts.dataset.sources.folder import AudioFolder
 from neucodec_tts.dataset.sources.hub import HubDataset
 from neucodec_tts.dataset.sources.kaldi import KaldiFolder
 from neucodec_tts.dataset.sources.lhotse import LhotseCuts
 from neucodec_tts.dataset.sources.librispeech import LibriSpeech, has_transcripts
 from neucodec_tts.dataset.sources.ljspeech import LJSpeech
+from neucodec_tts.dataset.sources.long_recordings import LongRecordings
 from neucodec_tts.dataset.sources.parquet import ParquetCorpus
 from neucodec_tts.dataset.sources.rows import layout_of
 from neucodec_tts.dataset.sources.table import JSON_SUFFIXES, LIST_SUFFIXES, TABLE_SUFFIXES, Table
@@ -38,6 +40,7 @@ def open_source(
     *,
     columns: Columns | None = None,
     audio_root: str | os.PathLike[str] | None = None,
+    split_seconds: float | None = None,
     config: str | None = None,
     split: str | None = None,
     revision: str | None = None,
@@ -45,10 +48,13 @@ def open_source(
     """Open a corpus, finding out its kind.
 
     Args:
-        source: a folder, a table, tars, or the id of a data set on the Hugging Face hub.
+        source: a folder, a table, tars, or the id of a data set on the Hugging Face hub; with `split_seconds` a folder
+            or a recording.
         kind: one of `KINDS`, if it is not to be found out.
         columns: names of a table's columns, if they are not among those that corpora use.
         audio_root: the folder that a table's paths are relative to, if it is not that of the table.
+        split_seconds: cut recordings into pieces of at most so many seconds, at the times of the transcripts beside
+            them, or in their pauses.
         config: of a data set of the hub.
         split: of a data set of the hub; "train" by default.
         revision: of a data set of the hub.
@@ -56,11 +62,15 @@ def open_source(
     Raises:
         DatasetError: there is no such corpus, its kind cannot be told, or an option does not go with it.
     """
-    path, columns = Path(source), columns or Columns()
-    root = None if audio_root is None else Path(audio_root)
+    forget_listings()
+    path, columns = place(source), columns or Columns()
+    root = None if audio_root is None else place(audio_root)
+    if split_seconds is not None and kind is None:
+        kind = "folder"
     if kind is None:
         kind = _kind_of(os.fspath(source))
     given = {
+        "pieces of some seconds": split_seconds is not None and kind != "folder",
         "columns": bool(columns.options()) and kind not in ("table", "parquet", "webdataset", "huggingface"),
         "audio_root": root is not None and kind not in ("table", "parquet"),
         "config, split and revision": any((config, split, revision)) and kind != "huggingface",
@@ -79,31 +89,38 @@ def open_source(
     if kind == "huggingface":
         return HubDataset(os.fspath(source), config, split or "train", revision, columns)
     if kind == "lhotse":
+        if not isinstance(path, Path):
+            raise DatasetError(f"{path}: Lhotse reads cuts of this machine only; copy the file here")
         return LhotseCuts(path)
+    if split_seconds is not None and look(path) is not None:
+        return LongRecordings(path, split_seconds)
     if kind not in _FOLDERS:
         raise DatasetError(f"unknown kind of corpus {kind!r}; known are {', '.join(KINDS)}")
-    if not path.is_dir():
-        raise DatasetError(f"{path}: no such folder (now in {Path.cwd()})")
+    if not is_dir(path):
+        what = "folder" if split_seconds is None else "folder or recording"
+        raise DatasetError(f"{path}: no such {what}{_here(path)}")
     opened: Source = _FOLDERS[kind](path)
     return opened
 
 
 def _kind_of(source: str) -> str:
-    path = Path(source)
-    if path.is_dir():
-        return _kind_of_folder(path)
-    if path.exists():
-        return _kind_of_file(path)
+    path = place(source)
+    found = look(path)
+    if found is not None:
+        return _kind_of_folder(path) if found.is_dir else _kind_of_file(path)
     if source.endswith(".tar") and expand(source):
         return "webdataset"
     if _HUB_ID.fullmatch(source):
         return "huggingface"
-    raise DatasetError(
-        f"{source}: no such file or folder (now in {Path.cwd()}), and no id of a data set on the hub (OWNER/NAME)"
-    )
+    hub = ", and no id of a data set on the hub (OWNER/NAME)" if isinstance(path, Path) else ""
+    raise DatasetError(f"{source}: no such file or folder{_here(path)}{hub}")
 
 
-def _kind_of_file(path: Path) -> str:
+def _here(path: Place) -> str:
+    return f" (now in {Path.cwd()})" if isinstance(path, Path) else "; check the bucket and the path"
+
+
+def _kind_of_file(path: Place) -> str:
     name = path.name.lower()
     if name.endswith(".jsonl.gz") or (path.suffix.lower() in JSON_SUFFIXES and _holds_cuts(path)):
         return "lhotse"
@@ -111,22 +128,27 @@ def _kind_of_file(path: Path) -> str:
         return "table"
     if path.suffix.lower() in (".parquet", ".tar"):
         return {".parquet": "parquet", ".tar": "webdataset"}[path.suffix.lower()]
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        raise DatasetError(
+            f"{path}: one recording; --split SECONDS (split_seconds) cuts it into pieces, and a folder of recordings "
+            "is a corpus"
+        )
     raise DatasetError(
         f"{path}: not a kind of table that is known; name a .jsonl, .json, .csv, .tsv, .txt, .list, .parquet or "
         ".tar file, or a folder"
     )
 
 
-def _kind_of_folder(path: Path) -> str:
-    if (path / MANIFEST).is_file():
+def _kind_of_folder(path: Place) -> str:
+    if is_file(path / MANIFEST):
         raise DatasetError(f"{path} is a data set that was prepared already; name the corpus it is of")
-    if (path / "wav.scp").is_file():
+    if is_file(path / "wav.scp"):
         return "kaldi"
     table = _metadata(path)
     if table is not None:
         return "ljspeech" if _is_ljspeech(table) else "table"
     for name in ("dataset_dict.json", "state.json"):
-        if (path / name).is_file():
+        if isinstance(path, Path) and (path / name).is_file():
             return "huggingface"
     for suffix, kind in ((".tar", "webdataset"), (".parquet", "parquet")):
         if next(islice(walk(path, {suffix}), 1), None) is not None:
@@ -134,22 +156,22 @@ def _kind_of_folder(path: Path) -> str:
     return "librispeech" if has_transcripts(path) else "folder"
 
 
-def _metadata(path: Path) -> Path | None:
+def _metadata(path: Place) -> Place | None:
     """Return the table in a folder: one of `datasets`' audio folders, Common Voice's, or a list of recordings.
 
     Raises:
         DatasetError: there are several lists.
     """
-    if not path.is_dir():
+    if not is_dir(path):
         return None
     for name in _TABLES:
-        if (path / name).is_file():
+        if is_file(path / name):
             return path / name
-    if (path / "clips").is_dir():
+    if is_dir(path / "clips"):
         for name in ("validated.tsv", "train.tsv"):
-            if (path / name).is_file():
+            if is_file(path / name):
                 return path / name
-    files = sorted(path.iterdir())
+    files = [path / name for name in list_folder(path)]
     recordings = {each.stem for each in files if each.suffix.lower() in AUDIO_SUFFIXES}
     lists = [
         each
@@ -163,7 +185,7 @@ def _metadata(path: Path) -> Path | None:
     return lists[0] if lists else None
 
 
-def _is_list(path: Path) -> bool:
+def _is_list(path: Place) -> bool:
     """Return True for a file whose lines begin with the path of a recording, and not a transcript beside one."""
     try:
         layout = layout_of(path, Columns())
@@ -172,7 +194,7 @@ def _is_list(path: Path) -> bool:
     return layout is not None and layout.names[0] == "path" and len(layout.names) > 1
 
 
-def _is_ljspeech(path: Path) -> bool:
+def _is_ljspeech(path: Place) -> bool:
     """Return True for a ``metadata.csv`` without a header whose lines begin with an id."""
     if path.name != "metadata.csv":
         return False
@@ -183,7 +205,7 @@ def _is_ljspeech(path: Path) -> bool:
     return layout is not None and not layout.has_header and layout.names[0] == "id"
 
 
-def _holds_cuts(path: Path) -> bool:
+def _holds_cuts(path: Place) -> bool:
     """Return True if a file's first line is one of Lhotse's cuts."""
     try:
         _, line = next(iter(lines(path)), (0, ""))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from neucodec_tts.dataset.items import Item
+from neucodec_tts.dataset.places import Place, below, is_dir
 from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.files import read_audio
 
@@ -17,7 +17,7 @@ from neucodec_tts.dataset.sources.files import read_audio
 class FolderSource:
     """A corpus whose items are audio files, or parts of them, in and below one folder."""
 
-    root: Path
+    root: Place
 
     @property
     def name(self) -> str:
@@ -31,16 +31,16 @@ class FolderSource:
 
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
         """See `Source.read`."""
-        return read_audio(self.root / item.where, item, longest)
+        return read_audio(below(self.root, item.where), item, longest)
 
 
 @dataclass(frozen=True)
 class ListedSource:
     """A corpus listed in a file, or in the files of a folder, with columns. Paths there are relative to `root`."""
 
-    path: Path
+    path: Place
     columns: Columns = field(default_factory=Columns)
-    audio_root: Path | None = None
+    audio_root: Place | None = None
 
     @property
     def name(self) -> str:
@@ -54,15 +54,15 @@ class ListedSource:
         return {**self.columns.options(), **moved}
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         """The folder of the files."""
-        return self.path if self.path.is_dir() else self.path.parent
+        return self.path if is_dir(self.path) else self.path.parent
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """The folder that paths are relative to: that of the files, if no other was named."""
         return self.folder if self.audio_root is None else self.audio_root
 
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
         """See `Source.read`."""
-        return read_audio(self.root / item.where, item, longest)
+        return read_audio(below(self.root, item.where), item, longest)

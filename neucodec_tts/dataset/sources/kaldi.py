@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
-from neucodec_tts.dataset.sources.files import file_item
+from neucodec_tts.dataset.sources.files import file_item, is_file
 from neucodec_tts.dataset.sources.text_files import lines
 
 
@@ -36,7 +36,7 @@ class KaldiFolder(FolderSource):
         texts = {name: rest for _, name, rest in self._table("text")}
         speakers = {name: rest for _, name, rest in self._table("utt2spk") if rest}
         found = set()
-        if (self.root / "segments").is_file():
+        if is_file(self.root / "segments"):
             for place, name, rest in self._table("segments"):
                 found.add(name)
                 try:
@@ -68,7 +68,7 @@ class KaldiFolder(FolderSource):
     def _table(self, name: str) -> Iterator[tuple[str, str, str]]:
         """Place, first word, and the rest of each line; nothing if there is no such file."""
         path = self.root / name
-        if name != "wav.scp" and not path.is_file():
+        if name != "wav.scp" and not is_file(path):
             return
         for number, line in lines(path):
             words = line.strip().split(maxsplit=1)

@@ -3,14 +3,13 @@ them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 
 from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
+from neucodec_tts.dataset.places import Place, list_folder
 from neucodec_tts.dataset.sources.base import FolderSource
 from neucodec_tts.dataset.sources.files import file_item, relative, walk
 from neucodec_tts.dataset.sources.text_files import lines
@@ -27,7 +26,8 @@ class LibriSpeech(FolderSource):
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
-        folder, texts, found = Path(), dict[str, str](), set[str]()
+        folder: Place | None = None
+        texts, found = dict[str, str](), set[str]()
         for file in walk(self.root, {*AUDIO_SUFFIXES, ".txt"}):
             if file.parent != folder:
                 yield from self._without_audio(folder, texts, found)
@@ -41,15 +41,15 @@ class LibriSpeech(FolderSource):
             yield replace(item, problem="no words in its line of the transcript") if no_words else item
         yield from self._without_audio(folder, texts, found)
 
-    def _without_audio(self, folder: Path, texts: dict[str, str], found: set[str]) -> Iterator[Item]:
+    def _without_audio(self, folder: Place | None, texts: dict[str, str], found: set[str]) -> Iterator[Item]:
         for id, text in texts.items():
-            if id not in found:
+            if id not in found and folder is not None:
                 where = f"{relative(self.root, folder)}/{id}"
                 yield Item(id, where, text, _speaker(id), problem="there is a transcript and no recording")
 
-    def _transcripts(self, folder: Path) -> dict[str, str]:
+    def _transcripts(self, folder: Place) -> dict[str, str]:
         texts: dict[str, str] = {}
-        for name in sorted(os.listdir(folder)):
+        for name in list_folder(folder):
             if name.endswith(TRANSCRIPTS):
                 for _, line in lines(folder / name):
                     id, _, text = line.strip().partition(" ")
@@ -58,7 +58,7 @@ class LibriSpeech(FolderSource):
         return texts
 
 
-def has_transcripts(root: Path) -> bool:
+def has_transcripts(root: Place) -> bool:
     """Return True if a folder looks like LibriSpeech, from its first thousand text files."""
     return any(file.name.endswith(TRANSCRIPTS) for file in islice(walk(root, {".txt"}), 1000))
 

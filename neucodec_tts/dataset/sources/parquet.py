@@ -12,6 +12,7 @@ import numpy as np
 
 from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.packages import arrow, parquet
+from neucodec_tts.dataset.places import Place, below, is_dir, place, reaching
 from neucodec_tts.dataset.sources.base import ListedSource
 from neucodec_tts.dataset.sources.files import file_item, find_recording, read_audio, relative, stat, walk
 from neucodec_tts.errors import AudioError, DatasetError
@@ -25,7 +26,7 @@ class ParquetCorpus(ListedSource):
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
-        files = walk(self.path, {".parquet"}) if self.path.is_dir() else iter([self.path])
+        files = walk(self.path, {".parquet"}) if is_dir(self.path) else iter([self.path])
         for file in files:
             yield from self._items_of(file)
 
@@ -35,16 +36,17 @@ class ParquetCorpus(ListedSource):
             return super().read(item, longest)
         file, group, row, column = item.locator.rsplit("|", 3)
         try:
-            cell = _audio_column(str(self.folder / file), int(group), column)[int(row)].as_py()
+            cell = _audio_column(str(below(self.folder, file)), int(group), column)[int(row)].as_py()
         except (OSError, arrow().ArrowException) as problem:
             raise AudioError(f"{item.where}: cannot be read ({problem})") from problem
         return read_cell(cell, item, longest, self.root)
 
-    def _items_of(self, file: Path) -> Iterator[Item]:
+    def _items_of(self, file: Place) -> Iterator[Item]:
         shown = relative(self.folder, file)
         size, modified = stat(file)
         try:
-            opened = parquet().ParquetFile(file)
+            with reaching(file):
+                opened = _open(file)
         except UnicodeError as problem:
             raise DatasetError(f"{file}: its name is not UTF-8; rename it") from problem
         except (OSError, arrow().ArrowException) as problem:
@@ -78,7 +80,7 @@ class ParquetCorpus(ListedSource):
                         yield Item(id, where, text, speaker, start, end, locator, size, modified)
 
 
-def read_cell(cell: Any, item: Item, longest: float | None, root: Path) -> tuple[np.ndarray, int]:
+def read_cell(cell: Any, item: Item, longest: float | None, root: Place) -> tuple[np.ndarray, int]:
     """Read the audio in a cell: the bytes of a file, its path, both, or numbers with their rate.
 
     Raises:
@@ -94,12 +96,17 @@ def read_cell(cell: Any, item: Item, longest: float | None, root: Path) -> tuple
         return read_audio(data, item, longest)
     path = cell.get("path") if isinstance(cell, dict) else cell
     if isinstance(path, str) and path:
-        return read_audio(root / path, item, longest)
+        return read_audio(below(root, path), item, longest)
     raise AudioError(f"{item.where}: there is no audio in it; leave it out or mend the corpus")
 
 
 @lru_cache(maxsize=2)
 def _audio_column(file: str, group: int, column: str) -> Any:
     """One row group of the audio; neighbours are asked for one after the other."""
-    with parquet().ParquetFile(file) as opened:
+    there = place(file)
+    with reaching(there), _open(there) as opened:
         return opened.read_row_group(group, columns=[column])[column]
+
+
+def _open(file: Place) -> Any:
+    return parquet().ParquetFile(file if isinstance(file, Path) else file.open("rb"))

@@ -8,10 +8,11 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import PurePath
 from typing import Literal
 
 from neucodec_tts.audio import AUDIO_SUFFIXES
+from neucodec_tts.dataset.places import Place
 from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.text_files import lines
 from neucodec_tts.errors import DatasetError
@@ -41,7 +42,7 @@ class Layout:
         return _quoting(self.delimiter)
 
 
-def layout_of(path: Path, columns: Columns) -> Layout | None:
+def layout_of(path: Place, columns: Columns) -> Layout | None:
     """Tell the form of a file by its first lines; None for an empty one.
 
     Args:
@@ -74,7 +75,7 @@ def layout_of(path: Path, columns: Columns) -> Layout | None:
     raise DatasetError(f"{path}: neither a header nor a path in front of each line; name its columns")
 
 
-def rows(path: Path, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
+def rows(path: Place, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
     """Yield the number of each line, and its cells; or the reason, if they are not as many as there are columns.
 
     A quoted cell may hold line ends. A quotation mark that is never closed costs its own line only.
@@ -142,7 +143,7 @@ def _quoting(delimiter: str) -> Literal[0, 3]:
 
 
 def _is_audio(cell: str) -> bool:
-    return Path(cell.strip()).suffix.lower() in AUDIO_SUFFIXES
+    return PurePath(cell.strip()).suffix.lower() in AUDIO_SUFFIXES
 
 
 def _roles(cells: Sequence[Sequence[str]]) -> list[str]:

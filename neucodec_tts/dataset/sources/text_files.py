@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from pathlib import Path
 
+from neucodec_tts.dataset.places import Place, reaching, read_bytes
 from neucodec_tts.errors import DatasetError
 
 _MARKS = {
@@ -22,14 +22,14 @@ CONVERT = (
 )
 
 
-def encoding_of(path: Path) -> str:
+def encoding_of(path: Place) -> str:
     """Return the encoding of a text file: the one of its byte order mark, or else UTF-8.
 
     Raises:
         DatasetError: it cannot be read, or is UTF-16 without a mark.
     """
     try:
-        with open(path, "rb") as opened:
+        with reaching(path), path.open("rb") as opened:
             start = opened.read(256)
     except OSError as problem:
         raise cannot_read(path, problem) from problem
@@ -44,7 +44,7 @@ def encoding_of(path: Path) -> str:
     return "utf-8"
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Place) -> str:
     """Read a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Raises:
@@ -52,14 +52,14 @@ def read_text(path: Path) -> str:
     """
     encoding = encoding_of(path)
     try:
-        return path.read_text(encoding=encoding)
+        return read_bytes(path).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as problem:
         raise DatasetError(f"{path}: not in {encoding} (byte {problem.start}); {CONVERT}") from problem
     except OSError as problem:
         raise cannot_read(path, problem) from problem
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines(path: Place) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the content of each line of a text file, without its end.
 
     Bytes that are not UTF-8 become lone surrogates, as in Python's file names: the listing leaves out what has them.
@@ -70,7 +70,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     encoding = encoding_of(path)
     errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
     try:
-        with open(path, encoding=encoding, errors=errors, newline="\n") as opened:
+        with reaching(path), path.open("r", encoding=encoding, errors=errors, newline="\n") as opened:
             for number, line in enumerate(opened, start=1):
                 yield number, line.rstrip("\r\n")
     except UnicodeError as problem:
@@ -79,6 +79,6 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         raise cannot_read(path, problem) from problem
 
 
-def cannot_read(path: Path, problem: OSError) -> DatasetError:
+def cannot_read(path: Place, problem: OSError) -> DatasetError:
     """Return the error for a file of the corpus, other than audio, that cannot be read."""
     return DatasetError(f"{path}: cannot be read ({problem.strerror or problem}); mend its path or its mode")

@@ -8,6 +8,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from neucodec_tts.audio import AUDIO_SUFFIXES
 from neucodec_tts.dataset.items import Item
+from neucodec_tts.dataset.places import Place, is_dir, list_folder, look, place, reaching, read_bytes
 from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.files import read_audio, stat
 from neucodec_tts.dataset.sources.text_files import cannot_read
@@ -49,10 +51,10 @@ class WebDataset:
         return self.columns.options()
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """The folder of the tars."""
-        path = Path(self.pattern)
-        return path if path.is_dir() else path.parent
+        path = place(self.pattern)
+        return path if is_dir(path) else path.parent
 
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
@@ -65,20 +67,21 @@ class WebDataset:
     def read(self, item: Item, longest: float | None) -> tuple[np.ndarray, int]:
         """See `Source.read`."""
         offset, size = map(int, item.locator.split("+"))
-        path = self.root / item.where.partition(":")[0]
         try:
-            with open(path, "rb") as opened:
-                opened.seek(offset)
-                data = opened.read(size)
+            data = read_bytes(self._folder / item.where.partition(":")[0], offset, offset + size)
         except OSError as problem:
             raise AudioError(f"{item.where}: cannot be read ({problem.strerror or problem})") from problem
         if len(data) < size:
             raise AudioError(f"{item.where}: the tar is cut short; copy or download it again")
         return read_audio(data, item, longest)
 
-    def _items_of(self, path: Path) -> Iterator[Item]:
+    @cached_property
+    def _folder(self) -> Place:
+        return self.root  # an object store is asked once
+
+    def _items_of(self, path: Place) -> Iterator[Item]:
         try:
-            with tarfile.open(path, "r:") as tar:
+            with reaching(path), path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 files = (member for member in tar if member.isfile() and _split(member)[0])
                 for key, members in groupby(files, lambda member: _split(member)[0]):
                     yield self._item(tar, path, key, {_split(member)[1]: member for member in members})
@@ -91,7 +94,7 @@ class WebDataset:
             raise cannot_read(path, problem) from problem
 
     def _item(
-        self, tar: tarfile.TarFile, path: Path, key: str, members: Mapping[str, tarfile.TarInfo]
+        self, tar: tarfile.TarFile, path: Place, key: str, members: Mapping[str, tarfile.TarInfo]
     ) -> Item:
         size, modified = stat(path)
         item = Item(f"{path.stem}/{key}", f"{path.name}:{key}", size=size, modified=modified)
@@ -117,7 +120,7 @@ class WebDataset:
         return replace(item, text=said if text is None else text, speaker=speaker)
 
 
-def expand(pattern: str) -> list[Path]:
+def expand(pattern: str) -> list[Place]:
     """Return the tars that a pattern means: ranges in braces, wildcards, a folder."""
     found = _RANGE.search(pattern)
     if found:
@@ -126,10 +129,15 @@ def expand(pattern: str) -> list[Path]:
             f"{pattern[: found.start()]}{n:0{width}d}{pattern[found.end() :]}" for n in range(first, last + 1)
         )
         return [path for name in names for path in expand(name)]
-    path = Path(pattern)
-    if path.is_dir():
-        return sorted(path.glob("*.tar"))
-    return [path] if path.exists() else sorted(map(Path, glob.glob(pattern)))
+    path = place(pattern)
+    if is_dir(path):
+        return [path / name for name in list_folder(path) if name.endswith(".tar")]
+    if look(path) is not None:
+        return [path]
+    if isinstance(path, Path):
+        return sorted(map(Path, glob.glob(pattern)))
+    with reaching(path):
+        return sorted(path.parent.glob(path.name), key=str)
 
 
 def _split(member: tarfile.TarInfo) -> tuple[str, str]:

@@ -17,9 +17,8 @@ from fastapi import FastAPI
 from neucodec_tts.speech import Sampling
 from neucodec_tts.speech.watermark import Watermarker
 from neucodec_tts_vllm.decoding import DecodeWorker
-from neucodec_tts_vllm.server.routes import router
+from neucodec_tts_vllm.server.plugin import SpeechPlugin
 from neucodec_tts_vllm.server.service import SpeechService
-from neucodec_tts_vllm.server.sessions import router as sessions
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.speaking import Speaker
 from neucodec_tts_vllm.server.voices import Voices
@@ -75,8 +74,7 @@ def scripted_server(
     speaker = Speaker(engine, worker, stage.prompt_format, stage.vocabulary, 2048, Sampling())
     service = SpeechService(speaker, Voices(worker, limits), limits, mark=mark)
     app = FastAPI()
-    app.include_router(router)
-    app.include_router(sessions)
+    SpeechPlugin().attach_router(app)
     app.state.neucodec_tts = service
     return ScriptedServer(service, engine, app)
 

@@ -1,4 +1,4 @@
-"""``benchmarks/serve.py`` against a real vLLM server that speaks."""
+"""``benchmarks/serve.py`` and ``benchmarks/first_sound.py`` against a real vLLM server that speaks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import first_sound
 import serve
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech.loading import load_tokenizer
@@ -50,3 +51,13 @@ def test_a_real_server_is_measured(server, speaking_model, monkeypatch):
     assert [fault["name"] for fault in found["faults"] if fault["settled"] == 0] == [], "no metrics were read"
     for way in ("silent", "speaking", "whole"):
         assert [turn["rate"] > 0 for turn in found["throughput"][way]] == [True]
+
+
+def test_the_first_sound_through_other_peoples_clients(server):
+    result = invoke(first_sound.main, server.url, "--repeats", "2", "--api-key", KEY, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["client"] for row in rows] == ["own client", "OpenAI SDK"]
+    for row in rows:
+        assert 0 < row["first_sound"] < row["last_sound"]
+        assert row["times_own"] == pytest.approx(row["first_sound"] / rows[0]["first_sound"])

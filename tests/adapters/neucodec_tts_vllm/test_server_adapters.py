@@ -21,7 +21,7 @@ from tests.adapters.neucodec_tts_vllm.server_process import (
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
-BODY = {"input": "Whoever says this.", "seed": 4, "response_format": "pcm"}
+BODY = {"input": "Whoever says this.", "seed": 4, "response_format": "pcm", "stream": False}
 
 
 @pytest.fixture(scope="module")

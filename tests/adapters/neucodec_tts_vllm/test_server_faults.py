@@ -69,7 +69,9 @@ def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
         return server.metric("vllm:generation_tokens_total")
 
     with ExitStack() as open_ones, server.client() as other:
-        expected = other.post(SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1}).content
+        expected = other.post(
+            SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1, "stream": False}
+        ).content
         late = open_ones.enter_context(connect(server, receive_buffer=4096))
         late.sendall(post(server, SPEECH, {**body, "input": text[:200]}))
         slow = [open_ones.enter_context(connect(server, receive_buffer=4096)) for _ in range(3)]
@@ -82,7 +84,9 @@ def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
         def stalled() -> bool:
             """Whether nothing is generated but what somebody else asks for, who gets it."""
             before = tokens()
-            answer = other.post(SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1})
+            answer = other.post(
+                SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1, "stream": False}
+            )
             assert answer.status_code == 200
             assert alike(pcm(answer.content), pcm(expected))
             return tokens() - before <= int(answer.headers["x-usage-output-tokens"]) + 1
@@ -132,7 +136,9 @@ def test_clients_that_hang_up_leave_nothing_behind(server):
                         next(answer.iter_bytes())
                 else:
                     with suppress(httpx.ReadTimeout):
-                        client.post(SPEECH, json=body, timeout=httpx.Timeout(60, read=0.05))
+                        client.post(
+                            SPEECH, json={**body, "stream": False}, timeout=httpx.Timeout(60, read=0.05)
+                        )
     at_rest(server)
     assert server.metric("neucodec_tts:requests_total", outcome="abandoned") >= 1
 
@@ -152,7 +158,7 @@ def test_clients_that_hang_up_at_every_stage_leave_nothing_behind(server):
             (b"audio_sample", b'; filename="a.flac"', sample),
         )
     )
-    speech = {"input": text, "response_format": "pcm"}
+    speech = {"input": text, "response_format": "pcm", "stream": False}
     requests = [
         post(server, SPEECH, {**speech, "stream": True}),
         post(server, SPEECH, {**speech, "stream_format": "sse"}),
@@ -282,7 +288,9 @@ def test_a_codec_that_fails_amid_a_stream_ends_it_with_an_event(server, client):
     """What was heard before stands; then comes the error, and nothing after it."""
     text = "This sentence is heard. And this one is not, because the codec fails on it."
     body = {"input": text, "seed": 12, "response_format": "pcm", "stream_format": "sse"}
-    _, second = client.post(SPEECH, json={**body, "response_format": "codes"}).json()["codes"]
+    _, second = client.post(
+        SPEECH, json={**body, "response_format": "codes", "stream_format": None, "stream": False}
+    ).json()["codes"]
     server.broken_codes.write_text(json.dumps(second[:8]), encoding="utf-8")
     try:
         with client.stream("POST", SPEECH, json=body) as answer:

@@ -13,6 +13,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed; the server uses what 
 
 from neucodec_tts.errors import EngineError
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
+from neucodec_tts_vllm.server.models import ModelNames
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.voices import OPENAI_VOICES, Voices
 from tests.adapters.neucodec_tts_vllm.listening import SPEECH
@@ -45,11 +46,12 @@ def folder(codec, tmp_path_factory):
 
 def server_with_models(stage: Stage, line: Line, **settings: Any) -> ScriptedServer:
     server = scripted_server(stage, line, **settings)
-    server.service._models = SimpleNamespace(
+    served = SimpleNamespace(
         base_model_paths=[SimpleNamespace(name="mine")],
-        lora_requests={"tuned": "an adapter"},
+        lora_requests={"tuned": SimpleNamespace(lora_name="tuned")},
         is_base_model=lambda name: name == "mine",
     )
+    server.service.models = ModelNames(served, server.service.settings.strict_names)
     return server
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed; the server's parts us
 
 from neucodec_tts.errors import AudioError, CheckpointError, EngineError
 from neucodec_tts_vllm.command import server_command
+from neucodec_tts_vllm.server.answers import headers_of, refusal
 from neucodec_tts_vllm.server.encoding import encode, make_encoder
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
 from neucodec_tts_vllm.server.fetching import fetch
@@ -88,6 +91,48 @@ def test_an_encoder_may_be_closed_while_a_thread_encodes(form):
     done = subprocess.run([sys.executable, "-c", CLOSED_MEANWHILE, form], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
     assert not done.stderr
+
+
+@pytest.mark.parametrize("form", ["pcm", "wav", "mp3", "opus", "aac"])
+def test_the_first_chunk_gives_bytes_with_sound_in_them(form):
+    """A stream begins when its first chunk of speech is there, 0.1 s, and not when a second follows."""
+    if form == "aac" and shutil.which("ffmpeg") is None:
+        pytest.skip("aac needs ffmpeg")
+    encoder = make_encoder(form, RATE)
+    try:
+        first = encoder.push(0.1 * np.random.default_rng(0).standard_normal(RATE // 10).astype(np.float32))
+    finally:
+        encoder.close()
+    if form == "opus":  # two pages of headers, and one that says how many samples it holds
+        last = first[first.rindex(b"OggS") :]
+        assert struct.unpack("<q", last[6:14])[0] > 0
+    else:
+        assert len(first) > 300
+
+
+def test_facts_as_headers():
+    facts = {"voice": "Ana María 2", "model": "neuphonic/neutts-air", "seed": 5, "frame_rate": 50.0}
+    facts |= {"watermarked": False, "unused": ["instructions", "speed"], "usage": {"output_tokens": 7}}
+    headers = headers_of({**facts, "warnings": ["'привет' is not read\r\n"]})
+    warnings = headers.pop("X-Warnings")
+    assert warnings.isascii()
+    assert warnings.isprintable()
+    assert json.loads(warnings) == ["'привет' is not read\r\n"]
+    assert headers == {
+        "X-Voice": "Ana Mar%C3%ADa 2",
+        "X-Model": "neuphonic/neutts-air",
+        "X-Seed": "5",
+        "X-Frame-Rate": "50",
+        "X-Watermarked": "false",
+        "X-Unused-Fields": "instructions, speed",
+        "X-Usage-Output-Tokens": "7",
+    }
+    assert "X-Voice" not in headers_of({"voice": None})
+    many = [f"the {number}th of very many warnings" for number in range(1000)]
+    cut = headers_of({"warnings": many})["X-Warnings"]
+    assert len(cut) <= 4000
+    assert json.loads(cut) == many[: len(json.loads(cut))]
+    assert len(json.loads(cut)) > 50
 
 
 def test_nothing_is_a_recording_too():
@@ -187,6 +232,22 @@ def test_a_strangers_words_do_not_reach_the_client():
     assert as_api_error(ApiError(404, "gone")).status == 404
 
 
+def test_vllms_own_errors_keep_their_status():
+    from http import HTTPStatus
+
+    from vllm import exceptions
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    full = exceptions.GracefulHTTPError("the queue is full", HTTPStatus.TOO_MANY_REQUESTS)
+    assert (as_api_error(full).status, as_api_error(full).message) == (429, "the queue is full")
+    assert as_api_error(exceptions.GenerationError("/srv/secret")).status == 503
+    assert "secret" not in as_api_error(exceptions.GenerationError("/srv/secret")).message
+    retry = getattr(exceptions, "RetryableRequestError", exceptions.GenerationError)  # since 0.32
+    assert refusal(retry("later")).headers["retry-after"] == "1"
+    assert as_api_error(EngineDeadError()).status == 503
+    assert as_api_error(exceptions.VLLMValidationError("too long")).status == 400
+
+
 def test_what_serve_runs(tmp_path, monkeypatch, codec):
     from neucodec_tts.prompts import SpeechConfig
 
@@ -200,6 +261,7 @@ def test_what_serve_runs(tmp_path, monkeypatch, codec):
     assert environment.pop("MALLOC_TRIM_THRESHOLD_") == "134217728"
     assert environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY") == "128"
     assert environment == {"VLLM_PLUGINS": "other,neucodec_tts", "VLLM_CPU_KVCACHE_SPACE": "2"}
+    assert command[1:3] == ["-m", "vllm.entrypoints.launchers.api_server.entry"]
     assert command[-2:] == ["--seed", "5"]
     assert command[command.index("--max-model-len") + 1] == "1234"
     assert "--no-enable-chunked-prefill" in command

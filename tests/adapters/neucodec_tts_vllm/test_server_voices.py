@@ -33,10 +33,10 @@ pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 def test_voices_are_kept_listed_used_and_deleted(client, server, dave):
     assert dave["name"] == "dave"
     listed = client.get(VOICES).json()
-    assert listed["voices"] == ["dave", "resident"]
+    assert [voice["id"] for voice in listed["voices"]] == ["dave", "resident"]
     assert TRANSCRIPT not in json.dumps(listed)
     assert (server.voices / "dave.safetensors").is_file()
-    body = {"input": "In this voice.", "seed": 3, "response_format": "pcm"}
+    body = {"input": "In this voice.", "seed": 3, "response_format": "pcm", "stream": False}
     named = client.post(SPEECH, json={**body, "voice": "dave"})
     as_object = client.post(SPEECH, json={**body, "voice": {"id": "dave"}})
     sample = base64.b64encode((ASSETS / "demo.flac").read_bytes()).decode()
@@ -51,11 +51,17 @@ def test_voices_are_kept_listed_used_and_deleted(client, server, dave):
     assert client.post(VOICES, files=recording, data={**form, "name": "temporary"}).status_code == 200
     assert client.delete(f"{VOICES}/temporary").status_code == 200
     assert client.delete(f"{VOICES}/temporary").status_code == 404
-    assert client.get(VOICES).json()["voices"] == ["dave", "resident"]
+    assert client.get(f"/v1/vllm-omni{VOICES}").json()["voices"] == ["dave", "resident"]
 
 
 def test_a_voice_that_comes_with_the_model_speaks_and_stays(client, llm):
-    body = {"input": "In its own voice.", "voice": "resident", "seed": 3, "response_format": "pcm"}
+    body = {
+        "input": "In its own voice.",
+        "voice": "resident",
+        "seed": 3,
+        "response_format": "pcm",
+        "stream": False,
+    }
     assert alike(
         pcm(client.post(SPEECH, json=body).content), llm.tts.speak(body["input"], "resident", seed=3).samples
     )
@@ -161,7 +167,7 @@ def test_uploads_that_are_no_voice_are_refused(client, data, status, said):
     answer = client.post(VOICES, files={"audio_sample": data}, data={"name": "bad", "ref_text": TRANSCRIPT})
     assert answer.status_code == status, answer.text
     assert said in answer.json()["error"]["message"].lower()
-    assert "bad" not in client.get(VOICES).json()["voices"]
+    assert "bad" not in client.get(VOICES).text
 
 
 def test_headers_that_promise_more_than_there_is(client, server):
@@ -185,7 +191,7 @@ def test_headers_that_promise_more_than_there_is(client, server):
     assert resident().rss - before < 50e6
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "con", "x" * 65, "a b", "é", "\x00"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "con", "x" * 65, " a", "a\n", "\x00"])
 def test_names_that_are_paths_are_refused(client, name):
     sample = (ASSETS / "demo.flac").read_bytes()
     answer = client.post(VOICES, files={"audio_sample": sample}, data={"name": name, "ref_text": TRANSCRIPT})

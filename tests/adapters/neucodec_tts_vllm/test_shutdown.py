@@ -32,7 +32,11 @@ def test_when_the_engine_dies_clients_are_told_and_the_server_ends(server):
     engines = [child for child in children if "EngineCore" in " ".join(child.cmdline())]
     assert engines
     with server.client() as client, ThreadPoolExecutor(1) as pool:
-        body = {"input": "This text has several sentences. It goes on. " * 20, "response_format": "pcm"}
+        body = {
+            "input": "This text has several sentences. It goes on. " * 20,
+            "response_format": "pcm",
+            "stream": False,
+        }
         running = pool.submit(lambda: client.post(SPEECH, json=body))
         until(lambda: server.metric("vllm:num_requests_running") > 0, "it does not begin")
         engines[0].kill()

@@ -1,0 +1,170 @@
+"""Self-attention of Wav2Vec2-BERT, with relative keys at the cost of plain attention.
+
+A score is the scaled product of a query and a key, and a bias that depends on the query and on the key's distance.
+Distances are clamped to [-64, 8], so there are 73 biases a query. For the keys further to the left than 64 frames the
+bias is one constant, and another one for those further to the right than 8. Long items use that: a block of queries
+attends to the keys near it with a bias for each score, and to those on either side with fused plain attention. The
+three results are merged by the logarithms of their normalizers.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Wav2Vec2BertConfig
+
+logger = logging.getLogger(__name__)
+
+_SCORE_BYTES = 128 * 2**20  # attention scores held at a time
+_BLOCK = 1024  # queries of a long item that attend at a time
+
+
+class RelativeAttention(nn.Module):
+    """Attention with relative keys; its parameters are those of ``transformers``' ``Wav2Vec2BertSelfAttention``."""
+
+    def __init__(self, config: Wav2Vec2BertConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.head_size = size // self.num_heads
+        self.left = config.left_max_position_embeddings
+        self.right = config.right_max_position_embeddings
+        self.linear_q = nn.Linear(size, size)
+        self.linear_k = nn.Linear(size, size)
+        self.linear_v = nn.Linear(size, size)
+        self.linear_out = nn.Linear(size, size)
+        self.distance_embedding: nn.Embedding | None = None
+        if config.position_embeddings_type == "relative_key":
+            self.distance_embedding = nn.Embedding(self.left + self.right + 1, self.head_size)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: object
+    ) -> tuple[Tensor, None]:
+        """(B, L, C) to (B, L, C); ``attention_mask`` is BoolTensor (B, L), true for the keys to attend to.
+
+        The keys of an item are its first ones, as in a padded batch.
+        """
+        batch, length, _size = hidden_states.shape
+        shape = (batch, length, self.num_heads, self.head_size)
+        query = self.linear_q(hidden_states).view(shape).transpose(1, 2)
+        key = self.linear_k(hidden_states).view(shape).transpose(1, 2)
+        value = self.linear_v(hidden_states).view(shape).transpose(1, 2)
+        if self.distance_embedding is not None and length > _BLOCK and _can_merge(query):
+            attended = torch.zeros_like(query)
+            counts = [length] * batch if attention_mask is None else attention_mask.sum(dim=1).tolist()
+            for i, n in enumerate(counts):
+                attended[i, :, :n] = self._attend_long(*(x[i, None, :, :n] for x in (query, key, value)))
+        else:
+            attended = self._attend_short(query, key, value, attention_mask)
+        return self.linear_out(attended.transpose(1, 2).reshape(batch, length, -1)), None
+
+    def _attend_short(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of (B, H, L, D) with a bias for each score, for as many queries at a time as memory allows."""
+        batch, heads, length, _size = query.shape
+        block = max(1, _SCORE_BYTES // (batch * heads * length * query.element_size()))
+        parts = []
+        for start, part in zip(range(0, length, block), query.split(block, dim=2), strict=True):
+            bias = None
+            if self.distance_embedding is not None:
+                bias = self._bias(self._by_distance(part), start, 0, length)
+            if mask is not None:
+                keys = mask[:, None, None, :]
+                bias = keys if bias is None else bias.masked_fill(~keys, float("-inf"))
+            parts.append(F.scaled_dot_product_attention(part, key, value, attn_mask=bias))
+        return torch.cat(parts, dim=2)
+
+    def _attend_long(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention of one item (1, H, L, D), a block of queries at a time, the keys in three parts."""
+        length = query.shape[2]
+        blocks = []
+        for start, part in zip(range(0, length, _BLOCK), query.split(_BLOCK, dim=2), strict=True):
+            by_distance = self._by_distance(part)
+            first = max(0, start - self.left)
+            last = min(length, start + part.shape[2] + self.right)
+            bias = self._bias(by_distance, start, first, last)
+            near = slice(first, last)
+            results = [_attention(part, key[:, :, near], value[:, :, near], bias)]
+            for far, constant in ((slice(0, first), 0), (slice(last, length), -1)):
+                if far.start < far.stop:
+                    output, normalizer = _attention(part, key[:, :, far], value[:, :, far])
+                    results.append((output, normalizer + by_distance[..., constant]))
+            shares = torch.stack([normalizer for _, normalizer in results]).softmax(dim=0)
+            merged = torch.stack([output for output, _ in results]) * shares.to(query.dtype).unsqueeze(-1)
+            blocks.append(merged.sum(dim=0))
+        return torch.cat(blocks, dim=2)
+
+    def _by_distance(self, query: Tensor) -> Tensor:
+        """The bias (B, H, Q, 73) of each query at each distance."""
+        assert self.distance_embedding is not None
+        return (query @ self.distance_embedding.weight.to(query.dtype).T) * self.head_size**-0.5
+
+    def _bias(self, by_distance: Tensor, start: int, first: int, last: int) -> Tensor:
+        """The biases (B, H, Q, last - first) of the queries from ``start`` on and the keys of [first, last)."""
+        batch, heads, queries, _distances = by_distance.shape
+        device = by_distance.device
+        distance = torch.arange(first, last, device=device) - torch.arange(
+            start, start + queries, device=device
+        ).unsqueeze(1)
+        index = distance.clamp(-self.left, self.right) + self.left
+        return by_distance.gather(-1, index.expand(batch, heads, -1, -1))
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention of (B, H, Q, D) to (B, H, K, D), and the logarithm (B, H, Q) float32 of its normalizer."""
+    if query.device.type == "cpu":
+        output, normalizer = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, attn_mask=bias
+        )
+        return output, normalizer
+    if bias is None:
+        output, normalizer, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, None, True
+        )
+        return output, normalizer[..., : query.shape[2]]  # it comes padded to a multiple of 32
+    scores = ((query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5 + bias).float()
+    return scores.softmax(dim=-1).to(query.dtype) @ value, scores.logsumexp(dim=-1)
+
+
+def _can_merge(query: Tensor) -> bool:
+    """True if attention to parts of the keys can be merged: not for gradients, nor on every device."""
+    if torch.is_grad_enabled() and query.requires_grad:
+        return False  # the normalizers have no gradient
+    return query.device.type in ("cpu", "cuda") and _fused_attention_works(
+        query.device, query.dtype, query.shape[-1]
+    )
+
+
+@lru_cache(maxsize=8)
+def _fused_attention_works(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """True if PyTorch's fused attention and its normalizer are there and right, tried once on a small input."""
+    with torch.inference_mode():
+        generator = torch.Generator().manual_seed(0)
+        query, key, value = torch.randn(3, 1, 2, 40, head_size, generator=generator).to(device, dtype)
+        bias = torch.randn(1, 2, 40, 40, generator=generator).to(device, dtype)
+        tolerance = 1e-4 if dtype in (torch.float32, torch.float64) else 5e-2
+        try:
+            for given in (None, bias):
+                output, normalizer = _attention(query, key, value, given)
+                scores = query.double() @ key.double().transpose(2, 3) * head_size**-0.5
+                scores = scores if given is None else scores + given.double()
+                torch.testing.assert_close(
+                    output.double(), scores.softmax(dim=-1) @ value.double(), rtol=tolerance, atol=tolerance
+                )
+                torch.testing.assert_close(
+                    normalizer.double(), scores.logsumexp(dim=-1), rtol=tolerance, atol=tolerance
+                )
+        except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
+            logger.warning(
+                "long recordings are encoded more slowly: PyTorch's fused attention cannot be used on %s in %s (%s)",
+                device,
+                dtype,
+                str(error).strip().split("\n")[0],
+            )
+            return False
+    return True

@@ -1,0 +1,130 @@
+"""The anti-aliased activation: the compiled pass and the separate steps against float64."""
+
+from __future__ import annotations
+
+import builtins
+import threading
+
+import pytest
+import torch
+
+from neucodec_tts.codec import acoustic_encoder
+from neucodec_tts.codec.acoustic_encoder import AntiAliasedSnake
+from neucodec_tts.codec.ragged import Ragged
+from tests.parity.comparisons import snr
+
+
+@pytest.fixture
+def snake() -> AntiAliasedSnake:
+    torch.manual_seed(1)
+    layer = AntiAliasedSnake(5).requires_grad_(False)
+    layer.act.alpha.uniform_(-1, 2)
+    layer.act.beta.uniform_(-2, 2)
+    return layer
+
+
+@pytest.fixture(params=["compiled", "steps"])
+def way(request, monkeypatch):
+    """Each of the two, on a processor."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+        assert acoustic_encoder._fused_snake() is not None
+    else:
+        monkeypatch.setattr(acoustic_encoder, "_fused_snake", lambda: None)
+    return request.param
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 7, 13, 505, 511, 512, 513, 515, 518, 1024, 4000])
+def test_every_length(snake, way, size):
+    """The edges are held, wherever they fall in a tile."""
+    x = 3 * torch.randn(2, 5, size)
+    expected = snake.double()(x.double(), Ragged(None, size))
+    assert snr(expected, snake.float()(x, Ragged(None, size))) > 110
+
+
+def test_items_of_a_ragged_batch(snake, way):
+    """Each item is what it is alone, whatever lies behind its end."""
+    lengths = [700, 1, 512, 515, 33]
+    x = torch.randn(5, 5, 700)
+    together = snake(x.clone(), Ragged.of(torch.tensor(lengths), 700))
+    for i, n in enumerate(lengths):
+        assert snr(snake(x[i, None, :, :n], Ragged(None, n))[0], together[i, :, :n]) > 120
+
+
+def test_views_are_read_as_they_are(snake, way):
+    x = torch.randn(1, 300, 5).transpose(1, 2)
+    assert snr(snake(x.contiguous(), Ragged(None, 300)), snake(x, Ragged(None, 300))) > 120
+
+
+def test_threads(snake):
+    """Rows shared among threads, and several calls at a time, change nothing."""
+    pytest.importorskip("numba")
+    x = torch.randn(1, 5, 200_000)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = snake(x, Ragged(None, 200_000))
+        torch.set_num_threads(3)
+        found = [torch.empty(0)] * 3
+
+        def work(i: int) -> None:
+            found[i] = snake(x, Ragged(None, 200_000))
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(expected, one) for one in found)
+
+
+@pytest.mark.parametrize("value", [1e30, 3e5])
+def test_the_sine_of_a_huge_value_is_at_most_one(snake, way, value):
+    x = torch.zeros(1, 5, 600)
+    x[:, :, 300] = value
+    y = snake(x, Ragged(None, 600))
+    straight = AntiAliasedSnake(5).requires_grad_(False)
+    straight.act.beta.fill_(60)  # the sine counts for nothing
+    most = (snake.act.beta.exp().reciprocal() * 4).view(1, 5, 1)
+    assert bool(((y - straight(x, Ragged(None, 600))).abs() <= most + 1e-6 * value).all())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_number_stays_no_number(snake, way, value):
+    x = torch.zeros(1, 5, 600)
+    x[:, :, 300] = value
+    assert not bool(snake(x, Ragged(None, 600))[..., 298:303].isfinite().any())
+
+
+def test_training_goes_through_the_steps(snake):
+    """Gradients come from PyTorch, so that an encoder can be trained where Numba is installed."""
+    snake.requires_grad_(True)
+    snake(torch.randn(1, 5, 100), Ragged(None, 100)).square().sum().backward()
+    assert snake.act.alpha.grad.abs().min() > 0
+
+
+def test_a_numba_that_does_not_work(snake, monkeypatch, caplog):
+    """It costs time, and is said once."""
+    pytest.importorskip("numba")
+    x = torch.randn(1, 5, 100)
+    expected = snake(x, Ragged(None, 100))
+    real = builtins.__import__
+
+    def broken(name, *args, **kwargs):
+        if name == "neucodec_tts.codec.fused_snake":
+            raise RuntimeError("no processor called 'quantum'\nand more")
+        return real(name, *args, **kwargs)
+
+    acoustic_encoder._fused_snake.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(builtins, "__import__", broken)
+            found = [snake(x, Ragged(None, 100)) for _ in range(2)]
+    finally:
+        acoustic_encoder._fused_snake.cache_clear()
+    assert all(snr(expected, one) > 110 for one in found)
+    assert [record.getMessage() for record in caplog.records] == [
+        "encoding is slower: Numba no processor called 'quantum'"
+    ]
