@@ -31,7 +31,10 @@ _STRING, _ARRAY = 8, 9
 _MOST_DIMENSIONS = 4
 
 # How a text is cut before byte pairs are merged, by `tokenizer.ggml.pre`; from llama.cpp's src/llama-vocab.cpp.
-_QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 CUTS: dict[str, str | None] = {  # None is GPT-2's own way, after single digits for smollm
     "qwen2": _QWEN2,
@@ -204,7 +207,11 @@ class _Head:
             found[name] = Stored(shape, self._number("I"), self._number("Q"))
         alignment = metadata.get(ALIGNMENT, 32)
         first = -(-self._at // alignment) * alignment  # of all weights
-        return metadata, {name: each._replace(start=first + each.start) for name, each in found.items()}, spans
+        return (
+            metadata,
+            {name: each._replace(start=first + each.start) for name, each in found.items()},
+            spans,
+        )
 
     def _number(self, code: str) -> Any:
         (value,) = struct.unpack_from("<" + code, self._data, self._at)
