@@ -18,7 +18,6 @@ from terminal import RATE, Player, arguments, typed_lines, words
 
 from neucodec_tts_livekit import TTS
 
-
 TYPED = {"turn_detection": "manual", "interruption": {"resume_false_interruption": False}}
 
 
