@@ -13,6 +13,7 @@ pytest.importorskip(
 pytest.importorskip("pipecat", reason="Pipecat is not installed here; `make agents` makes .venv-agents")
 
 from livekit.agents import APIStatusError
+from livekit.agents.metrics import TTSMetrics
 from livekit.agents.types import APIConnectOptions
 from livekit.plugins import openai
 from pipecat.frames.frames import ErrorFrame, InterruptionFrame, MetricsFrame, TTSStoppedFrame
@@ -72,7 +73,7 @@ def test_the_client_hears_sentences_while_it_writes(server):
         await session.send_text(" so on.", 1)
         await session.send_text("The next one.", 2)
         await session.finish()
-        ends = []
+        ends: list[UtteranceDone] = []
         while len(ends) < 2:
             event = await session.receive(60)
             ends += [event] if isinstance(event, UtteranceDone) else []
@@ -87,7 +88,7 @@ def test_the_client_hears_sentences_while_it_writes(server):
 def test_livekit_is_interrupted_and_starts_clean(server, moment):
     async def test() -> None:
         expected = await alone(server, "Heard again.")
-        figures = []
+        figures: list[TTSMetrics] = []
         async with neucodec_tts_livekit.TTS(base_url=server.url, api_key=KEY, options=SEED) as voice:
             voice.on("metrics_collected", figures.append)
             for _ in range(3):
@@ -167,30 +168,17 @@ async def ask_pipecat(url: str, text: str, voice: str | None = None, **options) 
 
 @pytest.mark.parametrize("ask", [ask_livekit, ask_pipecat])
 def test_refusals_are_understood(server, ask: Callable[..., Awaitable[tuple[int, str]]]):
+    async def refused(url: str, text: str, **options) -> tuple[int, str]:
+        return await ask(url, text, **{"api_key": KEY, **options})
+
     async def test() -> None:
-        assert await ask(server.url, "Hello.", api_key="wrong") == (
-            401,
-            pytest_says("another key"),
-        )
-        assert await ask(f"{server.url}/elsewhere", "Hello.", api_key=KEY) == (
-            403,
-            pytest_says("neucodec-tts serve"),
-        )
-        assert await ask(server.url, "Hello.", api_key=KEY, voice="nobody") == (404, pytest_says("nobody"))
-        endless = "words without an end " * 1000
-        assert await ask(server.url, endless, api_key=KEY) == (400, pytest_says("20,000"))
+        status, message = await refused(server.url, "Hello.", api_key="wrong")
+        assert (status, "another key" in message) == (401, True)
+        status, message = await refused(f"{server.url}/elsewhere", "Hello.")
+        assert (status, "neucodec-tts serve" in message) == (403, True)
+        status, message = await refused(server.url, "Hello.", voice="nobody")
+        assert (status, "nobody" in message) == (404, True)
+        status, message = await refused(server.url, "words without an end " * 1000)
+        assert (status, "20,000" in message) == (400, True)
 
     run(test)
-
-
-class pytest_says:
-    """Equal to a text that holds this one."""
-
-    def __init__(self, part: str) -> None:
-        self._part = part
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and self._part in other
-
-    def __repr__(self) -> str:
-        return f"...{self._part}..."

@@ -35,7 +35,7 @@ def test_addresses(base, url):
     "wrong", ["", "localhost:8000", "http://", "ftp://example", "http://a:99999", "http://["]
 )
 def test_what_is_no_address_is_named(wrong):
-    with pytest.raises(SpeechUrlError, match="http://127.0.0.1:8000") as refused:
+    with pytest.raises(SpeechUrlError, match="no address of a server") as refused:
         session_url(wrong)
     assert repr(wrong) in str(refused.value)
     assert isinstance(refused.value, NeuCodecError)
@@ -67,7 +67,7 @@ class Socket:
 def test_a_cancellation_that_comes_with_a_frame_is_obeyed_and_the_frame_kept():
     async def run() -> None:
         socket = Socket()
-        session = SpeechSession(socket)  # type: ignore[arg-type]
+        session = SpeechSession(socket)
         await session.send_text("One.", "one")
         await session.finish()
         waiting = asyncio.create_task(session.receive(60))
@@ -87,7 +87,7 @@ def test_a_cancellation_that_comes_with_a_frame_is_obeyed_and_the_frame_kept():
 def test_what_was_given_up_is_not_mistaken_for_what_follows():
     async def run() -> None:
         socket = Socket()
-        session = SpeechSession(socket)  # type: ignore[arg-type]
+        session = SpeechSession(socket)
         await session.cancel()
         assert socket.sent == [], "there is nothing to give up"
         await session.send_text("One.", "one")
