@@ -25,7 +25,7 @@ s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
 from neucodec_tts.cli import main
 from neucodec_tts.dataset import Source, TokenSettings, describe, open_source, prepare, tokenize
 from neucodec_tts.dataset.listing import write_listing
-from neucodec_tts.errors import AudioError, DatasetError
+from neucodec_tts.errors import AudioError, DatasetError, StorageError
 from tests.conftest import ROOT
 from tests.dataset.conftest import SMALL, files_of
 from tests.dataset.s3_server import Way, s3_server
@@ -234,7 +234,7 @@ def test_the_network_goes_away(bucket, way, corpus, tmp_path, codec):
     for share in (0.1, 0.5, 0.9):
         out = f"{bucket}/out{share}"
         way.cut_after = way.passed + share * all_of_it
-        with pytest.raises(DatasetError, match=r"cannot be reached .*the same command again: finished shards") as error:
+        with pytest.raises(StorageError, match=r"cannot be reached .*the same command again: finished shards") as error:
             prepare(url, out, codec, SMALL, workers=0)
         assert str(error.value).startswith(bucket)
         way.mend()
@@ -251,7 +251,7 @@ def test_a_reader_process_loses_the_network(bucket, way, corpus, tmp_path, codec
     list(source.items())
     item = next(iter(source.items()))
     way.cut()
-    with pytest.raises(DatasetError, match="cannot be reached"):
+    with pytest.raises(StorageError, match="cannot be reached"):
         source.read(item, None)
     way.mend()
     with pytest.raises(AudioError, match="there is no such object"):
@@ -303,9 +303,9 @@ def test_no_rights(bucket, way, corpus, codec, tmp_path, monkeypatch, lost):
     else:
         authorize_after("0")
     try:
-        with pytest.raises(DatasetError, match=r"no right to do this .*set AWS_ACCESS_KEY_ID"):
+        with pytest.raises(StorageError, match=r"no right to do this .*set AWS_ACCESS_KEY_ID"):
             prepare(url, tmp_path / "out", codec, SMALL, workers=0)
-        with pytest.raises(DatasetError, match=r"no right to do this .*set AWS_ACCESS_KEY_ID"):
+        with pytest.raises(StorageError, match=r"no right to do this .*set AWS_ACCESS_KEY_ID"):
             prepare(corpus, f"{bucket}/out", codec, SMALL, workers=0)
     finally:
         authorize_after("inf")
