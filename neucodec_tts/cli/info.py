@@ -133,8 +133,8 @@ def _is_dataset(what: str) -> bool:
         else "it is empty"
     )
     raise DatasetError(
-        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or a "
-        f".bin file); {found}"
+        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or "
+        f"a .bin file); {found}"
     )
 
 

@@ -213,8 +213,8 @@ def prepare(
         typer.Option(
             "--split",
             metavar="SECONDS|NAME",
-            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length, at the "
-            "times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
+            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length, at "
+            "the times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
             "NAME: split of a data set of the hub; train by default.",
             show_default=False,
         ),
