@@ -74,7 +74,7 @@ def recipe(name: str) -> Recipe:
         return Recipe(".venv", [[*PINS, *without, "--editable", ".[dev]"]], optional=optional)
     if name == "upstream":
         # torchtune 0.6.1 has upstream's rotary embedding, and imports a module that later versions of torchao lack.
-        packages = ["neucodec==0.0.6", "torchtune==0.6.1", "torchao==0.13.0"]
+        packages = ["neucodec==0.0.6", "torchtune==0.6.1", "torchao==0.13.0", "onnxruntime"]
         return Recipe(".venv-upstream", [[*PINS, *packages]], check="neucodec")
     if name == "agents":
         # The frameworks with their own OpenAI clients; the test tools; and the project without what it needs elsewhere.

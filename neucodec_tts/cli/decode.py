@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
-from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES, Job, plan
 from neucodec_tts.cli.sinks import STANDARD, check_stdout, write_stdout
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
@@ -50,6 +50,7 @@ def decode(
     ] = None,
     codec_name: CodecOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Turn codes into speech, at 24 kHz.
 
@@ -76,7 +77,7 @@ def decode(
             things="files of codes",
         )
     )
-    codec = load_codec(terminal, codec_name, device)
+    codec = load_codec(terminal, codec_name, device, backend)
     from neucodec_tts.audio import write_audio
     from neucodec_tts.codec.storage import load_codes
 

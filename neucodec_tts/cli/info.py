@@ -89,10 +89,13 @@ def info(
         f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
     )
     total = sum(parameters.values())
-    terminal.say(
-        f"parameters {_millions(total)}: "
-        + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
-    )
+    if total:
+        terminal.say(
+            f"parameters {_millions(total)}: "
+            + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
+        )
+    else:
+        terminal.say("parameters in ONNX files, for ONNX Runtime")
     semantic = config["semantic_model_config"]
     terminal.say(
         f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "

@@ -38,6 +38,16 @@ ModelCodecOption = Annotated[
         show_default=False,
     ),
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What computes the codec: torch, or onnxruntime for a folder that `export` wrote. The default goes by "
+        "its files.",
+        show_default=False,
+    ),
+]
 VoicesOption = Annotated[
     Path | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec, real_time
 from neucodec_tts.files import check_writable
 
@@ -36,6 +36,7 @@ def roundtrip(
     ] = None,
     codec_name: CodecOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Encode and decode a recording, and score it.
 
@@ -49,7 +50,7 @@ def roundtrip(
     check_output(target)
     if plot is not None:
         check_writable(plot)
-    codec = load_codec(terminal, codec_name, device)
+    codec = load_codec(terminal, codec_name, device, backend)
     terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.options import BackendOption, DeviceOption, ModelCodecOption, ModelOption, VoicesOption
 from neucodec_tts.cli.sinks import (
     STANDARD,
     check_stdout,
@@ -145,6 +145,7 @@ def say(
     ] = None,
     voices: VoicesOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Say a text, as in: say "Good morning."
 
@@ -183,7 +184,9 @@ def say(
         from neucodec_tts.speech.text_to_speech import TextToSpeech
 
         logging.disable_progress_bar()  # this command has its own
-        tts = TextToSpeech.from_pretrained(model, codec=codec, engine=engine, device=device, voices=voices)
+        tts = TextToSpeech.from_pretrained(
+            model, codec=codec, codec_backend=backend, engine=engine, device=device, voices=voices
+        )
     if isinstance(speaker, Recording):
         with terminal.progress("listening to the voice"):
             speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)

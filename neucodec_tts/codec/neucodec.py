@@ -14,6 +14,7 @@ from transformers import NeuCodecConfig
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.batching import run_in_batches, split_items
+from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, find_backend, onnx_config
 from neucodec_tts.codec.checkpoints.fingerprints import codebook_id, weights_fingerprint
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.codec.checkpoints.load import check, load
@@ -28,7 +29,7 @@ from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
 from neucodec_tts.codec.streaming import Decoded, StreamingDecoder, StreamSettings, Window, stack_memories
-from neucodec_tts.errors import AudioError, CheckpointError, CodesError
+from neucodec_tts.errors import AudioError, CheckpointError, CodesError, DeviceError
 
 if TYPE_CHECKING:
     from neucodec_tts.audio import Audio
@@ -50,6 +51,7 @@ _CLASSES = {
     "neucodec": "neucodec_tts.codec.neucodec:NeuCodec",
     "distill_neucodec": "neucodec_tts.codec.distilled.distill_neucodec:DistillNeuCodec",
 }
+_ONNX_CODEC = "neucodec_tts.codec.onnx.onnx_codec:OnnxCodec"
 _Codec = TypeVar("_Codec", bound="NeuCodec")
 
 
@@ -137,6 +139,11 @@ class NeuCodec(nn.Module):
     def min_samples(self) -> int:
         """Fewest samples that can be encoded."""
         return self.hop_length
+
+    @property
+    def exact_seconds(self) -> float:
+        """Longest item that is computed as a whole, in seconds: 600."""
+        return EXACT_SECONDS
 
     # Encoding and decoding
 
@@ -299,6 +306,7 @@ class NeuCodec(nn.Module):
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        backend: str | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
@@ -316,6 +324,9 @@ class NeuCodec(nn.Module):
             device: where to put it; the GPU where there is one, else the CPU, by default.
             dtype: floating-point format of the weights, ``"float32"`` by default; ``"auto"`` takes the stored one.
                 Codes and audio are exact in float32 only.
+            backend: what computes: ``"torch"``, or ``"onnxruntime"`` for the ONNX files that ``neucodec-tts export``
+                writes, on the CPU. By default it goes by the files: torch where there is a checkpoint, else ONNX
+                Runtime.
             revision: branch, tag or commit of a hub repository.
             cache_dir: folder of the downloads; that of ``huggingface_hub`` by default.
             token: hub token; True takes the one you are logged in with.
@@ -329,6 +340,14 @@ class NeuCodec(nn.Module):
         """
         target = find_device(device)
         location = locate(model, HubOptions(revision, cache_dir, token, local_files_only))
+        if find_backend(location, backend) == ONNX_RUNTIME:
+            if device is not None and target.type != "cpu":
+                raise DeviceError(
+                    f"ONNX Runtime computes on the CPU here, not on {target}; leave out the device"
+                )
+            config = onnx_config(location)
+            cls._class_for(config, location.name)
+            return cast("_Codec", pkgutil.resolve_name(_ONNX_CODEC)(config, location))
         config, weights = load(location, semantic_model)
         codec_class = cls._class_for(config, location.name)
         try:
@@ -500,7 +519,7 @@ class NeuCodec(nn.Module):
         return waveform
 
     def _encode_waveforms(self, waveforms: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
-        window = int(EXACT_SECONDS * self.sample_rate)
+        window = int(self.exact_seconds * self.sample_rate)
         overlap = int(_WINDOW_OVERLAP_SECONDS * self.sample_rate)
         pieces: list[Tensor] = []
         counts = []
@@ -520,7 +539,7 @@ class NeuCodec(nn.Module):
         return joined
 
     def _decode_sequences(self, sequences: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
-        longest = int(EXACT_SECONDS * self.frame_rate)
+        longest = int(self.exact_seconds * self.frame_rate)
         short = [codes for codes in sequences if codes.numel() <= longest]
         decoded = iter(
             run_in_batches(self.decode_batch, short, self.frame_rate, self.device, max_batch_seconds)
@@ -531,7 +550,7 @@ class NeuCodec(nn.Module):
 
     def _decode_long(self, codes: Tensor) -> Tensor:
         margin = int(_WINDOW_OVERLAP_SECONDS * self.frame_rate / 2)
-        chunk = int(EXACT_SECONDS * self.frame_rate) - margin
+        chunk = int(self.exact_seconds * self.frame_rate) - margin
         with self.stream(
             lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk, slack=0
         ) as decoder:

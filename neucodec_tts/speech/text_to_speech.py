@@ -118,6 +118,7 @@ class TextToSpeech:
         model: str | os.PathLike[str] = "tiny",
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
+        codec_backend: str | None = None,
         engine: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
@@ -135,6 +136,7 @@ class TextToSpeech:
             model: a folder with a ``speech_config.json``, a hub id such as ``"neuphonic/neutts-air"`` (published
                 models are known without that file), a GGUF file, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
+            codec_backend: what computes the codec, as for `NeuCodec.from_pretrained`.
             engine: name of the engine that runs the model; ``speech.registry.engine_names()`` lists those installed.
                 By default ``"llama-cpp"`` for a model in GGUF and ``"transformers"`` for any other.
             device: of model and codec, a GPU if there is one by default. A codec that you give stays where it is.
@@ -159,7 +161,7 @@ class TextToSpeech:
         loader = None if engine is None else engine_loader(engine)
         description = SpeechModel.load(os.fspath(model), hub)
         loader = loader or engine_loader("llama-cpp" if description.is_gguf else "transformers")
-        codec = description.load_codec(codec, device)
+        codec = description.load_codec(codec, device, codec_backend)
         return cls(
             loader.load(
                 description.name, description.tokens, device=device, dtype=dtype, hub=hub, **engine_options

@@ -42,12 +42,12 @@ def load(location: Location, semantic_model: str | None = None) -> tuple[NeuCode
         CheckpointError: a file is missing, damaged, or of another model.
     """
     config_path = location.find("config.json")
-    config = None if config_path is None else _read_config(config_path)
+    config = None if config_path is None else read_config(config_path)
     if config is not None:
         weights = _read_weights(location)
         if weights is None:
             raise CheckpointError(
-                f"{location.name} has a config.json, but neither model.safetensors nor a .bin file"
+                f"{location.name} has a config.json, but neither model.safetensors nor a .bin file for torch"
             )
         if not _is_upstream(weights):
             return config, weights
@@ -110,8 +110,12 @@ def _is_upstream(weights: Iterable[str]) -> bool:
     return any(key.startswith(("CodecEnc.", _UPSTREAM_DISTILLED)) for key in weights)
 
 
-def _read_config(path: Path) -> NeuCodecConfig | None:
-    """The configuration, or None where the file says nothing of the architecture, as upstream's would."""
+def read_config(path: Path) -> NeuCodecConfig | None:
+    """The configuration, or None where the file says nothing of the architecture, as upstream's would.
+
+    Raises:
+        CheckpointError: it is damaged, or describes another model.
+    """
     from transformers import NeuCodecConfig
 
     from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
