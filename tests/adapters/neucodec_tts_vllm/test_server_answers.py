@@ -325,6 +325,23 @@ def test_a_session_that_never_ends_its_sentence_is_ended(stage: Stage, line: Lin
     assert looked < 1200  # each look reads all of the text
 
 
+@pytest.mark.parametrize("end", ["input.done", "input.cancel"])
+def test_a_long_text_leaves_no_trace_in_the_next(stage: Stage, line: Line, end: str):
+    """The sentences of what follows are found as they come, also where it is long itself."""
+
+    async def talk(socket) -> None:
+        await socket.send(json.dumps({"type": "session.config"}))
+        await socket.send(json.dumps({"type": "input.text", "text": "🙂" * 15_000}))
+        await socket.send(json.dumps({"type": end}))
+        assert (await said(socket))[0][-1]["type"] == "session.done"
+        await socket.send(json.dumps({"type": "input.text", "text": f"{'so ' * 400}it is. And"}))
+        start = json.loads(await socket.recv())
+        assert start["type"] == "audio.start"
+
+    with listening(scripted_server(stage, line)) as server:
+        session(server, talk)
+
+
 def test_a_session_that_writes_for_ever_is_read_no_faster_than_it_is_spoken(stage: Stage, line: Line):
     """What waits is bounded, others are served, and it is over when the client goes."""
     server = scripted_server(stage, line)
