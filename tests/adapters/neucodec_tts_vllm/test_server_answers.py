@@ -262,6 +262,18 @@ def test_voices_are_listed_for_open_webui_and_for_vllm_omni(stage: Stage, line: 
         assert unquote(answer.headers["x-voice"]) == NAMES[0]
 
 
+def test_defaults_of_vllm_omni(stage: Stage, line: Line):
+    with listening(scripted_server(stage, line)) as server, server.client() as client:
+        whole = client.post(f"/v1/vllm-omni{SPEECH}", json={"input": TEXT})
+        assert int(whole.headers["content-length"]) == 44 + 100 * 480 * 2
+        body = {"input": TEXT, "response_format": "pcm"}
+        assert events(client.post(f"/v1/vllm-omni{SPEECH}", json={**body, "stream": True}))
+        assert events(client.post(f"/v1/vllm-omni{SPEECH}", json={**body, "stream_format": "sse"}))
+        raw = client.post(f"/v1/vllm-omni{SPEECH}", json={**body, "stream_format": "audio"})
+        assert raw.headers["transfer-encoding"] == "chunked"
+        assert len(raw.content) == 100 * 480 * 2
+
+
 def test_names_of_any_script_in_every_place(stage: Stage, line: Line, folder: Path):
     """In JSON, forms, paths, headers, files and aliases."""
     name = "Björn Ähre"
