@@ -84,6 +84,24 @@ class SpeechRequest(Settings):
         return self.stream or self.stream_format == "sse"
 
 
+class OmniSpeechRequest(SpeechRequest):
+    """The same with the defaults of vLLM-Omni 0.30: a whole WAV, and events where ``stream`` says no more."""
+
+    response_format: AnswerFormat = "wav"
+    stream: bool = False
+
+    @model_validator(mode="after")
+    def _with_a_form(self) -> OmniSpeechRequest:
+        if self.stream and self.stream_format is None:
+            self.stream_format = "sse"
+        return self
+
+    @property
+    def streams(self) -> bool:
+        """True if the answer is sent while it is generated."""
+        return self.stream_format is not None
+
+
 class BatchRequest(Settings):
     """``POST /v1/audio/speech/batch``: items, and the fields that hold for all of them."""
 
