@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.options import DecoderOption, DeviceOption, ModelCodecOption, ModelOption, VoicesOption
 from neucodec_tts.cli.sinks import (
     STANDARD,
     check_stdout,
@@ -105,6 +105,7 @@ def say(
         typer.Option("--top-p", help="Draw from so much of the probability.", show_default=False),
     ] = None,
     codec: ModelCodecOption = None,
+    decoder: DecoderOption = None,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -183,7 +184,9 @@ def say(
         from neucodec_tts.speech.text_to_speech import TextToSpeech
 
         logging.disable_progress_bar()  # this command has its own
-        tts = TextToSpeech.from_pretrained(model, codec=codec, engine=engine, device=device, voices=voices)
+        tts = TextToSpeech.from_pretrained(
+            model, codec=codec, decoder=decoder, engine=engine, device=device, voices=voices
+        )
     if isinstance(speaker, Recording):
         with terminal.progress("listening to the voice"):
             speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)

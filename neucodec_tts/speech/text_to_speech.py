@@ -118,6 +118,7 @@ class TextToSpeech:
         model: str | os.PathLike[str] = "tiny",
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
+        decoder: str | os.PathLike[str] | None = None,
         engine: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
@@ -135,6 +136,8 @@ class TextToSpeech:
             model: a folder with a ``speech_config.json``, a hub id such as ``"neuphonic/neutts-air"`` (published
                 models are known without that file), a GGUF file, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
+            decoder: hub id or folder of a codec whose decoder takes the place of the codec's own, as of
+                ``"Scicom-intl/neucodec-44k-d20"`` for speech at 44.1 kHz.
             engine: name of the engine that runs the model; ``speech.registry.engine_names()`` lists those installed.
                 By default ``"llama-cpp"`` for a model in GGUF and ``"transformers"`` for any other.
             device: of model and codec, a GPU if there is one by default. A codec that you give stays where it is.
@@ -159,7 +162,7 @@ class TextToSpeech:
         loader = None if engine is None else engine_loader(engine)
         description = SpeechModel.load(os.fspath(model), hub)
         loader = loader or engine_loader("llama-cpp" if description.is_gguf else "transformers")
-        codec = description.load_codec(codec, device)
+        codec = description.load_codec(codec, device, decoder)
         return cls(
             loader.load(
                 description.name, description.tokens, device=device, dtype=dtype, hub=hub, **engine_options

@@ -371,7 +371,7 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
 
     def load() -> tuple[SpeechModel, NeuCodec]:
         model = SpeechModel.load(args.model, hub, args.tokenizer)
-        return model, model.load_codec(settings.codec or None, device)
+        return model, model.load_codec(settings.codec or None, device, settings.decoder or None)
 
     model, codec = await asyncio.to_thread(load)
     if model.vocabulary.codebook_size != codec.codebook_size:
