@@ -104,6 +104,29 @@ def say(
         float | None,
         typer.Option("--top-p", help="Draw from so much of the probability.", show_default=False),
     ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            "--min-p",
+            help="Leave out what is less likely than this share of the likeliest.",
+            show_default=False,
+        ),
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option(
+            "--repetition-penalty", help="Above 1 makes what was said before less likely.", show_default=False
+        ),
+    ] = None,
+    emotion: Annotated[
+        str | None,
+        typer.Option(
+            "--emotion",
+            metavar="EMOTION",
+            help="Of NeuTTS-2E: angry, disgusted, fearful, happy, neutral, sad or surprised.",
+            show_default=False,
+        ),
+    ] = None,
     codec: ModelCodecOption = None,
     decoder: DecoderOption = None,
     engine: Annotated[
@@ -190,7 +213,14 @@ def say(
     if isinstance(speaker, Recording):
         with terminal.progress("listening to the voice"):
             speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
-    sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
+    sampling = _sampling(
+        tts,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
     watch = Stopwatch()
     if sink is None:
         with watch, terminal.progress("speaking", len(text)) as advance:
@@ -203,6 +233,7 @@ def say(
                 watermark=watermark,
                 text_format=text_format,
                 normalize=normalize,
+                emotion=emotion,
                 on_segment=_progress(advance),
             )
         if wav_to_stdout:
@@ -222,6 +253,7 @@ def say(
         watermark=watermark,
         text_format=text_format,
         normalize=normalize,
+        emotion=emotion,
     )
     with watch, speech:
         seconds = sink(speech, speech.sample_rate, terminal)

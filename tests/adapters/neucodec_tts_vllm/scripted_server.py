@@ -34,10 +34,13 @@ class ScriptedClient:
     """Generations wait for it before their first token."""
     asked: int = 0
     closed: int = 0
+    requests: list[tuple[list[int], Any]] = field(default_factory=list)
+    """Token ids and vLLM's settings of each generation."""
 
     async def generate(self, prompt: Any, params: Any, name: str, lora_request: Any = None):
         line = self.lines[min(self.asked, len(self.lines) - 1)]
         self.asked += 1
+        self.requests.append((prompt["prompt_token_ids"], params))
         try:
             if self.may_go_on is not None:
                 await self.may_go_on.wait()
