@@ -113,7 +113,7 @@ class VoiceLibrary:
         """
         path = Path(speech_model(model)).expanduser()
         if os.fspath(model).lower().startswith(NEUTTS_2E) and not path.exists():
-            return PackageVoices.find()
+            return PackageVoices.installed()
         folder = (path.parent if path.is_file() else path) / MODEL_VOICES
         return cls(folder) if folder.is_dir() else None
 
@@ -265,7 +265,7 @@ class PackageVoices(VoiceLibrary):
     suffix = ".pt"
 
     @classmethod
-    def find(cls) -> PackageVoices | None:
+    def installed(cls) -> PackageVoices | None:
         """Return those of the installed package, which is not imported; None if it is not there, or has none."""
         package = importlib.util.find_spec("neutts")
         for folder in () if package is None else package.submodule_search_locations or ():
