@@ -43,7 +43,7 @@ class NeuCodecTTSSettings(TTSSettings):
         speed: 0.25 to 4.
     """
 
-    speed: float | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+    speed: float | None | NotGiven = field(default_factory=lambda: NOT_GIVEN)
 
 
 class NeuCodecTTSService(WebsocketTTSService):
@@ -156,7 +156,9 @@ class NeuCodecTTSService(WebsocketTTSService):
     def _config(self) -> dict[str, Any]:
         chosen = self._settings
         language = None if chosen.language is None else str(chosen.language)
-        fields = session_config(model=chosen.model, voice=chosen.voice, language=language, speed=chosen.speed)
+        fields = session_config(
+            model=chosen.model, voice=chosen.voice, language=language, speed=chosen.speed
+        )
         return {**self._options, **fields}
 
     async def _ready(self) -> SpeechSession:

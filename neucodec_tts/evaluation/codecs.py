@@ -226,7 +226,7 @@ def check_codec_name(name: str) -> None:
         CheckpointError: it is no known name, folder or hub id; the message lists what is known.
     """
     plain = name.partition("@")[0]
-    if plain in codec_names() or Path(plain).expanduser().is_dir() or plain.count("/") == 1:
+    if plain in codec_names() or (plain and Path(plain).expanduser().is_dir()) or plain.count("/") == 1:
         return
     raise CheckpointError(
         f"there is no codec {name!r}; known are {', '.join(codec_names())}, and folders and hub ids"

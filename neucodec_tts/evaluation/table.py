@@ -163,7 +163,7 @@ def _cell(value: Any, form: str) -> str:
     if form == "M":
         return f"{value / 1e6:.3g} M"
     if form == "%":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.3g} %"
     return format(int(value), "d") if form == "d" else format(float(value), form)
 
 

@@ -204,11 +204,7 @@ class _Head:
             found[name] = Stored(shape, self._number("I"), self._number("Q"))
         alignment = metadata.get(ALIGNMENT, 32)
         first = -(-self._at // alignment) * alignment  # of all weights
-        return (
-            metadata,
-            {name: each._replace(start=first + each.start) for name, each in found.items()},
-            spans,
-        )
+        return metadata, {name: each._replace(start=first + each.start) for name, each in found.items()}, spans
 
     def _number(self, code: str) -> Any:
         (value,) = struct.unpack_from("<" + code, self._data, self._at)
