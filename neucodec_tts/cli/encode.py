@@ -67,7 +67,7 @@ def encode(
         suffix=f".{codes_format.value}" if codes_format else None,
         things="recordings",
     )
-    codec = load_codec(terminal, codec_name, device, backend)
+    codec = load_codec(terminal, codec_name, device, backend=backend)
     from neucodec_tts.codec.storage import save_codes
 
     def read(path: Path) -> torch.Tensor:

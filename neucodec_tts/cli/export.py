@@ -36,7 +36,7 @@ def export(
     --codec FOLDER takes them from there. The folder has model.onnx for whole items, as neutts loads it,
     streaming_decoder.onnx, encoder.onnx and config.json.
     """
-    codec = load_codec(terminal, codec_name, "cpu", "torch")
+    codec = load_codec(terminal, codec_name, "cpu", backend="torch")
     from neucodec_tts.codec.onnx.export import export as write
 
     watch = Stopwatch()

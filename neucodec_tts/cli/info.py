@@ -11,7 +11,7 @@ import typer
 
 import neucodec_tts
 from neucodec_tts.cli.dataset_info import show_dataset
-from neucodec_tts.cli.options import DeviceOption
+from neucodec_tts.cli.options import DecoderOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
@@ -41,6 +41,7 @@ def info(
             show_default=False,
         ),
     ] = None,
+    decoder: DecoderOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Show what is installed, and a codec, a data set, a file of codes or a voice.
@@ -63,7 +64,7 @@ def info(
     terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     devices = _devices()
     terminal.say("devices    " + ", ".join(devices))
-    codec = load_codec(terminal, what, device)
+    codec = load_codec(terminal, what, device, decoder=decoder)
     from neucodec_tts.metrics.scores import bit_rate
 
     parameters = {

@@ -48,6 +48,16 @@ BackendOption = Annotated[
         show_default=False,
     ),
 ]
+DecoderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        metavar="CODEC",
+        help="Decode with the decoder of another codec of the same codes, as of Scicom-intl/neucodec-44k-d20 at "
+        "44.1 kHz.",
+        show_default=False,
+    ),
+]
 VoicesOption = Annotated[
     Path | None,
     typer.Option(

@@ -280,7 +280,7 @@ def prepare(
         # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
         # ever have a shape again. It looks at this when it is used first.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-        codec = load_codec(terminal, codec_name, device, backend)
+        codec = load_codec(terminal, codec_name, device, backend=backend)
         device = str(codec.device)
         with showing_progress(terminal) as on_progress:
             prepared = prepare_dataset(

@@ -99,7 +99,7 @@ def voice(
     if reference.suffix.lower() in VOICE_SUFFIXES:
         made = SpeakerPrompt.load(reference, text=text, language=language)
     else:
-        codec = load_codec(terminal, codec_name, device, backend)
+        codec = load_codec(terminal, codec_name, device, backend=backend)
         made = SpeakerPrompt.from_audio(
             codec,
             reference,

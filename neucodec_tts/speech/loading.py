@@ -94,6 +94,7 @@ class SpeechModel:
         codec: NeuCodec | str | os.PathLike[str] | None = None,
         device: str | None = None,
         backend: str | None = None,
+        decoder: str | os.PathLike[str] | None = None,
     ) -> NeuCodec:
         """Load the codec to a device.
 
@@ -101,16 +102,17 @@ class SpeechModel:
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             device: a GPU if there is one by default. A codec that you give stays where it is.
             backend: what computes it, as for `NeuCodec.from_pretrained`.
+            decoder: hub id or folder of another decoder of its codes. A codec that you give keeps its own.
 
         Raises:
-            CheckpointError: the codec is missing or damaged, or has no files for the backend.
+            CheckpointError: the codec or the decoder is missing or damaged, or has no files for the backend.
             VocabularyError: it is not the codec whose codes the model speaks.
             DeviceError: there is no such device.
         """
         if not isinstance(codec, NeuCodec):
             hub = replace(self.hub, revision=None)  # the revision is the language model's
             codec = NeuCodec.from_pretrained(
-                codec or self._codec_name(), device=device, backend=backend, **hub.keywords()
+                codec or self._codec_name(), device=device, backend=backend, decoder=decoder, **hub.keywords()
             )
         if self.config.codec_id not in (None, codec.codec_id):
             raise VocabularyError(

@@ -19,9 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("moto.server", reason="moto is not installed")
-s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
-
 from neucodec_tts.cli import main
 from neucodec_tts.dataset import Source, TokenSettings, describe, open_source, prepare, tokenize
 from neucodec_tts.dataset.listing import write_listing
@@ -30,6 +27,9 @@ from tests.conftest import ROOT
 from tests.dataset.conftest import SMALL, files_of
 from tests.dataset.s3_server import Way, s3_server
 from tests.dataset.test_killed import Runs
+
+pytest.importorskip("moto.server", reason="moto is not installed")
+s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
 
 KILLS = 6
 
@@ -76,7 +76,11 @@ def without_times(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def table(folder: Path) -> str:
     lines = [
-        {"audio": str(path.relative_to(folder)), "text": path.with_suffix(".txt").read_text(), "speaker": "ann"}
+        {
+            "audio": str(path.relative_to(folder)),
+            "text": path.with_suffix(".txt").read_text(),
+            "speaker": "ann",
+        }
         for path in sorted(folder.rglob("*.wav"))
     ]
     (folder / "all.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -103,7 +107,9 @@ def parquet(folder: Path) -> str:
 
 def kaldi(folder: Path) -> str:
     names = sorted(folder.rglob("*.wav"))
-    (folder / "wav.scp").write_text("".join(f"u{n} {path.relative_to(folder)}\n" for n, path in enumerate(names)))
+    (folder / "wav.scp").write_text(
+        "".join(f"u{n} {path.relative_to(folder)}\n" for n, path in enumerate(names))
+    )
     (folder / "text").write_text("".join(f"u{n} Sentence {n}.\n" for n in range(len(names))))
     return ""
 
@@ -155,7 +161,17 @@ def test_a_table_here_names_recordings_there(bucket, corpus, tmp_path, codec):
 def test_a_data_set_there_has_the_bytes_of_one_here(bucket, corpus, tmp_path, codec, capsys):
     """Made by the command line and reader processes, described, given tokens, and read by training."""
     url = upload(corpus, f"{bucket}/corpus")
-    options = ["--min-seconds", "0.1", "--shard-items", "4", "--batch-seconds", "4", "--workers", "1", "--json"]
+    options = [
+        "--min-seconds",
+        "0.1",
+        "--shard-items",
+        "4",
+        "--batch-seconds",
+        "4",
+        "--workers",
+        "1",
+        "--json",
+    ]
     for nothing_to_do in (False, True):
         with pytest.raises(SystemExit) as ended:
             main(["prepare", url, "-o", f"{bucket}/out", *options])
@@ -174,7 +190,9 @@ def test_a_data_set_there_has_the_bytes_of_one_here(bucket, corpus, tmp_path, co
     assert without_times(objects_of(f"{bucket}/out")) == without_times(files_of(tmp_path / "out"))
     assert describe(f"{bucket}/out").tokens == describe(tmp_path / "out").tokens > 0
     # In a program of its own: `datasets` reads nothing that is not here where the hub is off.
-    program = "import sys; from speech_examples import load_data; print(*load_data(sys.argv[1])['id'], sep='\\n')"
+    program = (
+        "import sys; from speech_examples import load_data; print(*load_data(sys.argv[1])['id'], sep='\\n')"
+    )
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "examples" / "finetune")])
     command = [sys.executable, "-c", program, f"{bucket}/out"]
@@ -212,7 +230,11 @@ def test_killed_runs_end_with_the_same_bytes(bucket, corpus, tmp_path, codec):
                 ended = runs.run(url, out, 0, moment, moments.random() * 0.3)  # type: ignore[arg-type]
                 there = objects_of(out)
                 for name, content in there.items():
-                    assert name.startswith(".neucodec-tts/") or content == expected[name] or name == "manifest.json"
+                    assert (
+                        name.startswith(".neucodec-tts/")
+                        or content == expected[name]
+                        or name == "manifest.json"
+                    )
                 if not ended.killed:
                     assert ended.code == 0
                     break
@@ -234,7 +256,9 @@ def test_the_network_goes_away(bucket, way, corpus, tmp_path, codec):
     for share in (0.1, 0.5, 0.9):
         out = f"{bucket}/out{share}"
         way.cut_after = way.passed + share * all_of_it
-        with pytest.raises(StorageError, match=r"cannot be reached .*the same command again: finished shards") as error:
+        with pytest.raises(
+            StorageError, match=r"cannot be reached .*the same command again: finished shards"
+        ) as error:
             prepare(url, out, codec, SMALL, workers=0)
         assert str(error.value).startswith(bucket)
         way.mend()
@@ -316,7 +340,9 @@ def test_s3fs_is_missing(tmp_path):
         "import sys; sys.modules['s3fs'] = None; from neucodec_tts.cli import main;"
         f"main(['prepare', 's3://bucket/corpus', '-o', {str(tmp_path / 'out')!r}])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert done.returncode == 1
     assert "error: s3://bucket/corpus: this needs s3fs: pip install 'neucodec-tts[s3]'" in done.stderr
 

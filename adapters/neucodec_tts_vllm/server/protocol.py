@@ -32,8 +32,11 @@ class Settings(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=_FRAMES)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=_FRAMES)] | None = None
     language: str | None = None
+    emotion: str | None = None
     text_format: TextFormat = "markdown"
     normalize: bool | None = None
     initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None

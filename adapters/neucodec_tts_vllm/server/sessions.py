@@ -7,7 +7,8 @@ The client sends:
 
     {"type": "session.config", ...}                 first, and again between utterances. Fields of
                                                     POST /v1/audio/speech: voice, ref_audio, ref_text, language, model,
-                                                    speed, seed, temperature, top_k, top_p, max_new_tokens,
+                                                    speed, seed, temperature, top_k, top_p, min_p,
+                                                    repetition_penalty, emotion, max_new_tokens,
                                                     text_format ("markdown" by default, of each sentence), normalize,
                                                     initial_codec_chunk_frames, response_format ("pcm" by default;
                                                     "codes" for codes); and

@@ -51,10 +51,10 @@ class OnceDeadly:
 
 
 def main(corpus: str, out: str, marks: Path) -> None:
-    from neucodec_tts_ray.engine import prepare
-
     import ray
     from ray.cluster_utils import Cluster
+
+    from neucodec_tts_ray.engine import prepare
 
     memory = 80 * 2**20
     cluster = Cluster(
