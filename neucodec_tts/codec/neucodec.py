@@ -26,6 +26,7 @@ from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, find_device, find_dtype, share_of
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
 from neucodec_tts.codec.frames import ContinuedFrames
+from neucodec_tts.codec.onednn import compute_with_onednn
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
@@ -80,6 +81,7 @@ class NeuCodec(nn.Module):
         self._make_encoder(config)
         self.quantizer = FiniteScalarQuantizer(config)
         self.acoustic_decoder = Decoder(config)
+        compute_with_onednn(self)
         self._codec_id: str | None = getattr(config, "codec_id", None)
 
     def _make_encoder(self, config: NeuCodecConfig) -> None:
