@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip(
+    "livekit.agents", reason="LiveKit is not installed here; `make agents` makes .venv-agents"
+)
+
 from tests.adapters.neucodec_tts_vllm.server_process import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +25,9 @@ def started(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
 
 
-@pytest.mark.parametrize(("name", "framework"), [("livekit", "livekit.agents"), ("pipecat", "pipecat")])
-def test_an_agent_answers_in_the_terminal(name, framework, server, tmp_path):
-    pytest.importorskip(
-        framework, reason=f"{framework} is not installed here; `make agents` makes .venv-agents"
-    )
+@pytest.mark.parametrize("name", ["livekit", "pipecat"])
+def test_an_agent_answers_in_the_terminal(name, server, tmp_path):
+    pytest.importorskip(name, reason="Pipecat is not installed here; it needs Python 3.11")
     wav = tmp_path / "answer.wav"
     done = started(
         f"examples/agents/{name}_agent.py", "--url", server.url, "--key", KEY, "--line", "Hello", "--output", wav
