@@ -130,6 +130,22 @@ def test_progress_is_shown_on_a_terminal_and_on_stderr():
     assert "2/3" in err
 
 
+def test_progress_in_seconds_of_audio(tmp_path):
+    """While a recording of two batches is encoded, and not only after it."""
+    code = f"""
+from neucodec_tts.cli import main, terminal
+from tests.assets import DEMO
+import numpy, soundfile
+terminal.PROGRESS_AFTER_SECONDS = 0.0
+soundfile.write({str(tmp_path / "long.wav")!r}, numpy.tile(soundfile.read(DEMO)[0], 70), 16_000)
+main(["encode", {str(tmp_path / "long.wav")!r}, "-o", {str(tmp_path / "long.npy")!r}])
+"""
+    out, err = on_a_terminal(code)
+    assert "encoded" in out
+    assert "0 of 628 s of audio" in err
+    assert "600 of 628 s of audio" in err
+
+
 @pytest.mark.parametrize(
     ("after", "quiet", "stderr_is_one"),
     [(60.0, False, True), (0.0, True, True), (0.0, False, False)],
