@@ -3,8 +3,9 @@
     python benchmarks/laptop_worker.py WHO MODEL CODEC FRAMES THREADS
 
 WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is a
-folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0 leaves their number to the speaker.
-The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and ``tokens`` (prompt to all tokens).
+folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0
+leaves their number to the speaker. The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and
+``tokens`` (prompt to all tokens).
 """
 
 from __future__ import annotations

@@ -115,6 +115,11 @@ class DecodeWorker:
         """Number of streams that are open."""
         return len(self._streams)
 
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
     async def warm_up(self) -> None:
         """Decode something in each shape that will be used, so that the first listener does not wait for it."""
         if self._fixed is not None:

@@ -11,7 +11,7 @@ import typer
 
 import neucodec_tts
 from neucodec_tts.cli.dataset_info import show_dataset
-from neucodec_tts.cli.options import DeviceOption
+from neucodec_tts.cli.options import DecoderOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
@@ -41,6 +41,7 @@ def info(
             show_default=False,
         ),
     ] = None,
+    decoder: DecoderOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Show what is installed, and a codec, a data set, a file of codes or a voice.
@@ -63,7 +64,7 @@ def info(
     terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     devices = _devices()
     terminal.say("devices    " + ", ".join(devices))
-    codec = load_codec(terminal, what, device)
+    codec = load_codec(terminal, what, device, decoder=decoder)
     from neucodec_tts.metrics.scores import bit_rate
 
     parameters = {
@@ -89,10 +90,13 @@ def info(
         f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
     )
     total = sum(parameters.values())
-    terminal.say(
-        f"parameters {_millions(total)}: "
-        + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
-    )
+    if total:
+        terminal.say(
+            f"parameters {_millions(total)}: "
+            + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
+        )
+    else:
+        terminal.say("parameters in ONNX files, for ONNX Runtime")
     semantic = config["semantic_model_config"]
     terminal.say(
         f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "
@@ -133,8 +137,8 @@ def _is_dataset(what: str) -> bool:
         else "it is empty"
     )
     raise DatasetError(
-        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or a "
-        f".bin file); {found}"
+        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or "
+        f"a .bin file); {found}"
     )
 
 

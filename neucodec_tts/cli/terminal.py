@@ -157,18 +157,25 @@ def default_model(terminal: Terminal, model: str | None) -> str:
     return "tiny" if model is None else model
 
 
-def load_codec(terminal: Terminal, codec: str | None, device: str | None) -> NeuCodec:
-    """Load the codec that the options name.
+def load_codec(
+    terminal: Terminal,
+    codec: str | None,
+    device: str | None,
+    *,
+    backend: str | None = None,
+    decoder: str | None = None,
+) -> NeuCodec:
+    """Load the codec that the options name, perhaps with the decoder of another.
 
     Raises:
-        CheckpointError: there is no such codec.
+        CheckpointError: there is no such codec, it has no files for the backend, or the decoder is for other codes.
         DeviceError: there is no such device.
     """
     name = default_codec(terminal, codec)
     with terminal.progress("loading the codec"):
         from neucodec_tts.codec.neucodec import NeuCodec
 
-        return NeuCodec.from_pretrained(name, device=device)
+        return NeuCodec.from_pretrained(name, device=device, backend=backend, decoder=decoder)
 
 
 class Stopwatch:

@@ -228,7 +228,8 @@ def grid(short: bool) -> str:
         words = '"IntervalTier"\n"phones"\n0\n19.2\n1\n0\n19.2\n"a"\n'
         return f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n19.2\n<exists>\n2\n{words}{tier}'
     body = "\n".join(
-        f'        intervals [{n}]:\n            xmin = {start} \n            xmax = {end} \n            text = "{text}" '
+        f"        intervals [{n}]:\n            xmin = {start} \n            xmax = {end} \n"
+        f'            text = "{text}" '
         for n, (start, end, text) in enumerate(intervals, start=1)
     )
     return (

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from neucodec_tts_vllm.server.tracing import RequestTrace
+
 if TYPE_CHECKING:
     from neucodec_tts.speech.settling import Verdict
 
@@ -24,6 +26,8 @@ class Account:
         samples: of sound that was sent, or of the codes that were.
         cut_short: sentences that did not end well.
         warnings: what of the text is not read, and what is wrong with sentences that did not end well; for people.
+        codes: generated and not sent yet, where the client wants them beside the sound; otherwise None.
+        trace: its spans.
     """
 
     seed: int
@@ -35,6 +39,8 @@ class Account:
     samples: int = 0
     cut_short: int = 0
     warnings: list[str] = field(default_factory=list)
+    codes: list[int] | None = None
+    trace: RequestTrace = field(default_factory=RequestTrace)
 
     def usage(self) -> dict[str, int]:
         """Return the tokens in the shape of OpenAI's ``speech.audio.done``."""

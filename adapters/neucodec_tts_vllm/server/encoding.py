@@ -13,8 +13,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
+from neucodec_tts.audio import opus_rate
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, start_aac_encoder
+from neucodec_tts.audio.resampling import ResamplingStream
 from neucodec_tts_vllm.server.errors import ApiError
 
 if TYPE_CHECKING:
@@ -149,35 +152,47 @@ class _FileEncoder:
         self._lock = threading.Lock()
         self._memory = io.BytesIO()
         self._sent = 0
-        self._file = soundfile.SoundFile(self._memory, "w", sample_rate, 1, subtype=subtype, format=container)
-        if (
-            container == "OGG"
-        ):  # libsndfile gives out a page of it each second otherwise; soundfile has no name for it
+        rate = opus_rate(sample_rate) if format == "opus" else sample_rate
+        self._resampling = None if rate == sample_rate else ResamplingStream(sample_rate, rate)
+        self._file = soundfile.SoundFile(self._memory, "w", rate, 1, subtype=subtype, format=container)
+        # libsndfile gives out a page of Ogg each second otherwise; soundfile has no name for it.
+        if container == "OGG":
             latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
             soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         with self._lock:
             if not self._file.closed:
-                self._write(samples)
+                self._write(self._at_its_rate(samples))
             return self._new()
 
     def finish(self) -> bytes:
         # At its end it goes back and writes lengths into the header, which has been sent: players do without.
         with self._lock:
+            if not self._file.closed:
+                self._write(self._at_its_rate(None))
             self._file.close()
             return self._new()
 
     def whole(self, samples: NDArray[np.float32]) -> bytes:
         """Everything at once, with the lengths in its header."""
         with self._lock:
-            self._write(samples)
+            self._write(self._at_its_rate(samples))
+            self._write(self._at_its_rate(None))
             self._file.close()
             return self._memory.getvalue()
 
     def close(self) -> None:
         with self._lock:
             self._file.close()
+
+    def _at_its_rate(self, samples: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """The samples at the file's rate, as far as they are settled; None asks for the rest."""
+        if self._resampling is None:
+            return np.zeros(0, np.float32) if samples is None else samples
+        if samples is None:
+            return self._resampling.flush().numpy()
+        return self._resampling.push(torch.from_numpy(samples)).numpy()
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         step = 50_000  # its Vorbis and Opus encoders want no more at a time

@@ -7,11 +7,10 @@ import base64
 import secrets
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import ExitStack, aclosing
-from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from neucodec_tts_vllm.server.answers import (
     Piece,
@@ -23,10 +22,10 @@ from neucodec_tts_vllm.server.answers import (
     headers_of,
     log_failure,
 )
-from neucodec_tts_vllm.server.arrivals import read_body, service_of, unless_gone
+from neucodec_tts_vllm.server.arrivals import is_for_omni, read_body, service_of, unless_gone
 from neucodec_tts_vllm.server.encoding import MEDIA_TYPES, codes16, encode, encoded
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
-from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
+from neucodec_tts_vllm.server.protocol import BatchRequest, OmniSpeechRequest, SpeechRequest, parsed
 from neucodec_tts_vllm.server.service import SpeechService, Task
 
 router = APIRouter(tags=["Speech"])
@@ -37,13 +36,16 @@ router = APIRouter(tags=["Speech"])
 async def create_speech(request: Request) -> Response:
     """Speak a text."""
     service = service_of(request)
-    asked = parsed(SpeechRequest, await read_body(request, service))
+    kind = OmniSpeechRequest if is_for_omni(request) else SpeechRequest
+    asked = parsed(kind, await read_body(request, service))
     lora = await service.check(asked, asked.input)
     with ExitStack() as place:
         place.enter_context(service.admitted())
-        task = await unless_gone(request, service.begin(asked, asked.input, lora))
+        task = await unless_gone(request, service.begin(asked, asked.input, lora, request.headers))
         if not asked.streams:
             return await unless_gone(request, _whole(service, task, asked.response_format))
+        if asked.with_codes:
+            task.account.codes = []
         pieces = _pieces(service, task, asked.response_format)
         first = await unless_gone(request, first_of(pieces))
         sse, facts = asked.stream_format == "sse", service.facts(task)
@@ -78,7 +80,11 @@ async def _pieces(service: SpeechService, task: Task, form: str) -> AsyncGenerat
         return
     async with aclosing(encoded(service.stream(task), form, service.speaker.sample_rate)) as chunks:
         async for chunk in chunks:
-            yield Piece(chunk)
+            if task.account.codes:
+                codes, task.account.codes = codes16(task.account.codes), []
+                yield Piece(chunk, {"codes": base64.b64encode(codes).decode("ascii")})
+            else:
+                yield Piece(chunk)
 
 
 @router.post("/v1/audio/speech/batch")
@@ -102,7 +108,7 @@ async def create_speech_batch(request: Request) -> Response:
                     400, "codes are given one text at a time (/v1/audio/speech)", "response_format"
                 )
             lora = await service.check(asked, asked.input)
-            task = await service.begin(asked, asked.input, lora)
+            task = await service.begin(asked, asked.input, lora, request.headers)
             samples = await service.whole(task)
             data = await asyncio.to_thread(
                 encode, samples, asked.response_format, service.speaker.sample_rate
@@ -142,13 +148,3 @@ async def _all(works: list[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[st
     finally:
         for task in tasks:
             task.cancel()
-
-
-@router.get("/speech", include_in_schema=False)
-async def page() -> HTMLResponse:
-    """Show a page for trying the server. The page is public; its requests need the key like any other."""
-    html = (files("neucodec_tts_vllm.server") / "page.html").read_text(encoding="utf-8")
-    headers = {
-        "Content-Security-Policy": "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'none'"
-    }
-    return HTMLResponse(html, headers=headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,22 @@ from neucodec_tts.speech.watermark import Watermarker, WatermarkStream, is_wante
 from neucodec_tts.voices import VoiceLibrary
 from neucodec_tts_vllm.cores import spare_cores
 from neucodec_tts_vllm.decoding import DecodeWorker
+from neucodec_tts_vllm.server.encoding import encode
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.metrics import metrics
 from neucodec_tts_vllm.server.models import ModelNames
+from neucodec_tts_vllm.server.samples import SAMPLE_FORMAT, Samples, sample_request
 from neucodec_tts_vllm.server.settings import ServerSettings
 from neucodec_tts_vllm.server.speaking import Speaker
 from neucodec_tts_vllm.server.time_stretch import TimeStretch
+from neucodec_tts_vllm.server.tracing import RequestTrace, tracer_of
 from neucodec_tts_vllm.server.voices import Voices
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from numpy.typing import NDArray
+    from opentelemetry.trace import Tracer
 
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import SpeechConfig
@@ -76,6 +80,7 @@ class SpeechService:
         models: names of models; any by default.
         language: that the model speaks, if it is known.
         mark: marks the sound as synthetic; None leaves it unmarked.
+        tracer: makes spans; None where tracing is off.
     """
 
     def __init__(
@@ -86,15 +91,19 @@ class SpeechService:
         models: ModelNames | None = None,
         language: str | None = None,
         mark: Watermarker | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.speaker = speaker
         self.voices = voices
         self.settings = settings
         self.models = models or ModelNames()
-        self._language = language
+        self.language = language
         self._mark = mark
+        self._tracer = tracer
+        self._samples = Samples()
         self._active = 0
         self._sessions = 0
+        self._ending = False
         self._metrics = metrics()
         self._watch: asyncio.Task[None] | None = None
 
@@ -117,7 +126,8 @@ class SpeechService:
             await voices.load(voices.default)
         await speaker.worker.warm_up()
         models = ModelNames(getattr(state, "openai_serving_models", None), settings.strict_names)
-        return cls(speaker, voices, settings, models, config.language, mark)
+        tracer = await tracer_of(engine)
+        return cls(speaker, voices, settings, models, config.language, mark, tracer)
 
     @property
     def watermarked(self) -> bool:
@@ -128,8 +138,9 @@ class SpeechService:
         """Refuse requests that there is no room for, as early as that can be known.
 
         Raises:
-            ApiError: too many are being worked on.
+            ApiError: too many are being worked on, or the server goes down.
         """
+        self._refuse_at_the_end()
         if self._active + count > self.settings.max_requests:
             self._metrics.requests.labels("refused").inc(count)
             raise ApiError(
@@ -162,6 +173,7 @@ class SpeechService:
         Raises:
             ApiError: too many are open.
         """
+        self._refuse_at_the_end()
         if self._sessions >= self.settings.max_sessions:
             self._metrics.requests.labels("refused").inc()
             raise ApiError(429, f"{self._sessions} sessions are open, and this server takes no more")
@@ -194,22 +206,29 @@ class SpeechService:
         self._check_language(request.language)
         return await self.models.lora(request.model)
 
-    async def begin(self, request: Settings, text: str, lora: Any = None) -> Task:
+    async def begin(
+        self, request: Settings, text: str, lora: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Task:
         """Find the voice of a request, fix its seed, and split its text.
 
         Args:
             request: that was checked.
             text: to speak.
             lora: as `check` returned it.
+            headers: of the HTTP request; they may name the span that it belongs to.
 
         Raises:
             ApiError: something is wrong with it.
             NeuCodecError: there is nothing to speak, or the voice cannot be used.
         """
+        trace = RequestTrace(self._tracer, headers)
         name, voice = await self.voices.of(request)
         sampling, account = self.speaker.begin(self._sampling(request))
-        script = await self.speaker.script(text, voice, sampling, request.text_format, request.normalize)
+        script = await self.speaker.script(
+            text, voice, sampling, request.text_format, request.normalize, request.emotion
+        )
         account.warnings += script.warnings
+        account.trace = trace
         return Task(request, script, account, lora, name, self.models.name_of(lora))
 
     async def stream(self, task: Task) -> AsyncGenerator[NDArray[np.float32], None]:
@@ -293,6 +312,53 @@ class SpeechService:
             **({"warnings": account.warnings} if account.warnings else {}),
         }
 
+    async def sample(self, voice: str) -> bytes:
+        """Speak a sentence in a voice, as MP3, or return what has been spoken before.
+
+        Raises:
+            ApiError: there is no such voice, or no room for the work.
+            NeuCodecError: it could not be spoken.
+        """
+        request = sample_request(voice, self.language, self.speaker.seeds)
+        _, found = await self.voices.of(request)
+
+        async def speak() -> bytes:
+            with self.admitted():
+                samples = await self.whole(await self.begin(request, request.input))
+                return await asyncio.to_thread(encode, samples, SAMPLE_FORMAT, self.speaker.sample_rate)
+
+        return await self._samples.of(
+            b"" if found is None else found.codes.tobytes() + found.text.encode(), speak
+        )
+
+    async def check_ready(self) -> None:
+        """Check that speech can be asked for.
+
+        Raises:
+            ApiError: the server goes down, or a part of it does not answer.
+        """
+        self._refuse_at_the_end()
+        await self.speaker.check()
+
+    def finish(self, seconds: float) -> int:
+        """Take no more requests, and wait until those that have begun end; for any thread but the event loop's.
+
+        Args:
+            seconds: the longest wait.
+
+        Returns:
+            the number of requests that have not ended.
+        """
+        self._ending = True
+        deadline = time.monotonic() + seconds
+        while self._active and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self._active
+
+    def _refuse_at_the_end(self) -> None:
+        if self._ending:
+            raise ApiError(503, "this server is going down and takes no more requests; ask another")
+
     def close(self) -> None:
         """End the threads."""
         if self._watch is not None:
@@ -313,6 +379,16 @@ class SpeechService:
 
     def _count(self, account: Account, outcome: str) -> None:
         seconds = account.samples / self.speaker.sample_rate
+        first_audio = account.first_audio
+        if first_audio is not None:
+            first_audio = time.perf_counter() - account.started - first_audio
+        figures = {
+            "gen_ai.usage.prompt_tokens": account.prompt_tokens,
+            "gen_ai.usage.completion_tokens": account.speech_tokens,
+            "speech.audio_seconds": seconds,
+            "speech.cut_short": account.cut_short,
+        }
+        account.trace.end(outcome, first_audio, figures)
         self._metrics.requests.labels(outcome).inc()
         self._metrics.speech_tokens.inc(account.speech_tokens)
         self._metrics.audio_seconds.inc(seconds)
@@ -334,8 +410,9 @@ class SpeechService:
             changed["temperature"] = request.temperature
         if request.top_k is not None:
             changed["top_k"] = max(0, request.top_k)
-        if request.top_p is not None:
-            changed["top_p"] = request.top_p
+        for name in ("top_p", "min_p", "repetition_penalty"):
+            if getattr(request, name) is not None:
+                changed[name] = getattr(request, name)
         if request.max_new_tokens is not None:
             longest = min(request.max_new_tokens, default.max_frames or request.max_new_tokens)
             changed |= {"max_frames": longest, "min_frames": min(default.min_frames, longest)}
@@ -345,12 +422,12 @@ class SpeechService:
             raise ApiError(400, str(error)) from error
 
     def _check_language(self, language: str | None) -> None:
-        if not language or language.lower() == "auto" or not self._language:
+        if not language or language.lower() == "auto" or not self.language:
             return
-        spoken = self._language.lower()
+        spoken = self.language.lower()
         names = {"en": "english", "de": "german", "fr": "french", "es": "spanish"}
         if language.lower() not in (spoken, spoken.split("-")[0], names.get(spoken[:2])):
-            raise ApiError(400, f"this model speaks {self._language}, not {language!r:.40}", "language")
+            raise ApiError(400, f"this model speaks {self.language}, not {language!r:.40}", "language")
 
 
 def _filtered(sound: NDArray[np.float32] | None, filters: Sequence[Filter]) -> NDArray[np.float32]:
@@ -371,7 +448,7 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
 
     def load() -> tuple[SpeechModel, NeuCodec]:
         model = SpeechModel.load(args.model, hub, args.tokenizer)
-        return model, model.load_codec(settings.codec or None, device)
+        return model, model.load_codec(settings.codec or None, device, decoder=settings.decoder or None)
 
     model, codec = await asyncio.to_thread(load)
     if model.vocabulary.codebook_size != codec.codebook_size:

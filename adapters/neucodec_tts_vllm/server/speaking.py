@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.codec.streaming import StreamSettings
+from neucodec_tts.prompts import with_emotion
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import (
     FinishReason,
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 _WHOLE_INTERVAL = 25  # tokens an event, where nobody listens yet
 _CODES_INTERVAL = 5  # tokens an event, where nobody decodes here
 _SENTENCES_AT_A_TIME = 16  # of one request that is answered as a whole
+_ANSWER_SECONDS = 5.0  # for an engine that is asked if it is there
 
 
 class Speaker:
@@ -109,18 +111,20 @@ class Speaker:
         sampling: Sampling,
         text_format: TextFormat = "markdown",
         normalize: bool | None = None,
+        emotion: str | None = None,
     ) -> Script:
         """Read a text and split it into sentences; the seed of `sampling` must be given.
 
         Raises:
-            PromptError: there is nothing to speak.
+            PromptError: there is nothing to speak, or the model has no such emotion.
         """
 
         def make() -> Script:
             read = self._reader.read(text, text_format, normalize)
             length, frames = self._context_length, self._utterance_frames
-            return Script(read.text, voice, self._format, length, sampling, frames, read.warnings)
+            return Script(read.text, voice, prompts, length, sampling, frames, read.warnings)
 
+        prompts = with_emotion(self._format, emotion)
         return await self._in_text_thread(make)
 
     async def stream(
@@ -214,7 +218,8 @@ class Speaker:
                 spoken = await self._generate(sentence, account, lora)
             found, sound = fault(spoken, codec.frame_rate), None
             if found is None and decode:
-                sound = await self.worker.decode(spoken.codes)
+                with account.trace.span("speech.decode"):
+                    sound = await self.worker.decode(spoken.codes)
                 spoken = replace(spoken, silent=is_silent(sound, codec.output_hop_length))
             verdict = Verdict()
             if found is not None or spoken.silent:
@@ -235,6 +240,22 @@ class Speaker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def check(self) -> None:
+        """Check that the engine and the decoder answer.
+
+        Raises:
+            ApiError: one does not. vLLM's own error if the engine has died.
+        """
+        await self._engine.check_health()
+        try:
+            asleep = await asyncio.wait_for(self._engine.is_sleeping(), _ANSWER_SECONDS)
+        except asyncio.TimeoutError as error:
+            raise ApiError(503, f"the engine has not answered for {_ANSWER_SECONDS:g} s") from error
+        if asleep:
+            raise ApiError(503, "the engine sleeps (POST /wake_up wakes it)")
+        if not self.worker.alive:
+            raise ApiError(503, "the decoder has ended; start the server again")
 
     def close(self) -> None:
         """End the threads."""
@@ -283,6 +304,8 @@ class Speaker:
             async with aclosing(self._tokens(live.sentence, interval, account, lora)) as tokens:
                 async for codes, reason in tokens:
                     account.speech_tokens += len(codes)
+                    if account.codes is not None:
+                        account.codes += codes
                     live.add(codes, reason)
         except Exception as error:
             live.error = error
@@ -296,12 +319,13 @@ class Speaker:
         while len(live.codes) < max(1, head) and not live.ended:
             await live.wait()
         if live.codes:
-            if head:  # the silence at the seam is measured with the codec
-                yield await self.worker.call(lambda: assembly.begin(live.codes))
-            else:
-                yield assembly.begin(live.codes)
-            async for samples in live.stream:
-                yield assembly.push(samples)
+            with account.trace.span("speech.decode"):
+                if head:  # the silence at the seam is measured with the codec
+                    yield await self.worker.call(lambda: assembly.begin(live.codes))
+                else:
+                    yield assembly.begin(live.codes)
+                async for samples in live.stream:
+                    yield assembly.push(samples)
         if live.error is not None:
             raise live.error
         spoken = Spoken(live.sentence, live.codes, live.reason, assembly.silent)
@@ -330,23 +354,28 @@ class Speaker:
         )
         loop = RepetitionDetector(sampling.repetition_frames)
         name = f"speech-{next(self._numbers)}-{secrets.token_hex(4)}"
-        outputs: AsyncIterator[Any] = self._engine.generate(
-            tokens_input(list(sentence.prompt_ids)), params, name, lora_request=lora
-        )
-        async with aclosing(outputs) as running:  # type: ignore[type-var]
-            async for output in running:
-                completion = output.outputs[0]
-                if account.first_token is None and completion.token_ids:
-                    account.first_token = time.perf_counter() - account.started
-                codes = self._vocabulary.codes_among(list(completion.token_ids))
-                for count, code in enumerate(codes, start=1):
-                    if loop.push(code):
-                        yield codes[:count], "repetition"
-                        return
-                reason = completion.finish_reason
-                if reason not in (None, "stop", "length"):
-                    raise ApiError(503, f"vLLM gave up this generation ({reason}); try again")
-                yield codes, reason
+        with account.trace.span("speech.generate") as headers:
+            outputs: AsyncIterator[Any] = self._engine.generate(
+                tokens_input(list(sentence.prompt_ids)),
+                params,
+                name,
+                lora_request=lora,
+                trace_headers=headers,
+            )
+            async with aclosing(outputs) as running:  # type: ignore[type-var]
+                async for output in running:
+                    completion = output.outputs[0]
+                    if account.first_token is None and completion.token_ids:
+                        account.first_token = time.perf_counter() - account.started
+                    codes = self._vocabulary.codes_among(list(completion.token_ids))
+                    for count, code in enumerate(codes, start=1):
+                        if loop.push(code):
+                            yield codes[:count], "repetition"
+                            return
+                    reason = completion.finish_reason
+                    if reason not in (None, "stop", "length"):
+                        raise ApiError(503, f"vLLM gave up this generation ({reason}); try again")
+                    yield codes, reason
 
 
 class _Live:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
+from neucodec_tts.voices.recording import examine
 from neucodec_tts_vllm.server.answers import answering
-from neucodec_tts_vllm.server.arrivals import bounded, service_of
+from neucodec_tts_vllm.server.arrivals import bounded, is_for_omni, service_of
+from neucodec_tts_vllm.server.encoding import MEDIA_TYPES
 from neucodec_tts_vllm.server.errors import ApiError
-
-OMNI_PREFIX = "/v1/vllm-omni"
-"""All routes are there a second time, for clients of vLLM-Omni: they read ``voices`` as names, others as objects."""
+from neucodec_tts_vllm.server.recordings import decode_recording
+from neucodec_tts_vllm.server.samples import SAMPLE_FORMAT
 
 router = APIRouter(tags=["Speech"])
 
@@ -30,10 +33,13 @@ async def list_models(request: Request) -> Response:
 @answering
 async def list_voices(request: Request) -> Response:
     """List the voices that go by name: objects as Open WebUI reads them, or names as vLLM-Omni's clients do."""
-    described = await service_of(request).voices.listed()
-    names_only = request.url.path.startswith(OMNI_PREFIX)
+    found = service_of(request).voices
+    described = await found.listed()
+    names_only = is_for_omni(request)
     voices = [voice["name"] if names_only else {"id": voice["name"], **voice} for voice in described]
-    return JSONResponse({"voices": voices, "uploaded_voices": described})
+    return JSONResponse(
+        {"voices": voices, "uploaded_voices": described, "default_voice": found.default or None}
+    )
 
 
 @router.post("/v1/audio/voices")
@@ -83,3 +89,29 @@ async def delete_voice(request: Request) -> Response:
     name = request.path_params["name"]
     await service_of(request).voices.remove(name)
     return JSONResponse({"success": True, "message": f"the voice {name!r} has been deleted"})
+
+
+@router.post("/v1/audio/voices/check")
+@answering
+async def check_recording(request: Request) -> Response:
+    """Judge a recording as that of a voice, and keep nothing of it. The body is the recording itself."""
+    service = service_of(request)
+    service.check_room()
+    data = await bounded(request, service.settings.max_upload_bytes).body()
+    with service.admitted():
+        samples, rate = await asyncio.to_thread(decode_recording, data, service.settings.max_voice_seconds)
+        found = await asyncio.to_thread(examine, samples, rate)
+    return JSONResponse(
+        {
+            "seconds": round(found.seconds, 2),
+            "advice": [{"kind": one.kind, "message": one.message} for one in found.advice],
+        }
+    )
+
+
+@router.get("/v1/audio/voices/{name}/sample")
+@answering
+async def sample_voice(request: Request) -> Response:
+    """Speak a sentence in a voice, or send what has been spoken before."""
+    sample = await service_of(request).sample(request.path_params["name"])
+    return Response(sample, media_type=MEDIA_TYPES[SAMPLE_FORMAT], headers={"Cache-Control": "no-store"})

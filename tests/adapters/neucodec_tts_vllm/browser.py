@@ -2,20 +2,120 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import json
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_SECONDS = 120
 
 
-def speak_on_page(url: str, key: str) -> str:
-    """Type the key, press Speak, and return what the page says in the end; skips where there is no Chromium."""
+@dataclass
+class Page:
+    """One page of the browser.
+
+    Attributes:
+        requests: addresses that it has asked for.
+        errors: what its console has said that is wrong.
+    """
+
+    socket: ClientConnection
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    _sent: int = 0
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """Give the browser a command of its protocol."""
+        self._sent += 1
+        self.socket.send(json.dumps({"id": self._sent, "method": method, "params": params}))
+        while True:
+            message = json.loads(self.socket.recv(timeout=_SECONDS))
+            if message.get("id") == self._sent:
+                assert "error" not in message, message["error"]
+                return message["result"]
+            self._notice(message)
+
+    def _notice(self, event: dict[str, Any]) -> None:
+        if event["method"] == "Network.requestWillBeSent":
+            self.requests.append(event["params"]["request"]["url"])
+        elif event["method"] == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(event["params"]["exceptionDetails"])[:500])
+        elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
+            text = event["params"]["entry"]["text"]
+            if not text.startswith("Failed to load resource"):  # an answer that says what is wrong
+                self.errors.append(text)
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression, awaited."""
+        answer = self.send(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        deadline = time.monotonic() + _SECONDS
+        while not self.run(condition):
+            assert time.monotonic() < deadline, f"{condition}: {self.text('status')!r} {self.errors}"
+            time.sleep(0.05)
+
+    def text(self, id: str) -> str:
+        """The text of an element."""
+        return str(self.run(f"document.getElementById({id!r}).textContent"))
+
+    def click(self, id: str) -> None:
+        """Click an element, wherever it is."""
+        self.run(f"document.getElementById({id!r}).click()")
+
+    def fill(self, id: str, value: str) -> None:
+        """Put a value into a field, as somebody who types and leaves it."""
+        self.run(
+            f"{{const f = document.getElementById({id!r}); f.value = {json.dumps(value)};"
+            "for (const e of ['input', 'change']) f.dispatchEvent(new Event(e, {bubbles: true}))}"
+        )
+
+    def press(self, key: str, *, control: bool = False) -> None:
+        """Press a key of the keyboard."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowRight": 39, "ArrowDown": 40}[key]
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        common = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 2 if control else 0}
+        self.send("Input.dispatchKeyEvent", type="keyDown", text="" if control else text, **common)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def focused(self) -> str:
+        """The id of the element with the focus."""
+        return str(self.run("document.activeElement.id"))
+
+    def picture(self, path: Path) -> None:
+        """Save a screenshot of the whole page."""
+        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+
+@contextmanager
+def browsing(url: str, *options: str) -> Iterator[Page]:
+    """Open a page; skips where there is no Chromium.
+
+    Args:
+        url: of the page.
+        options: of Chromium.
+    """
+    from websockets.sync.client import connect
+
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip(
@@ -24,52 +124,33 @@ def speak_on_page(url: str, key: str) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         command += ["--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0"]
-        command += [f"--user-data-dir={folder}", url]
+        command += ["--window-size=1000,1100", *options, f"--user-data-dir={folder}", "about:blank"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
             try:
-                return asyncio.run(asyncio.wait_for(_use(Path(folder), url, key), 240))
+                with connect(_address(Path(folder)), max_size=None) as socket:
+                    page = Page(socket)
+                    for domain in ("Page", "Network", "Runtime", "Log"):
+                        page.send(f"{domain}.enable")
+                    page.send("Page.navigate", url=url)
+                    page.until("document.readyState === 'complete' && !!document.getElementById('go')")
+                    yield page
             finally:
                 browser.terminate()
 
 
-async def _use(folder: Path, url: str, key: str) -> str:
+def _address(folder: Path) -> str:
+    """The debugging address of the browser's page."""
     import httpx
-    from websockets.asyncio.client import connect
 
     port_file = folder / "DevToolsActivePort"
-    while not port_file.exists() or len(port_file.read_text().splitlines()) < 2:
-        await asyncio.sleep(0.1)
-    port = port_file.read_text().splitlines()[0]
-    async with httpx.AsyncClient() as client:
-        while True:
-            pages = (await client.get(f"http://127.0.0.1:{port}/json")).json()
-            found = [page for page in pages if page["type"] == "page" and page["url"] == url]
-            if found:
-                break
-            await asyncio.sleep(0.1)
-    async with connect(found[0]["webSocketDebuggerUrl"], max_size=None) as socket:
-
-        async def run(script: str) -> object:
-            await socket.send(
-                json.dumps(
-                    {
-                        "id": 1,
-                        "method": "Runtime.evaluate",
-                        "params": {"expression": script, "awaitPromise": True, "returnByValue": True},
-                    }
-                )
-            )
-            while True:
-                answer = json.loads(await socket.recv())
-                if answer.get("id") == 1:
-                    return answer["result"]["result"].get("value")
-
-        # Before the page there is an empty one, which is complete, too.
-        while not await run("document.readyState === 'complete' && !!document.getElementById('go')"):
-            await asyncio.sleep(0.1)
-        await run(f"document.getElementById('key').value = {json.dumps(key)}")
-        await run("voices()")
-        await run("document.getElementById('go').click()")
-        while await run("document.getElementById('go').disabled"):
-            await asyncio.sleep(0.1)
-        return str(await run("document.getElementById('status').textContent"))
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        if not port_file.exists() or len(port_file.read_text().splitlines()) < 2:
+            continue
+        port = port_file.read_text().splitlines()[0]
+        pages = httpx.get(f"http://127.0.0.1:{port}/json", timeout=60).json()
+        found = [page for page in pages if page["type"] == "page"]
+        if found:
+            return str(found[0]["webSocketDebuggerUrl"])
+    raise AssertionError("the browser does not start")

@@ -31,17 +31,39 @@ class ScriptedClient:
 
     lines: list[Line]
     may_go_on: asyncio.Event | None = None
-    """Generations wait for it before their first token."""
+    """Generations wait for it before their first token, or another."""
+    waits_at: int = 0
+    """The token that they wait before."""
     asked: int = 0
     closed: int = 0
+    dead: Exception | None = None
+    asleep: bool = False
+    answers: bool = True
+    """False for an engine that hangs."""
+    tracing: bool = False
+    requests: list[tuple[list[int], Any]] = field(default_factory=list)
+    """Token ids and vLLM's settings of each generation."""
 
-    async def generate(self, prompt: Any, params: Any, name: str, lora_request: Any = None):
+    async def check_health(self) -> None:
+        if self.dead is not None:
+            raise self.dead
+
+    async def is_sleeping(self) -> bool:
+        if not self.answers:
+            await asyncio.Event().wait()
+        return self.asleep
+
+    async def is_tracing_enabled(self) -> bool:
+        return self.tracing
+
+    async def generate(self, prompt: Any, params: Any, name: str, *, lora_request: Any, trace_headers: Any):
         line = self.lines[min(self.asked, len(self.lines) - 1)]
         self.asked += 1
+        self.requests.append((prompt["prompt_token_ids"], params))
         try:
-            if self.may_go_on is not None:
-                await self.may_go_on.wait()
-            for token in line.ids:
+            for count, token in enumerate(line.ids):
+                if count == self.waits_at and self.may_go_on is not None:
+                    await self.may_go_on.wait()
                 yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[token], finish_reason=None)])
                 await asyncio.sleep(0)
             yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[], finish_reason=line.reason)])

@@ -96,6 +96,8 @@ def test_every_route_of_ours_wants_the_key(server):
         ("GET", VOICES),
         ("POST", VOICES),
         ("DELETE", f"{VOICES}/dave"),
+        ("POST", f"{VOICES}/check"),
+        ("GET", f"{VOICES}/dave/sample"),
     ]
     document = httpx.get(f"{server.url}/openapi.json", timeout=60).json()
     ours = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
