@@ -46,13 +46,14 @@ def test_forms_are_said_as_in_words(language: str, least: int):
         return phonemizer(text).replace(" ", "")
 
     table = forms(language)
-    wrong = [
-        (written, read)
-        for _, written, said in table
-        if sounds(read := in_words(written, language)) not in [sounds(each) for each in said]
-    ]
+    read = {written: in_words(written, language) for _, written, _ in table}
+    said = {written: [sounds(each) for each in readings] for _, written, readings in table}
+    wrong = [(written, words) for written, words in read.items() if sounds(words) not in said[written]]
     assert len(table) == 100
     assert len(table) - len(wrong) >= least, wrong
+    # The documentation shows the first reading as what is said, and names the one form that is said otherwise.
+    other = [written for written, words in read.items() if sounds(words) != said[written][0]]
+    assert other in ([], ["Es kostet 1 €."])
 
 
 def test_the_forms_are_the_same_in_all_languages():
