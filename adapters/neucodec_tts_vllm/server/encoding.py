@@ -150,15 +150,14 @@ class _FileEncoder:
         self._memory = io.BytesIO()
         self._sent = 0
         self._file = soundfile.SoundFile(self._memory, "w", sample_rate, 1, subtype=subtype, format=container)
-        if (
-            container == "OGG"
-        ):  # libsndfile gives out a page of it each second otherwise; soundfile has no name for it
-            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
-            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
+        self._begun = False
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         with self._lock:
             if not self._file.closed:
+                if not self._begun:
+                    self._begun = True
+                    self._shorten_pages()
                 self._write(samples)
             return self._new()
 
@@ -178,6 +177,14 @@ class _FileEncoder:
     def close(self) -> None:
         with self._lock:
             self._file.close()
+
+    def _shorten_pages(self) -> None:
+        """Let Ogg's pages come soon: libsndfile gives out one a second otherwise, and soundfile cannot tell it."""
+        import soundfile
+
+        if self._file.format == "OGG":
+            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
+            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         step = 50_000  # its Vorbis and Opus encoders want no more at a time
