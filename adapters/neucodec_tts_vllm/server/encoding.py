@@ -155,14 +155,14 @@ class _FileEncoder:
         rate = opus_rate(sample_rate) if format == "opus" else sample_rate
         self._resampling = None if rate == sample_rate else ResamplingStream(sample_rate, rate)
         self._file = soundfile.SoundFile(self._memory, "w", rate, 1, subtype=subtype, format=container)
-        # libsndfile gives out a page of Ogg each second otherwise; soundfile has no name for it.
-        if container == "OGG":
-            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
-            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
+        self._begun = False
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         with self._lock:
             if not self._file.closed:
+                if not self._begun:
+                    self._begun = True
+                    self._shorten_pages()
                 self._write(self._at_its_rate(samples))
             return self._new()
 
@@ -193,6 +193,14 @@ class _FileEncoder:
         if samples is None:
             return self._resampling.flush().numpy()
         return self._resampling.push(torch.from_numpy(samples)).numpy()
+
+    def _shorten_pages(self) -> None:
+        """Let Ogg's pages come soon: libsndfile gives out one a second otherwise, and soundfile cannot tell it."""
+        import soundfile
+
+        if self._file.format == "OGG":
+            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
+            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         step = 50_000  # its Vorbis and Opus encoders want no more at a time
