@@ -35,7 +35,8 @@ MEDIA_TYPES = {
 _SOUNDFILE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
 _SET_OGG_PAGE_LATENCY_MS = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
 _OGG_PAGE_MILLISECONDS = 60.0
-_AAC_START_SECONDS = 0.3
+_AAC_START = 2048  # samples from which on ffmpeg gives a first frame
+_AAC_START_SECONDS = 5.0
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
@@ -227,7 +228,7 @@ class _AacEncoder:
                 "response_format",
             ) from problem
         self._read: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._begun = False
+        self._pushed = 0  # samples, until the first frame has come
         self._reader = threading.Thread(target=self._drain, name="speech-aac", daemon=True)
         self._reader.start()
 
@@ -241,10 +242,13 @@ class _AacEncoder:
         self._process.stdin.write(pcm16(samples))
         self._process.stdin.flush()
         first = b""
-        if not self._begun:  # ffmpeg has just been started: the first chunk must not wait for the second
-            with contextlib.suppress(queue.Empty):
-                first = self._read.get(timeout=_AAC_START_SECONDS)
-                self._begun = True
+        if (
+            self._pushed < _AAC_START
+        ):  # ffmpeg has just been started: a first chunk must not wait for the second
+            self._pushed += samples.size
+            if self._pushed >= _AAC_START:
+                with contextlib.suppress(queue.Empty):
+                    first = self._read.get(timeout=_AAC_START_SECONDS)
         return first + self._ready()
 
     def finish(self) -> bytes:
