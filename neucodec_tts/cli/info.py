@@ -138,7 +138,9 @@ def _refuse_other_folders(what: str) -> None:
     folder = place(what)
     names = list_folder(folder) if is_dir(folder) else []
     if "://" in what or not any(name in _CODEC_FILES or name.endswith(".bin") for name in names):
-        found = f"it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "it is empty"
+        found = (
+            f"it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "it is empty"
+        )
         raise DatasetError(
             f"{what} is neither a data set (manifest.json was looked for) nor a codec of this machine (config.json and "
             f"model.safetensors, or a .bin file); {found}"
