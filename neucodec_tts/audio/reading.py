@@ -258,7 +258,7 @@ def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None =
 
 def _mixed_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None, mixer: Mixer) -> np.ndarray:
     size, left, done = max(1, _BLOCK_SAMPLES // file.channels), count, 0
-    blocks = []
+    blocks: list[np.ndarray] = []
     # Filled as it comes: to put an hour together from its blocks would take its memory twice.
     expected = file.frames if count is None else count
     samples = np.empty(expected if expected <= _MOST_EXPECTED else 0, np.float32)

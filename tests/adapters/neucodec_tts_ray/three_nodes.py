@@ -63,7 +63,7 @@ def main(corpus: str, out: str, marks: Path) -> None:
     for _ in range(2):
         cluster.add_node(num_cpus=1, object_store_memory=memory)
     cluster.wait_for_nodes()
-    joined = []
+    joined: list[object] = []
 
     def join(progress: object) -> None:
         if (marks / "dead").exists() and not joined:
