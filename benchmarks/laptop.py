@@ -105,8 +105,8 @@ def main(
     seconds = frames * FRAME_SECONDS
     rows: list[dict[str, Any]] = []
     for (who, task), each in times.items():
-        row = {key: statistics.median(one[key] for one in each) for key in each[0]}
-        rows.append({"who": who, "task": task, **row})
+        medians = {key: statistics.median(one[key] for one in each) for key in each[0]}
+        rows.append({"who": who, "task": task, **medians})
     terminal.result(
         {
             "size": size,
@@ -120,10 +120,10 @@ def main(
     )
     terminal.say(f"{size} {kind}, {seconds:.1f} s of speech, medians of {repeats} turns")
     terminal.say("                            wall  processor   of real time   peak memory")
-    for row in rows:
+    for line in rows:
         terminal.say(
-            f"  {row['who']:<10} {TASKS[row['task']]:<12} {row['wall']:6.2f} s {row['processor']:8.2f} s"
-            f"{row['wall'] / seconds:13.2f} {row['peak_bytes'] / 2**30:11.2f} GiB"
+            f"  {line['who']:<10} {TASKS[line['task']]:<12} {line['wall']:6.2f} s {line['processor']:8.2f} s"
+            f"{line['wall'] / seconds:13.2f} {line['peak_bytes'] / 2**30:11.2f} GiB"
         )
 
 

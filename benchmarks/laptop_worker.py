@@ -40,7 +40,7 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     from neucodec_tts.speech.loading import SpeechModel
     from neucodec_tts_llamacpp import LlamaCppEngine
 
-    options = {"threads": threads} if threads else {}
+    options: dict[str, Any] = {"threads": threads} if threads else {}
     described = SpeechModel.load(model)
     sampling = replace(described.sampling, min_frames=frames, max_frames=frames, repetition_frames=0, seed=1)
     voice = SpeakerPrompt(codes=np.array(VOICE), text=VOICE_TEXT)

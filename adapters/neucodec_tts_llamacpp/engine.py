@@ -248,7 +248,7 @@ class LlamaCppEngine:
             target = min(free, key=lambda each: each.used)  # the one that nobody has asked for longest
         if common and target is not best:
             self.runtime.copy(best.number, target.number)
-        self.runtime.cut(target.number, common)
+        common = self.runtime.cut(target.number, common)
         target.used = best.used = next(self._clock)
         return target, common
 
@@ -289,8 +289,9 @@ class LlamaCppEngine:
     def _end(self, running: _Running) -> None:
         """Give a sequence back; it keeps its prompt."""
         with self.runtime.lock:
-            self.runtime.cut(running.sequence.number, len(running.sequence.ids))
-            running.sequence.busy = False
+            sequence = running.sequence
+            sequence.ids = sequence.ids[: self.runtime.cut(sequence.number, len(sequence.ids))]
+            sequence.busy = False
 
 
 @dataclass(eq=False)

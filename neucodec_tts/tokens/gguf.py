@@ -157,10 +157,12 @@ class GGUFFile:
             models.BPE({name: id for id, name in enumerate(names)}, merges, ignore_merges=pattern == _LLAMA3)
         )
         by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
-        first = pre_tokenizers.Digits(individual_digits=True) if cut == "smollm" else None
+        steps: list[pre_tokenizers.PreTokenizer] = [by_bytes]
+        if cut == "smollm":
+            steps.insert(0, pre_tokenizers.Digits(individual_digits=True))
         if pattern is not None:
-            first = pre_tokenizers.Split(Regex(pattern), "isolated")
-        tokenizer.pre_tokenizer = by_bytes if first is None else pre_tokenizers.Sequence([first, by_bytes])
+            steps.insert(0, pre_tokenizers.Split(Regex(pattern), "isolated"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
         if pattern == _QWEN2:
             tokenizer.normalizer = normalizers.NFC()
         tokenizer.decoder = decoders.ByteLevel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +19,11 @@ gguf = pytest.importorskip("gguf")
 WORDS = [*"abcdefgh", "Ġ", "ab", "<|im_end|>", "<|TEXT_REPLACE|>", "<tool>"]
 
 
-def write(path: Path, names: list[str] | None = None, **entries: Any) -> Path:
+def write(path: Path, names: list[str] | None = None, pre: str = "qwen2", **entries: str) -> Path:
     """A file with one tensor and the tokens of a small tokenizer of GPT-2's kind."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(entries.pop("pre", "qwen2"))
+    writer.add_tokenizer_pre(pre)
     names = WORDS if names is None else names
     writer.add_token_list(names)
     writer.add_token_types([3 if name.startswith("<|") else 4 if name[0] == "<" else 1 for name in names])
@@ -38,6 +37,11 @@ def write(path: Path, names: list[str] | None = None, **entries: Any) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def described(path: Path, config: str) -> Path:
+    """A file with a speech_config.json in its metadata."""
+    return write(path, None, "qwen2", **{SPEECH_CONFIG: config})
 
 
 def test_the_head_is_what_was_written(tmp_path):
@@ -93,9 +97,9 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path):
     assert SpeechConfig.from_pretrained(tmp_path).codebook_size == 4
     with pytest.raises(VocabularyError, match=r"has no code tokens"):
         SpeechModel.load(str(path))
-    inside = write(tmp_path / "b.gguf", **{SPEECH_CONFIG: '{"prompt_format": "neutts-text", "codec": "x/y"}'})
+    inside = described(tmp_path / "b.gguf", '{"prompt_format": "neutts-text", "codec": "x/y"}')
     assert SpeechConfig.from_pretrained(inside).codec == "x/y"
-    wrong = write(tmp_path / "c.gguf", **{SPEECH_CONFIG: '{"prompt_formt": 1}'})
+    wrong = described(tmp_path / "c.gguf", '{"prompt_formt": 1}')
     with pytest.raises(PromptError, match=r"c\.gguf, neucodec\.speech_config: unknown entry 'prompt_formt'"):
         SpeechConfig.from_pretrained(wrong)
     other = write(tmp_path / "d.gguf", [*WORDS, "<|speech_0|>"], pre="bloom")
