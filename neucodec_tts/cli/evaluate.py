@@ -114,6 +114,9 @@ def evaluate(
         write_parquet,
     )
 
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # this command has its own
     names = _names(codecs, "--codecs")
     shares = _shares(bit_errors)
     pair = [] if agreement is None else _names(agreement, "--agreement")
