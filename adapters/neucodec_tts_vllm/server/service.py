@@ -359,7 +359,9 @@ class SpeechService:
         while self._active and time.monotonic() < deadline:
             time.sleep(0.02)
         left = self._active
-        for task in tuple(self._working):  # they would wait for an engine that is gone, and the server for them
+        for task in tuple(
+            self._working
+        ):  # they would wait for an engine that is gone, and the server for them
             task.get_loop().call_soon_threadsafe(task.cancel)
         return left
 
