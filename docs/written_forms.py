@@ -23,9 +23,9 @@ def written_forms() -> str:
     rows = [line.split("\t") for line in table.splitlines()[1:]]
     parts = [
         "# Written forms",
-        "`say --normalize` and `normalize=True` put these forms into words: the same 100 kinds for each language. The tests "
-        "compare the phones of what is written with those of what is said. German *1 €* is read *ein Euro*, also where "
-        "*einen Euro* is right.",
+        "`say --normalize` and `normalize=True` put these forms into words: the same 100 kinds for each language. "
+        "The tests compare the phones of what is written with those of what is said. German *1 €* is read *ein Euro*, "
+        "also where *einen Euro* is right.",
     ]
     for code, name in LANGUAGES.items():
         parts += [f"## {name}", "| form | written | said |\n|---|---|---|"]
