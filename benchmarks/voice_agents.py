@@ -23,6 +23,7 @@ from statistics import median
 from typing import Annotated, Any
 
 import httpx
+import numpy as np
 import typer
 
 from neucodec_tts.cli.terminal import Terminal, command
@@ -137,7 +138,7 @@ async def _silences(
             pass
         seconds.append(time.perf_counter() - begin)
         _, sound = await speak(NEXT)
-        clean += sound.removesuffix(NOTHING) == expected
+        clean += _alike(sound.removesuffix(NOTHING), expected)
     soon = sum(each <= LIMIT for each in seconds)
     terminal.say(
         f"silence: {soon} of {count} within {LIMIT:g} s in vLLM's count of running requests, median "
@@ -150,6 +151,14 @@ async def _silences(
         "median_s": median(seconds),
         "longest_s": max(seconds),
     }
+
+
+def _alike(one: bytes, other: bytes) -> bool:
+    """The same sound, but for rounding: a server decodes alone or beside others."""
+    if len(one) != len(other):
+        return False
+    difference = np.frombuffer(one, "<i2").astype(int) - np.frombuffer(other, "<i2")
+    return bool(np.abs(difference).max(initial=0) <= 2)
 
 
 async def _running(metrics: httpx.AsyncClient) -> float:
