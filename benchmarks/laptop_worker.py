@@ -2,9 +2,10 @@
 
     python benchmarks/laptop_worker.py WHO MODEL CODEC FRAMES THREADS
 
-WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is an
-ONNX decoder, or ``-`` for NeuCodec's size with random weights in PyTorch. THREADS 0 leaves their number to the speaker.
-The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and ``tokens`` (tokens alone).
+WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is a
+folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0
+leaves their number to the speaker. The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and
+``tokens`` (prompt to all tokens).
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 TEXT = "Alice was beginning to get very tired of sitting by her sister on the bank."
-VOICE_TEXT = "So I'm live on radio. And I say, well, my dear friend James here clearly, and the whole room just froze."
-VOICE_FRAMES = 250
+VOICE_TEXT = (
+    "So I'm live on radio. And I say, well, my dear friend James here clearly, and the whole room just froze."
+)
+VOICE = [code * 37 % 65536 for code in range(250)]
+NONE = "-"
+PROMPT = 600
+"""About as many tokens as this text and voice have."""
 Task = Callable[[], object]
 
 
@@ -31,55 +37,55 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     import numpy as np
 
     from neucodec_tts import SpeakerPrompt, TextToSpeech
+    from neucodec_tts.speech.loading import SpeechModel
+    from neucodec_tts_llamacpp import LlamaCppEngine
 
-    loaded: Any
-    if codec == "-":
-        from neucodec_tts.metrics.speed import random_codec
-
-        loaded = random_codec("cpu")
-    else:
-        loaded = codec
-    options = {"threads": threads} if threads else {}
-    tts = TextToSpeech.from_pretrained(
-        model, codec=loaded, engine="llama-cpp", device="cpu", watermark=False, **options
-    )
-    voice = SpeakerPrompt(
-        codes=np.arange(VOICE_FRAMES) * 37 % 65536, text=VOICE_TEXT, codec_id=tts.codec.codec_id
-    )
-    sampling = replace(tts.sampling, min_frames=frames, max_frames=frames, repetition_frames=0)
-    prompt = tts.script(TEXT, voice, sampling=sampling)[0]
-    (sentence,) = list(prompt)
+    options: dict[str, Any] = {"threads": threads} if threads else {}
+    described = SpeechModel.load(model)
+    sampling = replace(described.sampling, min_frames=frames, max_frames=frames, repetition_frames=0, seed=1)
+    voice = SpeakerPrompt(codes=np.array(VOICE), text=VOICE_TEXT)
+    prompt = described.prompt_format.prompt_ids(TEXT, voice)
+    if codec == NONE:
+        engine = LlamaCppEngine(model, described.tokens, gpu=False, **options)
+        return {"tokens": lambda: engine.generate(prompt, sampling).collect()}
+    tts = TextToSpeech.from_pretrained(model, codec=codec, device="cpu", watermark=False, **options)
 
     def first() -> object:
-        with tts.stream(TEXT, voice, sampling=sampling, seed=1, ahead_seconds=0) as stream:
+        with tts.stream(TEXT, voice, sampling=sampling, ahead_seconds=0) as stream:
             return next(stream)
 
     return {
         "first": first,
-        "whole": lambda: tts.speak(TEXT, voice, sampling=sampling, seed=1, retries=0),
-        "tokens": lambda: list(tts.engine.generate(sentence.prompt_ids, sampling)),
+        "whole": lambda: tts.speak(TEXT, voice, sampling=sampling, retries=0),
+        "tokens": lambda: tts.engine.generate(prompt, sampling).collect(),
     }
 
 
 def neutts(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     """Neuphonic's neutts."""
-    import numpy as np
-    from neutts import NeuTTS
-
     import neutts.neutts as module
+    import numpy as np
 
-    if codec == "-":
-        raise SystemExit("neutts needs an ONNX decoder here")
+    class Speaker(module.NeuTTS):
+        """As it is, but it may do without a codec."""
+
+        def _load_codec(self, codec_repo: str, codec_device: str) -> None:
+            if codec_repo != NONE:
+                super()._load_codec(codec_repo, codec_device)
+
     if threads:
         module._n_perf_cores = lambda: threads
-    tts = NeuTTS(model, "cpu", codec, "cpu", language="en-us", seed=1)
+    tts = Speaker(model, "cpu", codec, "cpu", language="en-us", seed=1)
     tts.watermarker = None
     tts.max_context = frames  # the most tokens that it asks for
-    codes = np.arange(VOICE_FRAMES) * 37 % 65536
-    return {
-        "first": lambda: next(iter(tts.infer_stream(TEXT, codes, VOICE_TEXT))),
-        "whole": lambda: tts.infer(TEXT, codes, VOICE_TEXT),
+    codes = np.array(VOICE)
+    tasks: dict[str, Task] = {
+        "tokens": lambda: tts._infer_ggml(codes, VOICE_TEXT, TEXT),
     }
+    if codec != NONE:
+        tasks["first"] = lambda: next(iter(tts.infer_stream(TEXT, codes, VOICE_TEXT)))
+        tasks["whole"] = lambda: tts.infer(TEXT, codes, VOICE_TEXT)
+    return tasks
 
 
 def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, Task]:
@@ -98,7 +104,7 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
     options.n_threads = options.n_threads_batch = threads or len(os.sched_getaffinity(0))
     context = api.llama_init_from_model(loaded, options)
     rows = api.llama_vocab_n_tokens(api.llama_model_get_vocab(loaded))
-    ids = np.random.default_rng(0).integers(0, rows, 400 + frames).astype(np.int32)
+    ids = np.random.default_rng(0).integers(0, rows, PROMPT + frames).astype(np.int32)
 
     def decode(part: Any) -> None:
         pointer = part.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
@@ -107,16 +113,11 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
 
     def tokens(_keeps: object = silent) -> None:
         api.llama_memory_clear(api.llama_get_memory(context), False)
-        decode(ids[:400])
-        started[:] = [time.perf_counter(), time.process_time()]
-        for place in range(400, len(ids)):
+        decode(ids[:PROMPT])
+        for place in range(PROMPT, len(ids)):
             decode(ids[place : place + 1])
 
     return {"tokens": tokens}
-
-
-started: list[float] = []
-"""When the part of a task began that counts, on both clocks, if that is not its beginning."""
 
 
 def main() -> None:
@@ -128,10 +129,10 @@ def main() -> None:
         tasks = makers[who](model, codec, int(frames), int(threads))
     print(json.dumps({"load": time.perf_counter() - begin}), flush=True)
     for line in sys.stdin:
-        started[:] = [time.perf_counter(), time.process_time()]
+        begin, busy = time.perf_counter(), time.process_time()
         with contextlib.redirect_stdout(sys.stderr):
             tasks[line.strip()]()
-        wall, processor = time.perf_counter() - started[0], time.process_time() - started[1]
+        wall, processor = time.perf_counter() - begin, time.process_time() - busy
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         print(json.dumps({"wall": wall, "processor": processor, "peak_bytes": peak}), flush=True)
 

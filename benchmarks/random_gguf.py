@@ -1,4 +1,4 @@
-"""Language models in GGUF of the sizes of NeuTTS Air and Nano, with random weights, which take as long as trained ones."""
+"""Language models in GGUF of the sizes of NeuTTS Air and Nano, with random weights: as slow as trained ones."""
 
 from __future__ import annotations
 

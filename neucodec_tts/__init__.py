@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from neucodec_tts.errors import EngineError as EngineError
     from neucodec_tts.errors import NeuCodecError as NeuCodecError
     from neucodec_tts.errors import PromptError as PromptError
+    from neucodec_tts.errors import StorageError as StorageError
     from neucodec_tts.errors import StreamError as StreamError
     from neucodec_tts.errors import VocabularyError as VocabularyError
     from neucodec_tts.speech.text_to_speech import TextToSpeech as TextToSpeech
@@ -50,6 +51,7 @@ _EXPORTS = {
     "DeviceError": "neucodec_tts.errors",
     "VocabularyError": "neucodec_tts.errors",
     "PromptError": "neucodec_tts.errors",
+    "StorageError": "neucodec_tts.errors",
     "StreamError": "neucodec_tts.errors",
     "EngineError": "neucodec_tts.errors",
 }

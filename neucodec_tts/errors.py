@@ -48,3 +48,7 @@ class EngineError(NeuCodecError, RuntimeError):
 
 class DatasetError(NeuCodecError, ValueError):
     """A corpus, a manifest or a prepared data set cannot be used as asked."""
+
+
+class StorageError(NeuCodecError, RuntimeError):
+    """An object store cannot be reached, or forbids what was asked of it."""

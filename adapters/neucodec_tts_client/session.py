@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -77,7 +77,7 @@ class UtteranceDone:
     cancelled: bool = False
 
 
-Event = Union[SentenceStarted, Sound, SentenceDone, UtteranceDone]
+Event = SentenceStarted | Sound | SentenceDone | UtteranceDone
 
 
 def session_url(base_url: str) -> str:
@@ -169,7 +169,9 @@ class SpeechSession:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self._config: dict[str, Any] | None = None
-        self._utterances: deque[Any] = deque()  # begun and not done, with marks where all before was cancelled
+        self._utterances: deque[Any] = (
+            deque()
+        )  # begun and not done, with marks where all before was cancelled
         self._writing = False  # True while the last of them takes text
         self._talking = False  # True from the start of a sentence to its end
         self._quiet = asyncio.Event()  # set while nothing is under way, and after the end of the connection
@@ -273,7 +275,9 @@ class SpeechSession:
             try:
                 event = self._event(frame)
             except (ValueError, LookupError, AttributeError) as error:
-                raise SpeechServerError(f"the server sent {frame[:80]!r}, which is not of this protocol", 502) from error
+                raise SpeechServerError(
+                    f"the server sent {frame[:80]!r}, which is not of this protocol", 502
+                ) from error
             if event is not None:
                 return event
 

@@ -105,9 +105,7 @@ class TTS(tts.TTS):
         """Speak a text that is complete."""
         return ChunkedStream(tts=self, input_text=text, conn_options=conn_options)
 
-    def stream(
-        self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    ) -> SynthesizeStream:
+    def stream(self, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS) -> SynthesizeStream:
         """Speak a text while it is written."""
         return SynthesizeStream(tts=self, conn_options=conn_options)
 

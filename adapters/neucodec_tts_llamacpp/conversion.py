@@ -81,7 +81,8 @@ def convert_to_gguf(
     tokenizer = load_tokenizer(name, hub)
     vocabulary = config.vocabulary(tokenizer)
     network = _load(name, hub)
-    rows = int(network.get_input_embeddings().weight.shape[0])
+    table: Any = network.get_input_embeddings()
+    rows = int(table.weight.shape[0])
     vocabulary.check_model_rows(rows)
     title = Path(model).name
     source = Path(name).expanduser()
@@ -190,13 +191,13 @@ def _add_tokenizer(
         writer.add_tokenizer_pre(cut)
         merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in stored["model"]["merges"])
         writer.add_token_merges(list(merges))
-    for kind, add in (
+    for special, add in (
         ("bos", writer.add_bos_token_id),
         ("eos", writer.add_eos_token_id),
         ("unk", writer.add_unk_token_id),
         ("pad", writer.add_pad_token_id),
     ):
-        id = getattr(tokenizer, f"{kind}_token_id")
+        id = getattr(tokenizer, f"{special}_token_id")
         if id is not None:
             add(id)
     first = tokenizer.encode("")[:1]

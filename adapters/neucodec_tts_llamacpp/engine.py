@@ -13,7 +13,7 @@ import numpy as np
 from neucodec_tts.cli.environment import usable_cpus
 from neucodec_tts.codec.checkpoints.hub import HubOptions, find_gguf
 from neucodec_tts.errors import CheckpointError, EngineError
-from neucodec_tts.speech.drawing import Progress, rank, widest
+from neucodec_tts.speech.drawing import Progress, penalised, rank, widest
 from neucodec_tts.speech.engine import (
     FinishReason,
     Generated,
@@ -86,6 +86,7 @@ class LlamaCppEngine:
         tokens.vocabulary.check_model_rows(self._rows)
         wanted = np.concatenate([tokens.vocabulary.ids, np.array(tokens.stop_ids, np.int64)])
         table = TokenTable.of(file, wanted)
+        self._columns = wanted
         self._wanted: slice | NDArray[np.int64] = wanted if table is None else slice(None)
         self.runtime = Runtime(
             path,
@@ -222,7 +223,7 @@ class LlamaCppEngine:
                 return _Running(
                     index,
                     sequence,
-                    Progress.begin(prompt, sampling, self.context_length),
+                    Progress.begin(prompt, sampling, self.context_length, self._columns),
                     self._choices(logits),
                 )
             except BaseException:
@@ -247,7 +248,7 @@ class LlamaCppEngine:
             target = min(free, key=lambda each: each.used)  # the one that nobody has asked for longest
         if common and target is not best:
             self.runtime.copy(best.number, target.number)
-        self.runtime.cut(target.number, common)
+        common = self.runtime.cut(target.number, common)
         target.used = best.used = next(self._clock)
         return target, common
 
@@ -260,10 +261,12 @@ class LlamaCppEngine:
         codes = self.tokens.vocabulary.codebook_size
         if not progress.may_stop:
             logits = logits[:codes]
+        logits = penalised(logits, progress)
         best = _likeliest(logits, widest(progress.sampling, len(logits)))
         choice = int(best[rank(logits[best], progress.sampling, progress.dice.roll())])
         if choice >= codes:
             return None
+        progress.see(choice)
         running.ids.append(int(self.tokens.vocabulary.ids[choice]))
         return running.ids[-1]
 
@@ -286,8 +289,9 @@ class LlamaCppEngine:
     def _end(self, running: _Running) -> None:
         """Give a sequence back; it keeps its prompt."""
         with self.runtime.lock:
-            self.runtime.cut(running.sequence.number, len(running.sequence.ids))
-            running.sequence.busy = False
+            sequence = running.sequence
+            sequence.ids = sequence.ids[: self.runtime.cut(sequence.number, len(sequence.ids))]
+            sequence.busy = False
 
 
 @dataclass(eq=False)

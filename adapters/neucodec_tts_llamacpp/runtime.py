@@ -175,9 +175,15 @@ class Runtime:
             ]
         return found
 
-    def cut(self, sequence: int, length: int) -> None:
-        """Forget all tokens of a sequence from a position on."""
-        self._api.llama_memory_seq_rm(self._memory, sequence, length, -1)
+    def cut(self, sequence: int, length: int) -> int:
+        """Forget all tokens of a sequence from a position on; returns how many are left.
+
+        A model whose memory is no list of tokens forgets all.
+        """
+        if self._api.llama_memory_seq_rm(self._memory, sequence, length, -1):
+            return length
+        self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return 0
 
     def copy(self, source: int, target: int) -> None:
         """Let a sequence be the copy of another."""

@@ -37,13 +37,13 @@ _KEEPALIVE_SECONDS = 20.0  # a server closes a session that is silent for 60
 
 @dataclass
 class NeuCodecTTSSettings(TTSSettings):
-    """What can be changed while the bot runs: ``model``, ``voice``, ``language`` and ``speed``; None for the server's own.
+    """What can be changed while the bot runs: ``model``, ``voice``, ``language``, ``speed``; None for the server's own.
 
     Attributes:
         speed: 0.25 to 4.
     """
 
-    speed: float | None | NotGiven = field(default_factory=lambda: NOT_GIVEN)
+    speed: float | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
 
 
 class NeuCodecTTSService(WebsocketTTSService):
@@ -94,7 +94,7 @@ class NeuCodecTTSService(WebsocketTTSService):
         self._receive_task: Any = None
         self._rate = 0  # of the sentence that is heard, in Hz
         self._complete: set[str] = set()  # contexts that get no more text
-        self._unspoken: str | None = None  # the context that was last reported to have no connection
+        self._unspoken: str | None = None  # the last context for which there was no connection
 
     def can_generate_metrics(self) -> bool:
         """Time to first byte and characters are measured."""
@@ -107,15 +107,18 @@ class NeuCodecTTSService(WebsocketTTSService):
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
         """Send a piece of text; its sound comes by itself."""
+        if (
+            self._unspoken == context_id
+        ):  # a reply without a connection: one try and one error, not one for each word
+            return
         try:
             session = await self._ready()
             if context_id not in session.pending:
                 await session.configure(self._config())
             await session.send_text(text, context_id)
         except NeuCodecError as error:
-            if self._unspoken != context_id:  # once, not for each word
-                self._unspoken = context_id
-                yield ErrorFrame(f"the reply is not spoken: {error}", exception=error)
+            self._unspoken = context_id
+            yield ErrorFrame(f"the reply is not spoken: {error}", exception=error)
             return
         await self.start_tts_usage_metrics(text)
         yield None
@@ -156,9 +159,7 @@ class NeuCodecTTSService(WebsocketTTSService):
     def _config(self) -> dict[str, Any]:
         chosen = self._settings
         language = None if chosen.language is None else str(chosen.language)
-        fields = session_config(
-            model=chosen.model, voice=chosen.voice, language=language, speed=chosen.speed
-        )
+        fields = session_config(model=chosen.model, voice=chosen.voice, language=language, speed=chosen.speed)
         return {**self._options, **fields}
 
     async def _ready(self) -> SpeechSession:
@@ -210,7 +211,6 @@ class NeuCodecTTSService(WebsocketTTSService):
 
     async def _disconnect_websocket(self) -> None:
         session, self._session, self._websocket = self._session, None, None
-        await self.stop_all_metrics()
         if session is not None:
             await session.close()
             await self._call_event_handler("on_disconnected")

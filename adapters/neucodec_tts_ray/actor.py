@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from neucodec_tts.dataset import CodecInfo, Progress, ReaderPool, Recipe, run_units
 from neucodec_tts.dataset.places import look
 from neucodec_tts.errors import DatasetError, NeuCodecError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Batch = Mapping[str, "NDArray[Any]"]
 
 
 class UnitActor:
@@ -73,11 +64,12 @@ class UnitActor:
                     "paths on all machines"
                 )
 
-    def __call__(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """Do the units of a batch; returns a report of each, as JSON."""
-        return {"report": np.array([json.dumps(self._do(int(unit))) for unit in batch["unit"]], dtype=object)}
+    def ready(self) -> bool:
+        """Return True: it has been made."""
+        return True
 
-    def _do(self, unit: int) -> dict[str, Any]:
+    def do(self, unit: int) -> dict[str, Any]:
+        """Do a unit; returns a report of JSON values: its counts, or the error that it ended with."""
         progress = Progress()
         before = self._readers.seconds
         try:

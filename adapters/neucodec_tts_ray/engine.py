@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import signal
 import threading
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +23,15 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
-import ray.data
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from neucodec_tts import errors
 from neucodec_tts.dataset import (
@@ -42,6 +50,9 @@ from neucodec_tts_ray.actor import UnitActor
 
 logger = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 5.0  # between looks at the size of the cluster
+_MOST_DEATHS = 5  # of encoders at one unit
+_DEATHS = (RayActorError, WorkerCrashedError, ObjectLostError, NodeDiedError, OutOfMemoryError)
 GPU_WORKERS = 8
 """Reader processes of an encoder with a GPU, if the cluster has so many cores."""
 
@@ -112,6 +123,12 @@ class Placement:
             )
         return cls(concurrency or room, num_gpus, num_cpus, workers, device, 2 if num_gpus else 1)
 
+    def room_in(self, resources: dict[str, float]) -> int:
+        """Return how many such encoders a cluster has room for, at least one."""
+        by_cpu = int(resources.get("CPU", 0.0)) // self.num_cpus
+        by_gpu = int(resources.get("GPU", 0.0) / self.num_gpus) if self.num_gpus else by_cpu
+        return max(1, min(by_cpu, by_gpu))
+
 
 def prepare(
     source: str | os.PathLike[str] | Source,
@@ -132,7 +149,8 @@ def prepare(
     else one is started on this machine for as long as it takes. Each machine must see the corpus and the data set's
     folder under the same paths, and have the same release of this library.
 
-    An encoder that dies is replaced, and what it was at is done again.
+    An encoder that dies, alone or with its machine, is replaced, and what it was at is done again. Machines may join
+    and leave while it works.
     """
     from neucodec_tts import NeuCodec
 
@@ -151,9 +169,12 @@ def prepare(
         with preparing(source, out, info, settings, tokens=tokens) as preparation:
             progress, pending = preparation.progress, preparation.pending
             if pending:
-                placement = replace(placement, encoders=min(placement.encoders, len(pending)))
                 logger.info("%s", placement)
-                for report in _reports(preparation.recipe, pending, codec, placement):
+
+                def room() -> int:
+                    return concurrency or placement.room_in(ray.cluster_resources())
+
+                for report in _reports(preparation.recipe, pending, codec, placement, room):
                     if "error" in report:
                         raise getattr(errors, report["kind"])(report["error"])
                     progress.add(report["counts"], placement.encoders)
@@ -189,58 +210,126 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _reports(recipe: Recipe, units: list[int], codec: str, placement: Placement) -> Iterator[dict[str, Any]]:
+class _Encoders:
+    """Actors on the machines of a cluster, which come and go.
+
+    An actor that dies is replaced; the new one waits until a machine has room for it, and the others go on.
+
+    Args:
+        start: starts one.
+        units_at_once: units that each works on at the same time.
+    """
+
+    def __init__(self, start: Callable[[], Any], units_at_once: int) -> None:
+        self._start, self._units_at_once = start, units_at_once
+        self._starting: dict[Any, Any] = {}  # actors, by what says that they are ready
+        self._working: dict[Any, tuple[Any, int]] = {}  # actors and units, by what brings the report
+        self._actors: list[Any] = []
+        self._deaths = 0  # in a row
+        self.free: list[Any] = []
+        """An actor is in it once for each unit that it has room for."""
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def add(self) -> None:
+        """Start another one; it is free when it is ready."""
+        actor = self._start()
+        self._actors.append(actor)
+        self._starting[actor.ready.remote()] = actor
+
+    def give(self, unit: int) -> None:
+        """Let a free one do a unit."""
+        actor = self.free.pop(0)
+        self._working[actor.do.remote(unit)] = actor, unit
+
+    def wait(self, seconds: float) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Wait for something to happen; yield units with their reports, or None for those whose actor has died.
+
+        Raises:
+            RayError: nothing but deaths happens.
+        """
+        done, _ = ray.wait([*self._starting, *self._working], num_returns=1, timeout=seconds)
+        for each in done:
+            actor, unit = (
+                self._working.pop(each) if each in self._working else (self._starting.pop(each), None)
+            )
+            report = None
+            try:
+                report = ray.get(each)
+            except _DEATHS as problem:
+                self._deaths += 1
+                if self._deaths == 2 * _MOST_DEATHS:
+                    raise
+                if actor in self._actors:
+                    logger.warning("an encoder died, and is replaced: %s", str(problem).partition("\n")[0])
+                    self._actors.remove(actor)
+                    self.free = [other for other in self.free if other != actor]
+                    self.add()
+            else:
+                self._deaths = 0
+                self.free += [actor] * (self._units_at_once if unit is None else 1)
+            if unit is not None:
+                yield unit, report
+
+    def end(self) -> None:
+        """End all of them."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+
+def _reports(
+    recipe: Recipe, units: list[int], codec: str, placement: Placement, room: Callable[[], int]
+) -> Iterator[dict[str, Any]]:
     """Yield the actors' report of each unit, in the order in which they finish.
 
+    Args:
+        recipe: the data set.
+        units: numbers of the units to do.
+        codec: of the actors.
+        placement: of the actors.
+        room: tells how many of them the cluster has room for now.
+
     Raises:
-        DatasetError: Ray gives up.
+        DatasetError: Ray gives up, or encoders die again and again at one unit.
     """
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    with ray.data.DataContext.current(context), _quiet():
-        reports = ray.data.from_items(
-            [{"unit": unit} for unit in units], override_num_blocks=len(units)
-        ).map_batches(
-            UnitActor,
-            batch_size=1,
-            fn_constructor_kwargs={
-                "recipe": recipe,
-                "codec": codec,
-                "device": placement.device,
-                "workers": placement.workers,
-                "threads": placement.num_cpus,
-                "folder": os.getcwd(),
-            },
-            compute=ray.data.ActorPoolStrategy(
-                size=placement.encoders,
-                max_concurrent_calls_per_actor=placement.units_at_once,
-                enable_true_multi_threading=True,
-            ),
-            num_gpus=placement.num_gpus,
-            num_cpus=placement.num_cpus,
-        )
-        try:
-            for row in reports.iter_rows():
-                yield json.loads(row["report"])
-        except RayTaskError:
-            raise  # a bug, and wants its traceback
-        except RayError as problem:
-            raise DatasetError(
-                f"Ray gave up: {' '.join(str(problem).split())[:500]}; run the same command again: finished shards "
-                "are kept"
-            ) from problem
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ray Data's account of its own execution from the user."""
-    loggers = [logging.getLogger(name) for name in ("ray.data", "ray")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
+    actors = ray.remote(UnitActor).options(
+        num_cpus=placement.num_cpus,
+        num_gpus=placement.num_gpus,
+        max_concurrency=placement.units_at_once,
+        max_restarts=0,
+    )
+    settings = codec, placement.device, placement.workers, placement.num_cpus, os.getcwd()
+    encoders = _Encoders(lambda: actors.remote(recipe, *settings), placement.units_at_once)
+    waiting, left = deque(units), len(units)
+    deaths: Counter[int] = Counter()
+    looked = -_LOOK_SECONDS
     try:
-        yield
+        while left:
+            if time.monotonic() - looked >= _LOOK_SECONDS:
+                while len(encoders) < min(room(), left):
+                    encoders.add()
+                looked = time.monotonic()
+            while waiting and encoders.free:
+                encoders.give(waiting.popleft())
+            for unit, report in encoders.wait(_LOOK_SECONDS):
+                if report is not None:
+                    left -= 1
+                    yield report
+                    continue
+                waiting.appendleft(unit)
+                deaths[unit] += 1
+                if deaths[unit] == _MOST_DEATHS:
+                    raise DatasetError(
+                        f"{_MOST_DEATHS} encoders died at shard {unit}; if memory ran out, take smaller batches "
+                        "(--batch-seconds) or fewer encoders (--concurrency); finished shards are kept"
+                    )
+    except RayTaskError:
+        raise  # a bug, and wants its traceback
+    except RayError as problem:
+        raise DatasetError(
+            f"Ray gave up: {' '.join(str(problem).split())[:500]}; run the same command again: finished shards "
+            "are kept"
+        ) from problem
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        encoders.end()

@@ -25,3 +25,18 @@ def draw(logits: Tensor, rows: Sequence[Progress]) -> list[int]:
     values, indices = best.values.cpu().numpy(), best.indices.cpu()
     ranks = [rank(values[n], row.sampling, row.dice.roll()) for n, row in enumerate(rows)]
     return [int(indices[n, place]) for n, place in enumerate(ranks)]
+
+
+@torch.inference_mode()
+def penalise(logits: Tensor, rows: Sequence[Progress]) -> None:
+    """Make columns that have been seen less likely, in place, in the rows that have a repetition penalty.
+
+    Args:
+        logits: float32 (rows, columns), on any device.
+        rows: settings of each row, and what it has seen.
+    """
+    for row, progress in enumerate(rows):
+        if progress.seen is not None:
+            before, penalty = logits[row], progress.sampling.repetition_penalty
+            after = torch.where(before > 0, before / penalty, before * penalty)
+            logits[row] = torch.where(torch.from_numpy(progress.seen).to(logits.device), after, before)

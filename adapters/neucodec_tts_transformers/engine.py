@@ -23,7 +23,7 @@ from neucodec_tts.speech.engine import (
     check_batch,
     check_prompt,
 )
-from neucodec_tts_transformers.drawing import draw
+from neucodec_tts_transformers.drawing import draw, penalise
 from neucodec_tts_transformers.loading import load_model
 from neucodec_tts_transformers.logits import CodeHead, check_rows
 
@@ -145,19 +145,21 @@ class TransformersEngine:
     ) -> Iterator[list[_Event]]:
         """Run prompts together, a token for each in every step; rows that have ended leave the batch."""
         rows = [
-            (index, Progress.begin(prompt, sampling, self.context_length))
+            (index, Progress.begin(prompt, sampling, self.context_length, self._head.columns))
             for index, (prompt, sampling) in enumerate(zip(prompts, samplings, strict=True))
         ]
         batch = _Batch(self._head, prompts, self.device)
         while rows:
             too_short = [number for number, (_, row) in enumerate(rows) if not row.may_stop]
             logits = batch.next_logits(too_short)
+            penalise(logits, [row for _, row in rows])
             choices = draw(logits, [row for _, row in rows])
             events, kept = [], []
             for number, ((index, row), choice) in enumerate(zip(rows, choices, strict=True)):
                 if choice >= self._head.code_count:
                     events.append(_Event(index, None, "stop"))
                     continue
+                row.see(choice)
                 reason = row.push(choice)
                 events.append(_Event(index, self._head.token_id(choice), reason))
                 if reason is None:

@@ -10,6 +10,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor
@@ -18,6 +19,7 @@ from neucodec_tts.errors import EngineError, VocabularyError
 from neucodec_tts.speech.engine import SpeechTokens
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from transformers import PreTrainedConfig, PreTrainedModel
     from transformers.cache_utils import Cache
 
@@ -101,6 +103,11 @@ class CodeHead:
     def token_id(self, choice: int) -> int:
         """Token id of the code ``choice``."""
         return int(self._tokens.vocabulary.ids[choice])
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """Token ids of the logits, codes and stops."""
+        return np.concatenate([self._tokens.vocabulary.ids, np.array(self._tokens.stop_ids, np.int64)])
 
     @torch.inference_mode()
     def __call__(

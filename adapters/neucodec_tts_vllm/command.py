@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.options import DecoderOption, ModelCodecOption, ModelOption, VoicesOption
 from neucodec_tts.cli.terminal import Terminal, command, default_model
 from neucodec_tts.errors import EngineError
 
@@ -31,6 +31,7 @@ def serve(
     ] = None,
     model: ModelOption = None,
     codec: ModelCodecOption = None,
+    decoder: DecoderOption = None,
     codec_device: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +107,7 @@ def serve(
         "NEUCODEC_TTS_VOICES": None if voices is None else str(voices.expanduser().resolve()),
         "NEUCODEC_TTS_DEFAULT_VOICE": default_voice,
         "NEUCODEC_TTS_CODEC": codec,
+        "NEUCODEC_TTS_DECODER": decoder,
         "NEUCODEC_TTS_CODEC_DEVICE": codec_device,
         "NEUCODEC_TTS_VOICE_ALIASES": ",".join(voice_alias) if voice_alias else None,
         "NEUCODEC_TTS_STRICT_NAMES": "1" if strict_names else None,

@@ -129,6 +129,7 @@ class SpeechLLM:
         watermark: bool | None = None,
         text_format: TextFormat = "markdown",
         normalize: bool | None = None,
+        emotion: str | None = None,
         progress: bool = False,
     ) -> Iterator[BatchItem]:
         """Speak texts; each comes as soon as it is ready, in no particular order.
@@ -149,6 +150,7 @@ class SpeechLLM:
             watermark: mark this speech, or not, whatever is set for all.
             text_format: as for `TextToSpeech.speak`.
             normalize: as for `TextToSpeech.speak`.
+            emotion: as for `TextToSpeech.speak`.
             progress: show a bar on standard error, if that is a terminal.
 
         Raises:
@@ -167,7 +169,12 @@ class SpeechLLM:
         mark = self.tts.watermarker(watermark)
         total = len(texts) if isinstance(texts, Sized) else None
         begin = partial(
-            self._begin, seed=seed, sampling=sampling, text_format=text_format, normalize=normalize
+            self._begin,
+            seed=seed,
+            sampling=sampling,
+            text_format=text_format,
+            normalize=normalize,
+            emotion=emotion,
         )
         return self._speak(texts, voices, begin, retries, in_flight, mark, progress, total)
 
@@ -245,10 +252,17 @@ class SpeechLLM:
         sampling: Sampling | None,
         text_format: TextFormat,
         normalize: bool | None,
+        emotion: str | None,
     ) -> tuple[_Text, list[Sentence]]:
         own = derived_seed(seed, index) if isinstance(seed, int) else _one_of(seed, index, "seeds")
         script, own = self.tts.script(
-            words, voice, seed=own, sampling=sampling, text_format=text_format, normalize=normalize
+            words,
+            voice,
+            seed=own,
+            sampling=sampling,
+            text_format=text_format,
+            normalize=normalize,
+            emotion=emotion,
         )
         sentences = list(script)
         for sentence in sentences:  # all before any of them runs

@@ -52,6 +52,8 @@ def sampling_params(
         temperature=sampling.temperature,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
         seed=sampling.seed,
         max_tokens=longest,
         stop_token_ids=list(allowed.stop_ids),

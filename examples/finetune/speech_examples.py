@@ -17,6 +17,7 @@ import pyarrow.compute
 from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
+from neucodec_tts.dataset.places import is_dir, list_folder, place
 from neucodec_tts.errors import CodesError, PromptError
 from neucodec_tts.prompts import PromptFormat, SpeechConfig, TrainingExample
 from neucodec_tts.training import cloning_example
@@ -24,11 +25,12 @@ from neucodec_tts.training import cloning_example
 datasets.disable_progress_bars()
 
 
-def load_data(folder: Path) -> datasets.Dataset:
-    """The rows of a data set that ``neucodec-tts prepare`` made, mapped into memory."""
-    shards = sorted(folder.glob("data/*.parquet")) or sorted(
-        path for path in folder.glob("*.parquet") if path.name != "rejects.parquet"
-    )
+def load_data(folder: Path | str) -> datasets.Dataset:
+    """The rows of a data set that ``neucodec-tts prepare`` made, in a folder or at a URL, mapped into memory."""
+    root = place(folder)
+    data = root / "data" if is_dir(root / "data") else root
+    names = list_folder(data) if is_dir(data) else []
+    shards = [data / name for name in names if name.endswith(".parquet") and name != "rejects.parquet"]
     if not shards:
         raise SystemExit(f"error: {folder} holds no Parquet files; make it with neucodec-tts prepare")
     rows = datasets.load_dataset("parquet", data_files=[str(path) for path in shards], split="train")

@@ -13,7 +13,7 @@
 from neucodec_tts.audio.long_recording import LongRecording
 from neucodec_tts.audio.reading import AUDIO_SUFFIXES, AudioTooLongError, load_audio
 from neucodec_tts.audio.waveform import Audio, as_mono, as_waveform
-from neucodec_tts.audio.writing import check_output, write_audio
+from neucodec_tts.audio.writing import check_output, opus_rate, write_audio
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -24,5 +24,6 @@ __all__ = [
     "as_waveform",
     "check_output",
     "load_audio",
+    "opus_rate",
     "write_audio",
 ]

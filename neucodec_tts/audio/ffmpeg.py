@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from neucodec_tts.errors import AudioError
@@ -58,6 +59,21 @@ def convert_to_wav(
             if line.strip()
         ]
         raise AudioError(lines[0] if lines else "no audio found")
+
+
+def run_ffmpeg(arguments: Sequence[str], data: bytes) -> bytes:
+    """Run ffmpeg from ``pipe:0``, which is `data`, to ``pipe:1``, which is returned.
+
+    Raises:
+        NoFfmpegError: ffmpeg is not installed.
+        AudioError: it fails; the message is its last line.
+    """
+    command = [_program(), "-nostdin", "-v", "error", *arguments]
+    done = subprocess.run(command, input=data, capture_output=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise AudioError(f"ffmpeg: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    return done.stdout
 
 
 def start_aac_encoder(sample_rate: int) -> subprocess.Popen[bytes]:

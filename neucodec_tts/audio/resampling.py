@@ -47,6 +47,51 @@ def resample(waveform: torch.Tensor, old_rate: int, new_rate: int) -> torch.Tens
     return _resample_by_torchaudio(waveform, old, new, width)
 
 
+class ResamplingStream:
+    """Converts a rate as the samples come; all it returns together is what `resample` makes of the whole.
+
+    Args:
+        old_rate: in Hz, positive.
+        new_rate: in Hz, positive.
+    """
+
+    def __init__(self, old_rate: int, new_rate: int) -> None:
+        import torch
+
+        self._rates = old_rate, new_rate
+        divisor = math.gcd(old_rate, new_rate)
+        self._old, self._new = old_rate // divisor, new_rate // divisor
+        width = math.ceil(_ZERO_CROSSINGS * self._old / (min(self._old, self._new) * _ROLLOFF))
+        # Samples that the filter sees on either side, in whole periods of its phases.
+        self._margin = math.ceil((width + self._old) / self._old) * self._old
+        self._held = torch.zeros(0)
+        self._before = 0  # samples of it that have been converted, and are seen again
+
+    def push(self, samples: torch.Tensor) -> torch.Tensor:
+        """Add samples, float32 (n,); returns what is settled, float32 (m,), perhaps none."""
+        import torch
+
+        self._held = torch.cat([self._held, samples])
+        ready = self._held.numel() - self._before - self._margin
+        return self._convert(max(0, ready) // self._old * self._old)
+
+    def flush(self) -> torch.Tensor:
+        """Return the rest, float32 (m,)."""
+        return self._convert(self._held.numel() - self._before)
+
+    def _convert(self, count: int) -> torch.Tensor:
+        """Convert the next `count` samples, and forget those that are not seen again."""
+        if not count:
+            return self._held.new_zeros(0)
+        converted = resample(self._held, *self._rates)
+        start, end = self._before, self._before + count
+        first = start // self._old * self._new
+        last = None if end == self._held.numel() else end // self._old * self._new
+        forgotten = max(0, end - self._margin) // self._old * self._old
+        self._held, self._before = self._held[forgotten:], end - forgotten
+        return converted[first:last]
+
+
 def output_length(samples: int, old: int, new: int) -> int:
     """Samples after resampling: ceil(samples * new / old), rounded to float32 first as torchaudio does.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neucodec_tts.audio.resampling import resample
 from neucodec_tts.audio.waveform import as_samples, check_rate, check_values
 from neucodec_tts.errors import AudioError
 from neucodec_tts.files import atomic_path, check_writable, native
@@ -26,6 +27,7 @@ _FORMATS = {  # suffix -> (libsndfile format, subtype)
     ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
 }
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz; RFC 6716 knows no others
 _BLOCK_SAMPLES = 50_000  # libsndfile's Vorbis encoder overflows the stack on a long signal given at once
 
 
@@ -34,8 +36,8 @@ def write_audio(
 ) -> None:
     """Write a mono recording; the suffix chooses the format (.wav or none, .flac, .ogg, .opus, .mp3).
 
-    WAV and FLAC get 16-bit samples. Samples beyond [-1, 1] are clipped, with a warning in the log. The file
-    appears under its name when it is complete, never before.
+    WAV and FLAC get 16-bit samples. Samples beyond [-1, 1] are clipped, with a warning in the log. Opus knows few
+    rates: others are converted to 48 kHz for it. The file appears under its name when it is complete, never before.
 
     Args:
         path: the file to write; its folder must exist.
@@ -57,6 +59,13 @@ def write_audio(
         raise AudioError(f"{file}: a mono waveform (samples,) is what can be written, not {samples.shape}")
     rate = check_rate(sample_rate, str(file))
     check_values(samples, f"the waveform for {file}", rate)
+    if subtype == "OPUS" and opus_rate(rate) != rate:
+        import torch
+
+        converted = resample(
+            torch.from_numpy(np.ascontiguousarray(samples, np.float32)), rate, opus_rate(rate)
+        )
+        samples, rate = converted.numpy(), opus_rate(rate)
     beyond = int(np.count_nonzero(np.abs(samples) > 1.0))
     if beyond:
         logger.warning("%s: %d of %d samples were beyond [-1, 1] and are clipped", file, beyond, samples.size)
@@ -70,6 +79,11 @@ def write_audio(
             raise AudioError(
                 f"{file}: {form}/{subtype} cannot be written at {rate} Hz ({problem}); write .wav instead"
             ) from problem
+
+
+def opus_rate(sample_rate: int) -> int:
+    """The rate at which Opus holds sound of `sample_rate`, both in Hz."""
+    return sample_rate if sample_rate in _OPUS_RATES else max(_OPUS_RATES)
 
 
 def check_output(path: str | os.PathLike[str]) -> None:

@@ -17,6 +17,8 @@ from neucodec_tts.cli.bench import bench
 from neucodec_tts.cli.decode import decode
 from neucodec_tts.cli.demo import demo
 from neucodec_tts.cli.encode import encode
+from neucodec_tts.cli.evaluate import evaluate
+from neucodec_tts.cli.export import export
 from neucodec_tts.cli.extend_vocab import extend_vocab
 from neucodec_tts.cli.info import info
 from neucodec_tts.cli.prepare import prepare
@@ -77,7 +79,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (demo, say, voice, encode, decode, roundtrip, prepare, extend_vocab, info, bench):
+for function in (
+    demo,
+    say,
+    voice,
+    encode,
+    decode,
+    roundtrip,
+    prepare,
+    extend_vocab,
+    export,
+    evaluate,
+    info,
+    bench,
+):
     app.command()(function)
 
 

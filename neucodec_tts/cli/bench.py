@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import DeviceOption
+from neucodec_tts.cli.options import DecoderOption, DeviceOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 
@@ -46,6 +46,7 @@ def bench(
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, help="Timed runs of each, after one to warm up.")
     ] = 3,
+    decoder: DecoderOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Time the codec on this machine.
@@ -60,7 +61,7 @@ def bench(
         with terminal.progress("making a codec"):
             timed, name = random_codec(device), "NeuCodec's size, random weights"
     else:
-        timed, name = load_codec(terminal, codec, device), codec
+        timed, name = load_codec(terminal, codec, device, decoder=decoder), codec
     wanted = list(dict.fromkeys(parts or Part))
     with terminal.progress("timing", len(wanted) * (repeats + 1)) as advance:
         found = [

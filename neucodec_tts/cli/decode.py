@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
-from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DecoderOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES, Job, plan
 from neucodec_tts.cli.sinks import STANDARD, check_stdout, write_stdout
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
@@ -49,9 +49,11 @@ def decode(
         typer.Option("--format", help="Format of the files in a folder; wav by default."),
     ] = None,
     codec_name: CodecOption = None,
+    decoder: DecoderOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
-    """Turn codes into speech, at 24 kHz.
+    """Turn codes into speech, at 24 kHz or the rate of the decoder.
 
     Codes must be decoded by the codec that made them: a .safetensors file that names another one is refused. A .npy
     file names none; there only codes that lie outside the codebook give it away. A file that cannot be used is
@@ -76,14 +78,14 @@ def decode(
             things="files of codes",
         )
     )
-    codec = load_codec(terminal, codec_name, device)
+    codec = load_codec(terminal, codec_name, device, backend=backend, decoder=decoder)
     from neucodec_tts.audio import write_audio
     from neucodec_tts.codec.storage import load_codes
 
     task: Task[torch.Tensor, torch.Tensor] = Task(
         verb="decoded",
         read=lambda path: load_codes(path, codec),
-        run=lambda sequences: codec.decode([*sequences]),
+        run=lambda sequences, told: codec.decode([*sequences]),
         write=lambda path, waveform: (
             write_stdout(waveform, codec.output_sample_rate)
             if to_stdout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
-from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption
 from neucodec_tts.cli.paths import plan
 from neucodec_tts.cli.sinks import STANDARD, read_stdin
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
@@ -47,6 +47,7 @@ def encode(
     ] = None,
     codec_name: CodecOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Turn recordings into codes, 50 a second.
 
@@ -66,7 +67,7 @@ def encode(
         suffix=f".{codes_format.value}" if codes_format else None,
         things="recordings",
     )
-    codec = load_codec(terminal, codec_name, device)
+    codec = load_codec(terminal, codec_name, device, backend=backend)
     from neucodec_tts.codec.storage import save_codes
 
     def read(path: Path) -> torch.Tensor:
@@ -84,7 +85,7 @@ def encode(
     task: Task[torch.Tensor, torch.Tensor] = Task(
         verb="encoded",
         read=read,
-        run=lambda waveforms: codec.encode([*waveforms], codec.sample_rate),
+        run=lambda waveforms, told: codec.encode([*waveforms], codec.sample_rate, on_progress=told),
         write=lambda path, codes: save_codes(path, codes, codec),
         seconds=lambda waveform: waveform.numel() / codec.sample_rate,
         count=lambda waveform, codes: codes.numel(),

@@ -11,9 +11,10 @@ import typer
 
 import neucodec_tts
 from neucodec_tts.cli.dataset_info import show_dataset
-from neucodec_tts.cli.options import DeviceOption
+from neucodec_tts.cli.options import DecoderOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
+from neucodec_tts.errors import DatasetError
 
 _CODEC_FILES = {"config.json", "model.safetensors"}
 _SEMANTIC = {"wav2vec2-bert": "Wav2Vec2-BERT", "hubert": "HuBERT"}
@@ -41,6 +42,7 @@ def info(
             show_default=False,
         ),
     ] = None,
+    decoder: DecoderOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Show what is installed, and a codec, a data set, a file of codes or a voice.
@@ -58,12 +60,14 @@ def info(
     if what is not None and Path(what).suffix.lower() in CODE_SUFFIXES and not Path(what).is_dir():
         _show_codes(terminal, Path(what))
         return
+    if what is not None:
+        _refuse_other_folders(what)
     versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
     versions |= {name: _version(name) for name in _PACKAGES}
     terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     devices = _devices()
     terminal.say("devices    " + ", ".join(devices))
-    codec = load_codec(terminal, what, device)
+    codec = load_codec(terminal, what, device, decoder=decoder)
     from neucodec_tts.metrics.scores import bit_rate
 
     parameters = {
@@ -89,10 +93,13 @@ def info(
         f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
     )
     total = sum(parameters.values())
-    terminal.say(
-        f"parameters {_millions(total)}: "
-        + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
-    )
+    if total:
+        terminal.say(
+            f"parameters {_millions(total)}: "
+            + ", ".join(f"{name} {_millions(count)}" for name, count in parameters.items())
+        )
+    else:
+        terminal.say("parameters in ONNX files, for ONNX Runtime")
     semantic = config["semantic_model_config"]
     terminal.say(
         f"semantic   {semantic['num_hidden_layers']} layers of {semantic['hidden_size']}, "
@@ -110,32 +117,34 @@ def info(
 
 
 def _is_dataset(what: str) -> bool:
-    """Return True for a data set; what is a codec by its name or its files is left to the codec.
+    if "://" not in what and not Path(what).is_dir():
+        return False  # nothing but a codec's name needs no package of data sets
+    from neucodec_tts.dataset.folder import DatasetFolder
+    from neucodec_tts.dataset.places import look
+
+    return look(DatasetFolder.at(what).manifest) is not None
+
+
+def _refuse_other_folders(what: str) -> None:
+    """Refuse a folder that is neither a data set nor a codec.
 
     Raises:
-        DatasetError: it is a URL or a folder, and neither a data set nor a codec.
+        DatasetError: with what was looked for.
     """
     if "://" not in what and not Path(what).is_dir():
-        return False
-    from neucodec_tts.dataset.folder import MANIFEST
+        return
     from neucodec_tts.dataset.places import is_dir, list_folder, place
-    from neucodec_tts.errors import DatasetError
 
     folder = place(what)
-    names = set(list_folder(folder)) if is_dir(folder) else set[str]()
-    if MANIFEST in names:
-        return True
-    if "://" not in what and (names & _CODEC_FILES or any(name.endswith(".bin") for name in names)):
-        return False
-    found = (
-        f"it holds {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''}"
-        if names
-        else "it is empty"
-    )
-    raise DatasetError(
-        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or a "
-        f".bin file); {found}"
-    )
+    names = list_folder(folder) if is_dir(folder) else []
+    if "://" in what or not any(name in _CODEC_FILES or name.endswith(".bin") for name in names):
+        found = (
+            f"it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "it is empty"
+        )
+        raise DatasetError(
+            f"{what} is neither a data set (manifest.json was looked for) nor a codec of this machine (config.json and "
+            f"model.safetensors, or a .bin file); {found}"
+        )
 
 
 def _show_codes(terminal: Terminal, file: Path) -> None:

@@ -38,6 +38,26 @@ ModelCodecOption = Annotated[
         show_default=False,
     ),
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What computes the codec: torch, or onnxruntime for a folder that `export` wrote. The default goes by "
+        "its files.",
+        show_default=False,
+    ),
+]
+DecoderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        metavar="CODEC",
+        help="Decode with the decoder of another codec of the same codes, as of Scicom-intl/neucodec-44k-d20 at "
+        "44.1 kHz.",
+        show_default=False,
+    ),
+]
 VoicesOption = Annotated[
     Path | None,
     typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption
 from neucodec_tts.cli.prepare_report import counted, report_prepared, showing_progress
 from neucodec_tts.cli.terminal import Terminal, command, default_codec, load_codec
 
@@ -81,6 +81,7 @@ def prepare(
     ],
     codec_name: CodecOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
     min_seconds: Annotated[
         float, typer.Option("--min-seconds", min=0, help="Leave out shorter recordings.")
     ] = 0.5,
@@ -213,8 +214,8 @@ def prepare(
         typer.Option(
             "--split",
             metavar="SECONDS|NAME",
-            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length, at the "
-            "times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
+            help="SECONDS: cut the recordings of a folder, or SOURCE itself, into pieces of at most that length, at "
+            "the times of the transcript beside each (.srt, .vtt, .lrc, .TextGrid, whisper's .json), or in its pauses. "
             "NAME: split of a data set of the hub; train by default.",
             show_default=False,
         ),
@@ -279,7 +280,7 @@ def prepare(
         # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
         # ever have a shape again. It looks at this when it is used first.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-        codec = load_codec(terminal, codec_name, device)
+        codec = load_codec(terminal, codec_name, device, backend=backend)
         device = str(codec.device)
         with showing_progress(terminal) as on_progress:
             prepared = prepare_dataset(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.options import CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DecoderOption, DeviceOption
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec, real_time
 from neucodec_tts.files import check_writable
 
@@ -35,7 +35,9 @@ def roundtrip(
         typer.Option(metavar="PNG", help="Also draw waveforms, mel spectrograms and codes into this file."),
     ] = None,
     codec_name: CodecOption = None,
+    decoder: DecoderOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Encode and decode a recording, and score it.
 
@@ -49,7 +51,7 @@ def roundtrip(
     check_output(target)
     if plot is not None:
         check_writable(plot)
-    codec = load_codec(terminal, codec_name, device)
+    codec = load_codec(terminal, codec_name, device, backend=backend, decoder=decoder)
     terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
 
 

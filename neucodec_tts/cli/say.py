@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neucodec_tts.cli.options import DeviceOption, ModelCodecOption, ModelOption, VoicesOption
+from neucodec_tts.cli.options import (
+    BackendOption,
+    DecoderOption,
+    DeviceOption,
+    ModelCodecOption,
+    ModelOption,
+    VoicesOption,
+)
 from neucodec_tts.cli.sinks import (
     STANDARD,
     check_stdout,
@@ -104,7 +111,31 @@ def say(
         float | None,
         typer.Option("--top-p", help="Draw from so much of the probability.", show_default=False),
     ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            "--min-p",
+            help="Leave out what is less likely than this share of the likeliest.",
+            show_default=False,
+        ),
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option(
+            "--repetition-penalty", help="Above 1 makes what was said before less likely.", show_default=False
+        ),
+    ] = None,
+    emotion: Annotated[
+        str | None,
+        typer.Option(
+            "--emotion",
+            metavar="EMOTION",
+            help="Of NeuTTS-2E: angry, disgusted, fearful, happy, neutral, sad or surprised.",
+            show_default=False,
+        ),
+    ] = None,
     codec: ModelCodecOption = None,
+    decoder: DecoderOption = None,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +176,7 @@ def say(
     ] = None,
     voices: VoicesOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Say a text, as in: say "Good morning."
 
@@ -183,11 +215,26 @@ def say(
         from neucodec_tts.speech.text_to_speech import TextToSpeech
 
         logging.disable_progress_bar()  # this command has its own
-        tts = TextToSpeech.from_pretrained(model, codec=codec, engine=engine, device=device, voices=voices)
+        tts = TextToSpeech.from_pretrained(
+            model,
+            codec=codec,
+            codec_backend=backend,
+            decoder=decoder,
+            engine=engine,
+            device=device,
+            voices=voices,
+        )
     if isinstance(speaker, Recording):
         with terminal.progress("listening to the voice"):
             speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)
-    sampling = _sampling(tts, temperature=temperature, top_k=top_k, top_p=top_p)
+    sampling = _sampling(
+        tts,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
     watch = Stopwatch()
     if sink is None:
         with watch, terminal.progress("speaking", len(text)) as advance:
@@ -200,6 +247,7 @@ def say(
                 watermark=watermark,
                 text_format=text_format,
                 normalize=normalize,
+                emotion=emotion,
                 on_segment=_progress(advance),
             )
         if wav_to_stdout:
@@ -219,6 +267,7 @@ def say(
         watermark=watermark,
         text_format=text_format,
         normalize=normalize,
+        emotion=emotion,
     )
     with watch, speech:
         seconds = sink(speech, speech.sample_rate, terminal)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import CodecOption, DeviceOption, VoicesOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption, VoicesOption
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 CUT_TO_SECONDS = 15.0
@@ -60,6 +60,7 @@ def voice(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the voice of that name.")] = False,
     codec_name: CodecOption = None,
     device: DeviceOption = None,
+    backend: BackendOption = None,
 ) -> None:
     """Make a voice from a recording.
 
@@ -98,7 +99,7 @@ def voice(
     if reference.suffix.lower() in VOICE_SUFFIXES:
         made = SpeakerPrompt.load(reference, text=text, language=language)
     else:
-        codec = load_codec(terminal, codec_name, device)
+        codec = load_codec(terminal, codec_name, device, backend=backend)
         made = SpeakerPrompt.from_audio(
             codec,
             reference,

@@ -1,1 +1,1 @@
-"""The codec: 16 kHz speech to codes at 50 Hz, and codes to 24 kHz speech. It knows nothing of language models."""
+"""The codec: 16 kHz speech to codes at 50 Hz, and codes to speech. It knows nothing of language models."""

@@ -26,10 +26,8 @@ _BLOCK = 16  # samples that one row of the filter matrices yields
 _CACHED_SAMPLES = 640_000  # an activation this large still lies in a CPU's cache
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(mode=False)  # a matrix that inference makes serves training, too
-def _resampling_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The 2x up-sampler (22, 32) and down-sampler (42, 16) for blocks of 16 samples.
+def resampling_matrices() -> tuple[Tensor, Tensor]:
+    """The 2x up-sampler (22, 32) and down-sampler (42, 16) for blocks of 16 samples, float32.
 
     As matrix products over overlapping blocks the two filters run at the speed of a matrix library, which the
     grouped convolutions that say the same do not: 6 times faster on a CPU.
@@ -42,6 +40,13 @@ def _resampling_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tens
             up[t + j + 3, 2 * t] = 2 * taps[5 - 2 * j]
             up[t + j + 4, 2 * t + 1] = 2 * taps[4 - 2 * j]
         down[2 * t : 2 * t + TAPS, t] = taps
+    return up, down
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # a matrix that inference makes serves training, too
+def _matrices_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    up, down = resampling_matrices()
     return up.to(device, dtype), down.to(device, dtype)
 
 
@@ -93,7 +98,7 @@ class AntiAliasedSnake(nn.Module):
         x: Tensor, frequency: Tensor, magnitude: Tensor, ragged: Ragged, upsampled: Ragged
     ) -> Tensor:
         batch, channels, size = x.shape
-        up, down = _resampling_matrices(x.device, x.dtype)
+        up, down = _matrices_on(x.device, x.dtype)
         blocks = -(-size // _BLOCK)
         spare = blocks * _BLOCK - size
 

@@ -119,7 +119,7 @@ class _Shape:
         return [Decoded(audio[row, : length * hop], kept[row].clone()) for row, length in enumerate(lengths)]
 
     def _compute(self) -> tuple[Tensor, Tensor]:
-        """Samples (size, frames * 480), and the memories after them (size, S)."""
+        """Samples (size, frames * output_hop_length), and the memories after them (size, S)."""
         lengths, settled, before = self._counts
         frames = ContinuedFrames(
             lengths,

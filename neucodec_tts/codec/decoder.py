@@ -1,4 +1,4 @@
-"""The decoder: quantized vectors to 24 kHz waveform, with a Vocos-style backbone and an inverse STFT head."""
+"""The decoder: quantized vectors to waveform, with a Vocos-style backbone and an inverse STFT head."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class ISTFTHead(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Vectors of the quantizer (B, L, quantization_dim) to 24 kHz waveform (B, L * 480).
+    """Vectors of the quantizer (B, L, quantization_dim) to waveform (B, L * hop), 24 kHz with hops of 480.
 
     Parameter names as in ``transformers``' ``NeuCodecDecoder`` (upstream ``codec_decoder_vocos.py``).
     """
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
                 all have L.
 
         Returns:
-            Waveform, float32 (B, L * 480), zero beyond an item's end.
+            Waveform, float32 (B, L * hop), zero beyond an item's end.
         """
         frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, quantized.shape[1])
         x = frames.conv1d(self.embed, self.fc(quantized))

@@ -10,11 +10,11 @@ from torch import Tensor
 
 N_MELS = 80
 SAMPLE_RATE = 16_000
-_FRAME_LENGTH = 400  # 25 ms
-_FRAME_SHIFT = 160  # 10 ms
+FRAME_LENGTH = 400  # 25 ms
+FRAME_SHIFT = 160  # 10 ms
 _N_FFT = 512
 _PREEMPHASIS = 0.97
-_MEL_FLOOR = 1.192092955078125e-07
+MEL_FLOOR = 1.192092955078125e-07
 _FRAMES_AT_ONCE = 16_384  # bounds the memory of long recordings
 
 
@@ -28,7 +28,7 @@ def _window_and_filters(device: torch.device, dtype: torch.dtype) -> tuple[Tenso
     """Kaldi's Povey window (400,) and mel filters (257, 80)."""
     from transformers.audio_utils import mel_filter_bank, window_function
 
-    window = torch.from_numpy(window_function(_FRAME_LENGTH, "povey", periodic=False))
+    window = torch.from_numpy(window_function(FRAME_LENGTH, "povey", periodic=False))
     filters = torch.from_numpy(
         mel_filter_bank(
             num_frequency_bins=_N_FFT // 2 + 1,
@@ -53,18 +53,28 @@ def log_mel(waveform: Tensor) -> Tensor:
     """
     dtype = torch.float32 if waveform.device.type == "mps" else torch.float64
     window, filters = _window_and_filters(waveform.device, dtype)
-    frames = (waveform * 2**15).unfold(-1, _FRAME_LENGTH, _FRAME_SHIFT)
+    frames = (waveform * 2**15).unfold(-1, FRAME_LENGTH, FRAME_SHIFT)
     return torch.cat(
         [_log_mel_of_frames(f.to(dtype), window, filters) for f in frames.split(_FRAMES_AT_ONCE, 1)], 1
     )
 
 
 def _log_mel_of_frames(frames: Tensor, window: Tensor, filters: Tensor) -> Tensor:
+    power = torch.fft.rfft(_emphasized(frames) * window, n=_N_FFT).abs().square()
+    return (power @ filters).clamp(min=MEL_FLOOR).log().float()
+
+
+def _emphasized(frames: Tensor) -> Tensor:
     frames = frames - frames.mean(dim=-1, keepdim=True)
     first = frames[..., :1] * (1 - _PREEMPHASIS)
-    frames = torch.cat([first, frames[..., 1:] - _PREEMPHASIS * frames[..., :-1]], dim=-1)
-    power = torch.fft.rfft(frames * window, n=_N_FFT).abs().square()
-    return (power @ filters).clamp(min=_MEL_FLOOR).log().float()
+    return torch.cat([first, frames[..., 1:] - _PREEMPHASIS * frames[..., :-1]], dim=-1)
+
+
+def fourier_and_filters(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The steps before the power spectrum as one matrix, (400, 514) for real and imaginary parts; and mel filters."""
+    window, filters = _window_and_filters(torch.device("cpu"), dtype)
+    spectrum = torch.fft.rfft(_emphasized(torch.eye(FRAME_LENGTH, dtype=dtype)) * window, n=_N_FFT)
+    return torch.cat([spectrum.real, spectrum.imag], 1), filters
 
 
 def semantic_features(waveform: Tensor, lengths: Tensor, margin: int = 0) -> tuple[Tensor, Tensor]:
@@ -80,7 +90,7 @@ def semantic_features(waveform: Tensor, lengths: Tensor, margin: int = 0) -> tup
         frames, zeros beyond its end; and each item's number of frames, LongTensor (B,).
     """
     features = log_mel(F.pad(waveform, (margin, margin)))
-    counts = (lengths + 2 * margin - _FRAME_LENGTH) // _FRAME_SHIFT + 1
+    counts = (lengths + 2 * margin - FRAME_LENGTH) // FRAME_SHIFT + 1
     counts = counts - counts % 2
     features = features[:, : int(counts.max())]
     mask = (torch.arange(features.shape[1], device=waveform.device) < counts[:, None])[..., None]

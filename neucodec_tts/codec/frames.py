@@ -97,9 +97,18 @@ class MemoryLayout:
             self._places[layer] = self.size, shape
             self.size += prod(shape)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers in the order of their states."""
+        return list(self._places)
+
+    def place(self, layer: nn.Module) -> tuple[int, tuple[int, int]]:
+        """Where the state of a layer begins, and its rows and columns."""
+        return self._places[layer]
+
     def unpack(self, memory: Tensor, layer: nn.Module) -> Tensor:
         """The state of a layer, (B, rows, columns), from memories (B, S)."""
-        start, shape = self._places[layer]
+        start, shape = self.place(layer)
         return memory[:, start : start + prod(shape)].unflatten(1, shape)
 
     def pack(self, states: Mapping[nn.Module, Tensor]) -> Tensor:

@@ -1,9 +1,11 @@
-"""``NeuCodec``: 16 kHz speech to codes at 50 Hz, and codes to 24 kHz speech."""
+"""``NeuCodec``: 16 kHz speech to codes at 50 Hz, and codes to 24 kHz speech, or another rate of its decoder."""
 
 from __future__ import annotations
 
 import os
 import pkgutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
@@ -14,9 +16,10 @@ from transformers import NeuCodecConfig
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.batching import run_in_batches, split_items
+from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, find_backend, onnx_config
 from neucodec_tts.codec.checkpoints.fingerprints import codebook_id, weights_fingerprint
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
-from neucodec_tts.codec.checkpoints.load import check, load
+from neucodec_tts.codec.checkpoints.load import check, load, replace_decoder
 from neucodec_tts.codec.checkpoints.save import save
 from neucodec_tts.codec.chunks import join_windows, split_windows
 from neucodec_tts.codec.codes import Codes, check_codes
@@ -24,11 +27,12 @@ from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, find_device, find_dtype, share_of
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
 from neucodec_tts.codec.frames import ContinuedFrames
+from neucodec_tts.codec.onednn import compute_with_onednn
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
 from neucodec_tts.codec.streaming import Decoded, StreamingDecoder, StreamSettings, Window, stack_memories
-from neucodec_tts.errors import AudioError, CheckpointError, CodesError
+from neucodec_tts.errors import AudioError, CheckpointError, CodesError, DeviceError
 
 if TYPE_CHECKING:
     from neucodec_tts.audio import Audio
@@ -50,6 +54,7 @@ _CLASSES = {
     "neucodec": "neucodec_tts.codec.neucodec:NeuCodec",
     "distill_neucodec": "neucodec_tts.codec.distilled.distill_neucodec:DistillNeuCodec",
 }
+_ONNX_CODEC = "neucodec_tts.codec.onnx.onnx_codec:OnnxCodec"
 _Codec = TypeVar("_Codec", bound="NeuCodec")
 
 
@@ -77,6 +82,7 @@ class NeuCodec(nn.Module):
         self._make_encoder(config)
         self.quantizer = FiniteScalarQuantizer(config)
         self.acoustic_decoder = Decoder(config)
+        compute_with_onednn(self)
         self._codec_id: str | None = getattr(config, "codec_id", None)
 
     def _make_encoder(self, config: NeuCodecConfig) -> None:
@@ -115,7 +121,7 @@ class NeuCodec(nn.Module):
 
     @property
     def output_sample_rate(self) -> int:
-        """Rate of decoded waveforms, in Hz: 24,000."""
+        """Rate of decoded waveforms, in Hz: 24,000, or 44,100 or 48,000 with decoders of these rates."""
         return int(self.config.output_sampling_rate)
 
     @property
@@ -125,7 +131,7 @@ class NeuCodec(nn.Module):
 
     @property
     def output_hop_length(self) -> int:
-        """Samples that one code is decoded into: 480."""
+        """Samples that one code is decoded into: 480 at 24 kHz, 882 at 44.1 kHz, 960 at 48 kHz."""
         return int(self.config.hop_length)
 
     @property
@@ -138,6 +144,11 @@ class NeuCodec(nn.Module):
         """Fewest samples that can be encoded."""
         return self.hop_length
 
+    @property
+    def exact_seconds(self) -> float:
+        """Longest item that is computed as a whole, in seconds: 600."""
+        return EXACT_SECONDS
+
     # Encoding and decoding
 
     @overload
@@ -148,6 +159,7 @@ class NeuCodec(nn.Module):
         *,
         channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Tensor: ...
     @overload
     def encode(
@@ -157,6 +169,7 @@ class NeuCodec(nn.Module):
         *,
         channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> list[Tensor]: ...
     def encode(
         self,
@@ -165,6 +178,7 @@ class NeuCodec(nn.Module):
         *,
         channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Tensor | list[Tensor]:
         """Speech to codes, fifty a second.
 
@@ -177,6 +191,8 @@ class NeuCodec(nn.Module):
                 and more is refused without it, since they may be recordings.
             max_batch_seconds: length of a batch, padding included (60 on a CPU, 480 on a GPU by default); lower it
                 where memory is short. It never changes the answer.
+            on_progress: is called with the seconds of audio that have been encoded since the last call, from time to
+                time.
 
         Returns:
             Codes, LongTensor (frames,) on the CPU, floor(samples / 320) of them, one more from ``DistillNeuCodec``; a
@@ -198,7 +214,7 @@ class NeuCodec(nn.Module):
                 if not many:
                     raise
                 raise AudioError(f"item {index}: {error}") from error
-        codes = self._encode_waveforms(waveforms, max_batch_seconds)
+        codes = self._encode_waveforms(waveforms, max_batch_seconds, on_progress)
         return codes if many else codes[0]
 
     @overload
@@ -218,9 +234,9 @@ class NeuCodec(nn.Module):
                 where memory is short. It never changes the answer.
 
         Returns:
-            Samples at 24 kHz, float32 (480 * frames,) on the CPU; a list for a list, in its order. More than ten
-            minutes are decoded in pieces of ten minutes, cross-faded; attention then sees 5 s on either side of a
-            piece, and group norms go by what has been decoded so far.
+            Samples at ``output_sample_rate``, float32 (output_hop_length * frames,) on the CPU; a list for a list, in
+            its order. More than ten minutes are decoded in pieces of ten minutes, cross-faded; attention then sees 5 s
+            on either side of a piece, and group norms go by what has been decoded so far.
 
         Raises:
             CodesError: the codes are not integers, are none, or are not of this codebook.
@@ -248,7 +264,7 @@ class NeuCodec(nn.Module):
         return torch.stack(codes)[:, None].to(self.device)
 
     def decode_code(self, fsq_codes: Tensor) -> Tensor:
-        """Upstream's call: codes (B, 1, frames) to samples at 24 kHz, float32 (B, 1, 480 * frames).
+        """Upstream's call: codes (B, 1, frames) to samples, float32 (B, 1, output_hop_length * frames).
 
         Raises:
             CodesError: the codes have another shape, or are not of this codebook.
@@ -299,11 +315,13 @@ class NeuCodec(nn.Module):
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        backend: str | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
         semantic_model: str | None = None,
+        decoder: str | os.PathLike[str] | None = None,
     ) -> _Codec:
         """Load a checkpoint, ready for use (``eval`` mode).
 
@@ -316,20 +334,44 @@ class NeuCodec(nn.Module):
             device: where to put it; the GPU where there is one, else the CPU, by default.
             dtype: floating-point format of the weights, ``"float32"`` by default; ``"auto"`` takes the stored one.
                 Codes and audio are exact in float32 only.
+            backend: what computes: ``"torch"``, or ``"onnxruntime"`` for the ONNX files that ``neucodec-tts export``
+                writes, on the CPU. By default it goes by the files: torch where there is a checkpoint, else ONNX
+                Runtime.
             revision: branch, tag or commit of a hub repository.
             cache_dir: folder of the downloads; that of ``huggingface_hub`` by default.
             token: hub token; True takes the one you are logged in with.
             local_files_only: never use the network.
             semantic_model: hub id or folder of the semantic encoder, for an upstream checkpoint that does not hold
                 it; ``facebook/w2v-bert-2.0``, or ``ntu-spml/distilhubert`` for the distilled codec, by default.
+            decoder: hub id or folder of a checkpoint whose decoder takes the place of the model's own. Decoders of
+                other rates, such as that of ``"Scicom-intl/neucodec-44k-d20"`` at 44.1 kHz, decode NeuCodec's codes.
 
         Raises:
-            CheckpointError: there is no such checkpoint, it cannot be downloaded, or it is damaged.
+            CheckpointError: there is no such checkpoint, it cannot be downloaded, or it is damaged; or the decoder is
+                for other codes.
             DeviceError: there is no such device.
         """
         target = find_device(device)
-        location = locate(model, HubOptions(revision, cache_dir, token, local_files_only))
+        hub = HubOptions(revision, cache_dir, token, local_files_only)
+        location = locate(model, hub)
+        if find_backend(location, backend) == ONNX_RUNTIME:
+            if device is not None and target.type != "cpu":
+                raise DeviceError(
+                    f"ONNX Runtime computes on the CPU here, not on {target}; leave out the device"
+                )
+            if decoder is not None:
+                raise CheckpointError(
+                    f"{location.name} is computed by ONNX Runtime, which takes the decoder that was exported with it; "
+                    f"export the codec with decoder {os.fspath(decoder)}, or leave out the decoder"
+                )
+            config = onnx_config(location)
+            cls._class_for(config, location.name)
+            return cast("_Codec", pkgutil.resolve_name(_ONNX_CODEC)(config, location))
+        # Both are looked for before either is read: gigabytes are not read in vain.
+        other = None if decoder is None else locate(decoder, replace(hub, revision=None))
         config, weights = load(location, semantic_model)
+        if other is not None:
+            config, weights = replace_decoder(config, weights, location.name, other)
         codec_class = cls._class_for(config, location.name)
         try:
             with torch.device("meta"):
@@ -429,7 +471,7 @@ class NeuCodec(nn.Module):
         )
 
     def decode_latents(self, quantized: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Vectors (B, frames, quantization_dim) to waveform, float32 (B, frames * 480), differentiable."""
+        """Vectors (B, frames, quantization_dim) to waveform, float32 (B, frames * hop), differentiable."""
         return self.acoustic_decoder(quantized, lengths)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -440,7 +482,7 @@ class NeuCodec(nn.Module):
             lengths: padded samples of each item, LongTensor (B,).
 
         Returns:
-            Waveform (B, frames * 480) at 24 kHz, codes (B, frames), and each item's number of frames (B,).
+            Waveform (B, frames * output_hop_length), codes (B, frames), and each item's number of frames (B,).
         """
         latents, frames = self.encode_latents(waveform, lengths)
         quantized, codes = self.quantizer(latents)
@@ -455,7 +497,7 @@ class NeuCodec(nn.Module):
         return [item[:count] for item, count in zip(codes, frames.tolist(), strict=True)]
 
     def decode_batch(self, sequences: list[Tensor]) -> list[Tensor]:
-        """Decode checked codes, LongTensors (frames,), in one batch to float32 (480 * frames,) on the CPU."""
+        """Decode checked codes, LongTensors (frames,), in one batch to float32 (hop * frames,) on the CPU."""
         lengths = torch.tensor([codes.numel() for codes in sequences])
         padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True).to(self.device)
         with exact_math(self.device), torch.no_grad():
@@ -499,8 +541,13 @@ class NeuCodec(nn.Module):
             )
         return waveform
 
-    def _encode_waveforms(self, waveforms: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
-        window = int(EXACT_SECONDS * self.sample_rate)
+    def _encode_waveforms(
+        self,
+        waveforms: list[Tensor],
+        max_batch_seconds: float | None,
+        on_progress: Callable[[float], None] | None,
+    ) -> list[Tensor]:
+        window = int(self.exact_seconds * self.sample_rate)
         overlap = int(_WINDOW_OVERLAP_SECONDS * self.sample_rate)
         pieces: list[Tensor] = []
         counts = []
@@ -509,7 +556,9 @@ class NeuCodec(nn.Module):
             pieces += windows
             counts.append(len(windows))
         results = iter(
-            run_in_batches(self.encode_batch, pieces, self.sample_rate, self.device, max_batch_seconds)
+            run_in_batches(
+                self.encode_batch, pieces, self.sample_rate, self.device, max_batch_seconds, on_progress
+            )
         )
         joined = []
         for count in counts:
@@ -520,7 +569,7 @@ class NeuCodec(nn.Module):
         return joined
 
     def _decode_sequences(self, sequences: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
-        longest = int(EXACT_SECONDS * self.frame_rate)
+        longest = int(self.exact_seconds * self.frame_rate)
         short = [codes for codes in sequences if codes.numel() <= longest]
         decoded = iter(
             run_in_batches(self.decode_batch, short, self.frame_rate, self.device, max_batch_seconds)
@@ -531,7 +580,7 @@ class NeuCodec(nn.Module):
 
     def _decode_long(self, codes: Tensor) -> Tensor:
         margin = int(_WINDOW_OVERLAP_SECONDS * self.frame_rate / 2)
-        chunk = int(EXACT_SECONDS * self.frame_rate) - margin
+        chunk = int(self.exact_seconds * self.frame_rate) - margin
         with self.stream(
             lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk, slack=0
         ) as decoder:

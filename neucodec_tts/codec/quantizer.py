@@ -35,10 +35,14 @@ class FiniteScalarQuantizer(nn.Module):
         """
         return self._bound(self._bound(self.project_in(hidden).float()))
 
-    def _bound(self, x: Tensor, eps: float = 1e-3) -> Tensor:
+    def bounds(self, eps: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:
+        """Half the range of each digit, its offset, and the shift that keeps 0 where it is, (D,) each."""
         half_range = (self.levels - 1) * (1 + eps) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
-        shift = (offset / half_range).atanh()
+        return half_range, offset, (offset / half_range).atanh()
+
+    def _bound(self, x: Tensor) -> Tensor:
+        half_range, offset, shift = self.bounds()
         return (x + shift).tanh() * half_range - offset
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,7 @@ class Decoded(NamedTuple):
     """The samples of one decoded window, and the decoder's memory after it.
 
     Attributes:
-        audio: float32 (480 * frames,) on the CPU, with the samples of the foresight.
+        audio: float32 (hop * frames,) on the CPU, with the samples of the foresight.
         memory: for the stream's next window, (S,) on the codec's device; see ``ContinuedFrames``.
     """
 
@@ -215,7 +215,7 @@ class Stream:
         return stop, end
 
     def play(self, window: Window, decoded: Decoded) -> Tensor:
-        """The samples to play of a decoded window, float32 (480 * frames,)."""
+        """The samples to play of a decoded window, float32 (hop * frames,)."""
         audio, self._memory = decoded
         settled = window.settled * self._hop
         samples = audio[:settled].clone()
@@ -234,7 +234,7 @@ class StreamingDecoder:
     The decoder is not causal, so a chunk of new codes is decoded together with a few that follow, and joined to the
     sound before it by a short cross-fade. Frames before it are not decoded again: every layer remembers what it saw
     of them (``ContinuedFrames``), as those of Transformer-XL do (Dai et al. 2019). Any split of the same codes gives
-    the same samples, and every code gives 480 of them.
+    the same samples, and every code gives ``output_hop_length`` of them.
 
     Args:
         codec: decodes.

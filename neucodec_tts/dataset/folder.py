@@ -218,7 +218,8 @@ def _storing(target: Place) -> Iterator[None]:
     """Write to an object store.
 
     Raises:
-        DatasetError: it cannot be reached or forbids it, or there is no such bucket.
+        StorageError: it cannot be reached, or forbids it.
+        DatasetError: there is no such bucket.
     """
     try:
         with reaching(target):

@@ -102,7 +102,7 @@ def read_unit(path: Place, unit: int) -> list[Item]:
     """Return the items of a unit of work, from the listing's file.
 
     Raises:
-        DatasetError: the object store that it lies in cannot be reached.
+        StorageError: the object store that it lies in cannot be reached.
     """
     with reaching(path), _opened(path) as reader:
         return [Item(**row) for row in reader.get_batch(unit).to_pylist()]

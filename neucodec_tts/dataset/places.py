@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from neucodec_tts.dataset.packages import needed
-from neucodec_tts.errors import DatasetError, NeuCodecError
+from neucodec_tts.errors import DatasetError, NeuCodecError, StorageError
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -84,7 +84,7 @@ def is_dir(there: Place) -> bool:
     """Return True for a folder of this machine, or one of an object store.
 
     Raises:
-        DatasetError: the object store cannot be asked.
+        StorageError: the object store cannot be asked.
     """
     found = look(there)
     return found is not None and found.is_dir
@@ -100,7 +100,7 @@ def reaching(there: Place) -> Iterator[None]:
     """Turn the errors of an object store into ours, but for that of a file that is not there.
 
     Raises:
-        DatasetError: it cannot be reached, or forbids this.
+        StorageError: it cannot be reached, or forbids this.
     """
     try:
         yield
@@ -112,13 +112,13 @@ def reaching(there: Place) -> Iterator[None]:
         raise _unreachable(there, problem) from problem
 
 
-def _unreachable(there: Place, problem: Exception) -> DatasetError:
+def _unreachable(there: Place, problem: Exception) -> StorageError:
     said = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
     scheme = str(there).partition("://")[0]
     if isinstance(problem, PermissionError) or "Credentials" in type(problem).__name__:
         mend = _RIGHTS.get(scheme, "look at your rights")
-        return DatasetError(f"{there}: no right to do this ({said}); {mend}")
-    return DatasetError(
+        return StorageError(f"{there}: no right to do this ({said}); {mend}")
+    return StorageError(
         f"{there}: cannot be reached ({said}); when it can, run the same command again: finished shards are kept"
     )
 
@@ -127,7 +127,7 @@ def look(there: Place) -> Entry | None:
     """Return what is at a place; None if nothing is.
 
     Raises:
-        DatasetError: the object store cannot be asked.
+        StorageError: the object store cannot be asked.
     """
     if isinstance(there, Path):
         try:
@@ -146,7 +146,7 @@ def look_once(there: Place) -> Entry | None:
     """As `look`, by one listing of the folder that it is in; `forget_listings` lets it look again.
 
     Raises:
-        DatasetError: the object store cannot be asked.
+        StorageError: the object store cannot be asked.
     """
     if isinstance(there, Path):
         return look(there)
@@ -158,7 +158,7 @@ def list_folder(there: Place) -> list[str]:
 
     Raises:
         FileNotFoundError, OSError: as `os.listdir`, for a path of this machine.
-        DatasetError: the object store cannot be asked.
+        StorageError: the object store cannot be asked.
     """
     return sorted(os.listdir(there) if isinstance(there, Path) else _listing(there))
 
@@ -197,7 +197,7 @@ def walk_folders(root: UPath) -> Iterator[tuple[UPath, list[str], list[str]]]:
     """Walk down an object store as `os.walk` does: each folder, and the names of its folders and files.
 
     Raises:
-        DatasetError: the object store cannot be asked.
+        StorageError: the object store cannot be asked.
     """
     entries = _listing(root)
     folders = [name for name, entry in entries.items() if entry.is_dir]
@@ -211,7 +211,7 @@ def read_bytes(there: Place, start: int | None = None, end: int | None = None) -
 
     Raises:
         OSError: it is not there, or cannot be read.
-        DatasetError: the object store cannot be reached, or forbids it.
+        StorageError: the object store cannot be reached, or forbids it.
     """
     if isinstance(there, Path):
         with open(there, "rb") as opened:
@@ -228,7 +228,7 @@ def local_copy(there: Place) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: it is not there.
-        DatasetError: the object store cannot be reached, or forbids it.
+        StorageError: the object store cannot be reached, or forbids it.
     """
     if isinstance(there, Path):
         yield there

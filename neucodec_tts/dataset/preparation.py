@@ -72,6 +72,7 @@ def prepare(
     Raises:
         DatasetError: the corpus is not what it should be, `out` holds something else or was begun from another
             corpus or with other settings, another run is at it, the disk is full, or a reader process died.
+        StorageError: an object store cannot be reached, or forbids this.
         NeuCodecError: loading the language model's tokenizer or encoding fails.
     """
     info = CodecInfo.of(codec)

@@ -123,7 +123,7 @@ def read_table(path: Place) -> pa.Table:
 
     Raises:
         OSError, pyarrow.ArrowException: it is missing or damaged.
-        DatasetError: the object store that it lies in cannot be reached.
+        StorageError: the object store that it lies in cannot be reached.
     """
     return parquet().read_table(path if isinstance(path, Path) else arrow().BufferReader(read_bytes(path)))
 

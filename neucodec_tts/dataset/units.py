@@ -131,7 +131,7 @@ def read_records(folder: DatasetFolder, units: int) -> Iterator[FinishedUnit | N
     A unit whose shard is not there as it was written is not finished either.
 
     Raises:
-        DatasetError: the object store that they lie in cannot be reached.
+        StorageError: the object store that they lie in cannot be reached.
     """
     forget_listings()
     names = {*list_folder(folder.records)} if is_dir(folder.records) else set[str]()

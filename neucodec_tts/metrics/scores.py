@@ -228,6 +228,15 @@ def log_mel_distance(reference: Waveform, estimate: Waveform, sample_rate: int =
     return _mean_over_pieces(of_piece, *_pair(reference, estimate), sample_rate, _PIECE_SECONDS)
 
 
+def mel_mse(reference: Waveform, estimate: Waveform, sample_rate: int = SCORE_RATE) -> float:
+    """Mean squared difference of the two `log_mel` spectrograms."""
+
+    def of_piece(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.mean((log_mel(x, sample_rate) - log_mel(y, sample_rate)) ** 2))
+
+    return _mean_over_pieces(of_piece, *_pair(reference, estimate), sample_rate, _PIECE_SECONDS)
+
+
 def bit_rate(codebook_size: int, frame_rate: float) -> float:
     """Bits a second of codes from a codebook of this size at this rate in Hz: 800 for NeuCodec."""
     return frame_rate * math.log2(codebook_size)

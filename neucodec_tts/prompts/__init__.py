@@ -2,17 +2,20 @@
 
 from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
 from neucodec_tts.prompts.formats import (
+    EMOTIONS,
     IGNORED,
     LlasaFormat,
     NeuTTSFormat,
     PromptFormat,
     TrainingExample,
     Voice,
+    with_emotion,
 )
 from neucodec_tts.prompts.phonemes import Phonemizer
 from neucodec_tts.prompts.speech_config import KNOWN_MODELS, SpeechConfig
 
 __all__ = [
+    "EMOTIONS",
     "IGNORED",
     "KNOWN_MODELS",
     "CustomFormat",
@@ -24,4 +27,5 @@ __all__ = [
     "SpeechConfig",
     "TrainingExample",
     "Voice",
+    "with_emotion",
 ]

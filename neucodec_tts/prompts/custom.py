@@ -49,6 +49,9 @@ class PromptTemplate:
             alone. So the voice, computed once, serves for every text (prefix caching), and what a model sees is one
             utterance after the other, as in
             ``"<|user|>{text}<|assistant|><|SPEECH_GENERATION_START|>{codes}<|SPEECH_GENERATION_END|>"``.
+        speaker: name that stands before a text that is spoken without a voice, with a colon and a space between, for
+            models that were trained with names.
+        needs_voice: True for models that speak in a given voice only.
 
     Raises:
         PromptError: a placeholder is missing, repeated or in the wrong place, or there is no stop.
@@ -60,6 +63,8 @@ class PromptTemplate:
     join: str = " "
     begin: bool = True
     voice: str | None = None
+    speaker: str | None = None
+    needs_voice: bool = False
 
     def __post_init__(self) -> None:
         for name, part in (("prompt", self.prompt), ("voice", self.voice)):
@@ -110,7 +115,32 @@ class PromptTemplate:
     def to_dict(self) -> dict[str, Any]:
         """Return the entries of a JSON file."""
         values = {**asdict(self), "stop": list(self.stop)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (name == "needs_voice" and not value)
+        }
+
+
+SCICOM = PromptTemplate(
+    prompt="<|im_start|>{text}<|speech_start|>{codes}",
+    voice="<|im_start|>{text}<|speech_start|>{codes}<|im_end|>",
+    stop=("<|im_end|>",),
+    begin=False,
+    speaker="TM_English",
+)
+"""Of Scicom's Multilingual-TTS and Multilingual-Expressive-TTS: a voice is an earlier turn, a speaker a name before the
+text. Source: ``app/main.py`` of Scicom-AI-Enterprise-Organization/TTS-API-Neucodec; the speaker is its default."""
+AUDAR = PromptTemplate(
+    prompt="<|TARGET_TEXT_START|>{text}<|TARGET_TEXT_END|>\nassistant:<|TARGET_CODES_START|>{codes}",
+    voice="user: Convert the text to speech:<|REF_TEXT_START|>{text}<|REF_TEXT_END|>"
+    "<|REF_SPEECH_START|>{codes}<|REF_SPEECH_END|>",
+    stop=("<|TARGET_CODES_END|>",),
+    begin=False,
+    needs_voice=True,
+)
+"""Of Audar-TTS-V1, which always speaks in a voice. Source: the prompt of AudarAI/Audar-TTS-V1's README and of
+sglang-omni's ``build_prompt``."""
 
 
 class CustomFormat(FramedFormat):
@@ -142,6 +172,7 @@ class CustomFormat(FramedFormat):
         if template.phones and to_phones is None:
             raise PromptError("the template asks for phones; give to_phones=Phonemizer(language)")
         super().__init__(tokenizer, vocabulary, template.join, text_tokens)
+        self._speaker, self._needs_voice = template.speaker, template.needs_voice
         self._stop = tuple(control_ids(tokenizer, *template.stop))
         self._to_phones = to_phones if template.phones else None
         unread = _unread_names(template.prompt + (template.voice or ""), tokenizer)
@@ -164,8 +195,13 @@ class CustomFormat(FramedFormat):
 
     def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
         """Return the token ids after which the model speaks `text`; `PromptFormat` gives arguments and errors."""
+        if voice is None and self._needs_voice:
+            raise PromptError(
+                "this model speaks in a given voice only; name one, or a recording with its words"
+            )
         if voice is None or len(self._voice) == 1:
-            return super().prompt_ids(text, voice)
+            named = voice is None and self._speaker
+            return super().prompt_ids(f"{self._speaker}: {text}" if named else text, voice)
         read, said, codes = (
             self._read(text),
             self._read(voice_text(voice)),

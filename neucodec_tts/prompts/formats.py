@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -91,6 +92,21 @@ class PromptFormat(Protocol):
         ...
 
 
+def with_emotion(prompt_format: PromptFormat, emotion: str | None) -> PromptFormat:
+    """Return the format with an emotion for its texts, or as it is without one.
+
+    Raises:
+        PromptError: the format's models have no such emotion, or none at all.
+    """
+    if emotion is None:
+        return prompt_format
+    if not isinstance(prompt_format, NeuTTSFormat) or not prompt_format.emotions:
+        raise PromptError(
+            f"this model takes no emotion, and {emotion!r} was asked for; neuphonic/neutts-2e does"
+        )
+    return prompt_format.with_emotion(emotion)
+
+
 class FramedFormat(ABC):
     """A `PromptFormat` of this shape: ids before the text, the text, ids after it, then the codes.
 
@@ -140,6 +156,10 @@ class FramedFormat(ABC):
         return [*before, *self._encode(read), *after, *codes]
 
 
+EMOTIONS = ("angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised")
+"""Of NeuTTS-2E, each the name of a token in capitals; neutral is none of them."""
+
+
 class NeuTTSFormat(FramedFormat):
     """The format of NeuTTS Air and Nano, and with ``to_phones=None`` that of NeuTTS-2E.
 
@@ -184,6 +204,44 @@ class NeuTTSFormat(FramedFormat):
         self._before = [*frame[:text_at], start]
         self._after = [end, *frame[text_at + 1 : speech_at], begin]
         self._stop = stop
+        lookup = token_lookup(tokenizer)
+        named = {name: lookup(f"<|{name.upper()}|>") for name in EMOTIONS} if to_phones is None else {}
+        self._emotion_ids = {name: id for name, id in named.items() if id is not None}
+        self._emotion: int | None = None
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """Emotions that the model can be asked for; none for one that reads phones."""
+        return tuple(
+            name for name in EMOTIONS if self._emotion_ids and name in {*self._emotion_ids, "neutral"}
+        )
+
+    def with_emotion(self, emotion: str) -> NeuTTSFormat:
+        """Return the same format for texts that are spoken with an emotion; ``"neutral"`` is as without one.
+
+        Raises:
+            PromptError: the model has no such emotion.
+        """
+        if emotion not in self.emotions:
+            known = ", ".join(self.emotions)
+            raise PromptError(
+                f"the model has no emotion {emotion!r}; it has {known}" if known else "it has none"
+            )
+        felt = copy.copy(self)
+        felt._emotion = None if emotion == "neutral" else self._emotion_ids[emotion]
+        return felt
+
+    def prompt_ids(self, text: str, voice: Voice | None = None) -> list[int]:
+        """Return the token ids after which the model speaks `text`; `PromptFormat` gives arguments and errors."""
+        if self._emotion is None:
+            return super().prompt_ids(text, voice)
+        # The token stands between the two texts, each encoded alone.
+        said, codes = ([], []) if voice is None else self._of_voice(voice)
+        before, after = self._frame()
+        return [*before, *said, self._emotion, *self._encode(self._read(text)), *after, *codes]
+
+    def _of_voice(self, voice: Voice) -> tuple[list[int], list[int]]:
+        return self._encode(self._read(voice_text(voice))), voice_ids(voice, self._vocabulary)
 
     @property
     def stop_ids(self) -> tuple[int, ...]:

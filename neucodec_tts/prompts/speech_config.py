@@ -16,7 +16,7 @@ from neucodec_tts.built_in import speech_model
 from neucodec_tts.codec.checkpoints.hub import HubOptions, find_gguf, locate
 from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
-from neucodec_tts.prompts.custom import CustomFormat, PromptTemplate
+from neucodec_tts.prompts.custom import AUDAR, SCICOM, CustomFormat, PromptTemplate
 from neucodec_tts.prompts.formats import LlasaFormat, NeuTTSFormat, PromptFormat
 from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer, nearest_language
 from neucodec_tts.text import TextReader
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 FILENAME = "speech_config.json"
 FORMATS = ("neutts", "neutts-text", "llasa", "custom")
 """Prompt formats: NeuTTS with phones, NeuTTS with text (NeuTTS-2E), Llasa, and a template of one's own."""
-SAMPLING = ("temperature", "top_k", "top_p", "min_frames", "max_frames", "repetition_frames")
+SAMPLING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "min_frames",
+    "max_frames",
+    "repetition_frames",
+)
 """Entries of `SpeechConfig.sampling`."""
 
 
@@ -339,19 +348,22 @@ _LLASA = SpeechConfig(
     sampling=_LLASA_SAMPLING,
 )
 
-# Of Audar's model card; the same for all sizes. The voice stands before everything that is said in it.
+# Sampling as their servers have it: DEFAULT_TEMPERATURE and DEFAULT_REPETITION_PENALTY, without top-k.
+_SCICOM = SpeechConfig(
+    "custom",
+    token_pattern=SCHEMES["llasa"].pattern,
+    codebook_size=65536,
+    context_length=4096,
+    sampling={"temperature": 0.7, "top_k": 0, "repetition_penalty": 1.15},
+    template=SCICOM,
+)
+# Of Audar's README; the same for all sizes.
 _AUDAR = SpeechConfig(
     "custom",
     codebook_size=65536,
     context_length=4096,
-    sampling={"temperature": 1.0, "top_k": 40, "top_p": 0.9, "min_frames": 50},
-    template=PromptTemplate(
-        "<|TARGET_TEXT_START|>{text}<|TARGET_TEXT_END|>\nassistant:<|TARGET_CODES_START|>{codes}",
-        ("<|TARGET_CODES_END|>",),
-        begin=False,
-        voice="user: Convert the text to speech:<|REF_TEXT_START|>{text}<|REF_TEXT_END|>"
-        "<|REF_SPEECH_START|>{codes}<|REF_SPEECH_END|>",
-    ),
+    sampling={"temperature": 1.0, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.1, "min_frames": 50},
+    template=AUDAR,
 )
 
 KNOWN_MODELS: dict[str, SpeechConfig] = {
@@ -367,6 +379,9 @@ KNOWN_MODELS: dict[str, SpeechConfig] = {
     "HKUSTAudio/Llasa-3B": _LLASA,
     "HKUSTAudio/Llasa-8B": _LLASA,
     "HKUSTAudio/Llasa-1B-Multilingual": _LLASA,
+    "Scicom-intl/Multilingual-TTS-1.7B-Base": _SCICOM,
+    "Scicom-intl/Multilingual-TTS-1.7B-v0.1": _SCICOM,
+    "Scicom-intl/Multilingual-Expressive-TTS-1.7B": _SCICOM,
 }
 """Models of the hub that have no ``speech_config.json`` and need none."""
 

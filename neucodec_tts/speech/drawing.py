@@ -38,28 +38,39 @@ class Progress:
         limit: most codes, in frames.
         dice: its random numbers.
         frames: codes so far.
+        seen: True for the columns of logits that `Sampling.repetition_penalty` is for, bool (columns,); None where the
+            penalty is 1.
     """
 
     sampling: Sampling
     limit: int
     dice: Dice
     frames: int = 0
+    seen: NDArray[np.bool_] | None = None
     _loop: RepetitionDetector = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._loop = RepetitionDetector(self.sampling.repetition_frames)
 
     @classmethod
-    def begin(cls, prompt: Sequence[int], sampling: Sampling, context_length: int) -> Progress:
-        """Begin to continue a prompt in a context of so many tokens."""
+    def begin(
+        cls, prompt: Sequence[int], sampling: Sampling, context_length: int, columns: NDArray[np.int64]
+    ) -> Progress:
+        """Begin to continue a prompt in a context of so many tokens; `columns` are the token ids of the logits."""
         room = context_length - len(prompt)
         limit = room if sampling.max_frames is None else min(room, sampling.max_frames)
-        return cls(sampling, limit, Dice(sampling.seed))
+        seen = None if sampling.repetition_penalty == 1 else np.isin(columns, np.asarray(prompt))
+        return cls(sampling, limit, Dice(sampling.seed), seen=seen)
 
     @property
     def may_stop(self) -> bool:
         """True once there are as many codes as there must be."""
         return self.frames >= self.sampling.min_frames
+
+    def see(self, column: int) -> None:
+        """Note that a code has been drawn, by the column of its logit."""
+        if self.seen is not None:
+            self.seen[column] = True
 
     def push(self, code: int) -> FinishReason | None:
         """Count a code; returns the reason if the generation ends with it."""
@@ -67,6 +78,15 @@ class Progress:
         if self._loop.push(code):
             return "repetition"
         return "length" if self.frames >= self.limit else None
+
+
+def penalised(values: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
+    """Logits (n,) of the first n columns, those that have been seen less likely by the repetition penalty."""
+    if progress.seen is None:
+        return values
+    penalty = progress.sampling.repetition_penalty
+    changed = np.where(values > 0, values / penalty, values * penalty)
+    return np.where(progress.seen[: len(values)], changed, values)
 
 
 def widest(sampling: Sampling, columns: int) -> int:
@@ -79,7 +99,7 @@ def rank(values: NDArray[np.floating[Any]], sampling: Sampling, roll: float) -> 
 
     Args:
         values: the likeliest, the largest first, (n,).
-        sampling: temperature, top-k and top-p.
+        sampling: temperature, top-k, top-p and min-p.
         roll: a number from [0, 1).
 
     Raises:
@@ -98,5 +118,8 @@ def rank(values: NDArray[np.floating[Any]], sampling: Sampling, roll: float) -> 
     if sampling.top_p < 1:
         kept = int((cumulative < sampling.top_p).sum()) + 1  # the one that crosses top_p still belongs
         cumulative = cumulative[:kept]
+    if sampling.min_p:
+        likely = weights[: len(cumulative)] >= sampling.min_p  # the likeliest weighs 1
+        cumulative = cumulative[: int(likely.sum())]
     drawn = int(np.searchsorted(cumulative, roll * float(cumulative[-1]), side="right"))
     return min(drawn, len(cumulative) - 1)

@@ -24,6 +24,9 @@ class Sampling:
         temperature: 1 as trained; lower is safer and flatter; 0 takes the likeliest token each time.
         top_k: tokens are drawn from the k likeliest; 0 draws from all.
         top_p: tokens are drawn from the likeliest that together have this probability, applied after `top_k`.
+        min_p: tokens less likely than this share of the likeliest are not drawn; 0 draws them all. Applied last.
+        repetition_penalty: tokens that stand in the prompt or have been drawn become less likely above 1, as in CTRL
+            (arXiv:1909.05858): a positive logit is divided by it, a negative one multiplied; 1 leaves them alone.
         min_frames: fewest codes (50 a second) before the model may stop.
         max_frames: most codes; None leaves it to the model's context.
         repetition_frames: the generation ends when the last so many codes are a loop; 0 switches this off. The default
@@ -37,6 +40,8 @@ class Sampling:
     temperature: float = 1.0
     top_k: int = 50
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     min_frames: int = 0
     max_frames: int | None = None
     repetition_frames: int = 100
@@ -47,6 +52,12 @@ class Sampling:
             raise EngineError(f"temperature is {self.temperature}; it must lie between 0 and 10")
         if not 0 < self.top_p <= 1:  # false for NaN
             raise EngineError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if not 0 <= self.min_p <= 1:
+            raise EngineError(f"min_p is {self.min_p}; it must lie between 0 and 1")
+        if not 0 < self.repetition_penalty <= 10:
+            raise EngineError(
+                f"repetition_penalty is {self.repetition_penalty}; it must be above 0 and at most 10"
+            )
         for name, least in (("top_k", 0), ("min_frames", 0), ("max_frames", 1), ("repetition_frames", 0)):
             value = getattr(self, name)
             if value is None and name == "max_frames":

@@ -90,22 +90,30 @@ class SpeechModel:
         return Sampling(**dict(self.config.sampling))  # type: ignore[arg-type]
 
     def load_codec(
-        self, codec: NeuCodec | str | os.PathLike[str] | None = None, device: str | None = None
+        self,
+        codec: NeuCodec | str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        backend: str | None = None,
+        decoder: str | os.PathLike[str] | None = None,
     ) -> NeuCodec:
         """Load the codec to a device.
 
         Args:
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
             device: a GPU if there is one by default. A codec that you give stays where it is.
+            backend: what computes it, as for `NeuCodec.from_pretrained`.
+            decoder: hub id or folder of another decoder of its codes. A codec that you give keeps its own.
 
         Raises:
-            CheckpointError: the codec is missing or damaged.
+            CheckpointError: the codec or the decoder is missing or damaged, or has no files for the backend.
             VocabularyError: it is not the codec whose codes the model speaks.
             DeviceError: there is no such device.
         """
         if not isinstance(codec, NeuCodec):
             hub = replace(self.hub, revision=None)  # the revision is the language model's
-            codec = NeuCodec.from_pretrained(codec or self._codec_name(), device=device, **hub.keywords())
+            codec = NeuCodec.from_pretrained(
+                codec or self._codec_name(), device=device, backend=backend, decoder=decoder, **hub.keywords()
+            )
         if self.config.codec_id not in (None, codec.codec_id):
             raise VocabularyError(
                 f"{self.name} speaks the codes of the codec {self.config.codec_id!r}, and {codec.codec_id!r} was "

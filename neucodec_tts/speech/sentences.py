@@ -78,11 +78,11 @@ def words(text: str, span: Span) -> list[Span]:
     )
 
 
-def characters(text: str, span: Span) -> list[Span]:
-    """Parts of a span, one for each character with the marks that combine with it."""
+def characters(text: str, span: Span, step: int = 1) -> list[Span]:
+    """Parts of a span, one for each `step` characters or so with the marks that combine with them."""
     ends = [
         place
-        for place in range(span.start + 1, span.end)
+        for place in range(span.start + step, span.end, step)
         if not unicodedata.combining(text[place]) and text[place] not in "\u200d\ufe0f"
     ]
     return _cut(text, span, ends, "none")

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.speech.sentences import Span, characters, clauses, sentences, words
@@ -14,7 +15,8 @@ SHORT_FRAMES = 60
 """A sentence that is estimated to be shorter (1.2 s) goes with a neighbour: models speak a lone "Oh." badly."""
 
 # Sounds that a character stands for, roughly: what counts is the ratio to the voice's own transcript.
-_UNITS = {"L": 1.0, "M": 0.3, "N": 5.0, "P": 0.7, "S": 5.0, "Z": 0.2, "C": 0.0}
+_UNITS = {"L": 1.0, "M": 0.3, "N": 5.0, "P": 0.7, "S": 5.0, "Z": 0.2, "C": 0.1}
+_STRETCH = 64  # characters of a word that is too long to be one
 _IDEOGRAPH_UNITS = 3.0
 _LEAST_RATE, _GREATEST_RATE, _USUAL_RATE = 2.0, 9.0, 4.0  # frames a unit; 4 is 12.5 letters a second
 
@@ -104,7 +106,7 @@ def halves(text: str, span: Span) -> list[Span]:
 
 def _pieces(text: str, span: Span, fits: Callable[[str], bool]) -> Iterator[Span]:
     """A span that does not fit, in pieces that do."""
-    for cut in (clauses, words, characters):
+    for cut in (clauses, words, partial(characters, step=_STRETCH), characters):
         parts = cut(text, span)
         if len(parts) > 1:
             yield from _packed(text, parts, fits)

@@ -19,6 +19,7 @@ from torch import Tensor
 from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
+from neucodec_tts.prompts import with_emotion
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import Sampling, SpeechEngine
 from neucodec_tts.speech.joins import Pauses
@@ -118,6 +119,8 @@ class TextToSpeech:
         model: str | os.PathLike[str] = "tiny",
         *,
         codec: NeuCodec | str | os.PathLike[str] | None = None,
+        codec_backend: str | None = None,
+        decoder: str | os.PathLike[str] | None = None,
         engine: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
@@ -135,6 +138,9 @@ class TextToSpeech:
             model: a folder with a ``speech_config.json``, a hub id such as ``"neuphonic/neutts-air"`` (published
                 models are known without that file), a GGUF file, or ``"tiny"``, the small built-in model.
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
+            codec_backend: what computes the codec, as for `NeuCodec.from_pretrained`.
+            decoder: hub id or folder of a codec whose decoder takes the place of the codec's own, as of
+                ``"Scicom-intl/neucodec-44k-d20"`` for speech at 44.1 kHz.
             engine: name of the engine that runs the model; ``speech.registry.engine_names()`` lists those installed.
                 By default ``"llama-cpp"`` for a model in GGUF and ``"transformers"`` for any other.
             device: of model and codec, a GPU if there is one by default. A codec that you give stays where it is.
@@ -159,7 +165,7 @@ class TextToSpeech:
         loader = None if engine is None else engine_loader(engine)
         description = SpeechModel.load(os.fspath(model), hub)
         loader = loader or engine_loader("llama-cpp" if description.is_gguf else "transformers")
-        codec = description.load_codec(codec, device)
+        codec = description.load_codec(codec, device, codec_backend, decoder)
         return cls(
             loader.load(
                 description.name, description.tokens, device=device, dtype=dtype, hub=hub, **engine_options
@@ -189,6 +195,7 @@ class TextToSpeech:
         watermark: bool | None = None,
         text_format: TextFormat = "markdown",
         normalize: bool | None = None,
+        emotion: str | None = None,
         on_segment: Callable[[Segment], None] | None = None,
     ) -> SpeechResult:
         """Speak a text, all of it before this returns.
@@ -208,10 +215,12 @@ class TextToSpeech:
             text_format: ``"markdown"`` is reduced to the words that a person would read, ``"plain"`` is read with
                 every mark, ``"ssml"`` is followed where a model can.
             normalize: put written forms (money, dates, units ...) into words; by default as the model was trained.
+            emotion: of NeuTTS-2E, one of `neucodec_tts.prompts.EMOTIONS`; without one it is neutral.
             on_segment: called with each segment when its sound is there, in the order of the text.
 
         Raises:
-            PromptError: there is nothing to speak, or the voice is unknown or of another codec.
+            PromptError: there is nothing to speak, the voice is unknown or of another codec, or the model has no such
+                emotion.
             EngineError: the model gave no codes for a sentence, or the watermark is wanted and not installed.
         """
         if batch_size < 1 or retries < 0:
@@ -220,7 +229,13 @@ class TextToSpeech:
             )
         mark = self.watermarker(watermark)  # before any work, so that a missing package is found at once
         script, seed = self.script(
-            text, voice, seed=seed, sampling=sampling, text_format=text_format, normalize=normalize
+            text,
+            voice,
+            seed=seed,
+            sampling=sampling,
+            text_format=text_format,
+            normalize=normalize,
+            emotion=emotion,
         )
         sounds = self._sounds(script, retries, batch_size)
         samples, segments = assemble(self.codec, self.pauses, sounds, on_segment)
@@ -240,6 +255,7 @@ class TextToSpeech:
         watermark: bool | None = None,
         text_format: TextFormat = "markdown",
         normalize: bool | None = None,
+        emotion: str | None = None,
     ) -> SpeechStream:
         """Speak a text while it is generated.
 
@@ -257,17 +273,25 @@ class TextToSpeech:
             watermark: as for `speak`.
             text_format: as for `speak`.
             normalize: as for `speak`.
+            emotion: as for `speak`.
 
         Returns:
             An iterator of float32 arrays (n,) at ``stream.sample_rate``.
 
         Raises:
-            PromptError: there is nothing to speak, or the voice is unknown or of another codec.
+            PromptError: there is nothing to speak, the voice is unknown or of another codec, or the model has no such
+                emotion.
             EngineError: the watermark is wanted and not installed.
         """
         mark = self.watermarker(watermark)
         script, seed = self.script(
-            text, voice, seed=seed, sampling=sampling, text_format=text_format, normalize=normalize
+            text,
+            voice,
+            seed=seed,
+            sampling=sampling,
+            text_format=text_format,
+            normalize=normalize,
+            emotion=emotion,
         )
         assembly = Assembly(self.codec, self.pauses)
         rate = self.codec.output_sample_rate
@@ -300,11 +324,13 @@ class TextToSpeech:
         sampling: Sampling | None = None,
         text_format: TextFormat = "markdown",
         normalize: bool | None = None,
+        emotion: str | None = None,
     ) -> tuple[Script, int]:
         """Return the sentences of a text and the seed that they use, for programs that run the engine themselves.
 
         Raises:
-            PromptError: there is nothing to speak, or the voice is unknown or of another codec.
+            PromptError: there is nothing to speak, the voice is unknown or of another codec, or the model has no such
+                emotion.
         """
         settings = sampling or self.sampling
         if seed is None:
@@ -317,7 +343,7 @@ class TextToSpeech:
         script = Script(
             read.text,
             speaker,
-            self.prompt_format,
+            with_emotion(self.prompt_format, emotion),
             self.context_length,
             settings,
             self.utterance_frames,

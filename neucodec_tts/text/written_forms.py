@@ -4,91 +4,46 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from functools import cache
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.text.pronunciation import PRONOUNCED
+from neucodec_tts.text.written_rules import corrected, rewritten
 
 logger = logging.getLogger(__name__)
 
 _INSTALL = 'pip install "neucodec-tts[normalize]"'
-_NUMBER = r"\d{1,4}(?:[.,]\d+)?"
-_RANGE = re.compile(rf"(?<![\w.,/:+$€£-])({_NUMBER})\s?[-–]\s?({_NUMBER})(?![\w/:-]|[.,]\d)")
-_YEAR = re.compile(r"1[1-9]\d\d|20\d\d")
-_TO = {"en": "to", "de": "bis", "fr": "à", "es": "a"}
+_LONGEST = 260  # characters: a longer "word" is none, and takes spokenform the square of its length
 _WRITTEN = re.compile(r"[\d&@€$£¥%#°½¼¾²³+=]|\w\.|[IVXLC]{2}")
-_LETTERS = re.compile(r"\b[A-Z](?: [A-Z])+\b")
-_SENTENCES = re.compile(
-    r".{1,80}?\b(?!(?:Prof|Capt|[Aa]pprox|Dept|Corp|Univ|Blvd|Sept|[Ii]nkl|[Ee]vtl|[Vv]gl|Sres|Srta)\.)\w{4,}[.!?…]+"
-    r"[\"'”’)]*(?:\s+|$)|.{1,300}(?:\s|$)|\S+\s*"
+_QUOTED = re.compile(r"([\"'“„«‘‚(\[¿¡\s]*)(.*?)([\"'”“»’)\]\s]*)", re.DOTALL)
+_LETTERS = re.compile(r"(?<![\w-])[A-Z](?: [A-Z])+(?![\w-])")
+# German nouns have capitals, so that only these words tell "Es sind 5. Dann" from "am 5. Oktober".
+_GERMAN_OPENERS = (
+    "Der Die Das Den Dem Des Ein Eine Einen Einem Einer Kein Keine Er Sie Es Ich Du Wir Ihr Man Wer Was Wo Wann "
+    "Warum Wie Wenn Weil Dass Da Dann Danach Dazu Daher Darum Doch Aber Und Oder Denn Auch So Nur Noch Schon "
+    "Jetzt Heute Morgen Gestern Hier Dort Nun Bald Dabei Damit Diese Dieser Dieses Jeder Jede Alle Viele Mein "
+    "Meine Sein Seine Unser Unsere In Im Am An Auf Aus Bei Beim Mit Nach Von Vom Vor Zu Zum Zur Um Für Über Unter "
+    "Seit Bis Ohne Als Ob Ja Nein Bitte"
 )
-_GERMAN_TENS = dict(
-    zip("23456789", "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split(), strict=True)  # noqa: SIM905
-)
-_SPANISH_ORDINALS = (
-    *("primero", "segundo", "tercero", "cuarto", "quinto"),
-    *("sexto", "séptimo", "octavo", "noveno", "décimo"),
-)
-_ROMAN = re.compile(r"(?<=[a-zà-ÿ] )(?=[IVX]{2}|[VX]\b)(?:X{1,3}(?:IX|IV|V?I{0,3})|IX|IV|VI{0,3}|I{1,3})\b")
+
+
+@cache
+def _sentences(base: str) -> re.Pattern[str]:
+    """Return the pattern of a sentence or two, as far as spokenform needs to see."""
+    begins = rf"(?:{_GERMAN_OPENERS.replace(' ', '|')})\b" if base == "de" else r"[^\Wa-zà-ÿ\d_]"
+    return re.compile(
+        r".{0,80}?(?:\b(?!(?:Prof|Capt|[Aa]pprox|Dept|Corp|Univ|Blvd|Sept|[Ii]nkl|[Ee]vtl|[Vv]gl|Sres|Srta)\.)"
+        rf"\w{{4,}}[.!?…]+|(?:\d(?:\s?[a-zµ²³]{{1,5}})?|\b[A-Z](?:-[A-Z])+)[.!?…]+(?=\s+{begins}))"
+        r"[\"'”’)]*(?:\s+|$)|.{1,240}(?:(?<!\d)\s|$)|.{1,240}\s|\S+\s*"
+    )
+
+
 # Words that are abbreviations, too, and at the end of a sentence words: "He sat." is no Saturday.
 _WORDS = {
     "en": "sat sun wed mar max ref col gen dec co fri st apt",
     "de": "so do mi mo abt max fr st",
-    "fr": "vol min mar dim sam av st m",
+    "fr": "vol min mar dim sam av st m sept",
     "es": "mar sol vol cap dom art fin av",
-}
-# Forms that spokenform 0.4.5 leaves or misreads: for each language, patterns and their words.
-_MORE: dict[str, tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = {
-    "en": (
-        (re.compile(r"([$€£])(\d[\d.,]*) ?m\b"), r"\1\2 million"),
-        (re.compile(r"([$€£])(\d[\d.,]*) ?(?:bn|b)\b"), r"\1\2 billion"),
-        (re.compile(r"([$€£])(\d[\d.,]*) ?k\b"), r"\1\2 thousand"),
-        (re.compile(r"(?<=\d)x(?= )"), " times"),
-        (re.compile(r"(?<!\w)['’](\d)0s\b"), r"19\g<1>0s"),
-        (re.compile(r"#(?=\d)"), "number "),
-        (re.compile(r"(?<=\s)&(?=\s)"), "and"),
-        (re.compile(r"\bpp\.(?= ?\d)"), "pages"),
-        (re.compile(r"\bp\.(?= ?\d)"), "page"),
-        (re.compile(r"(?<=\d)( ?[ap])\.m\.(?=\s+[a-z]|[,;:?!)])"), r"\1m"),
-        (re.compile(r"(?<=\d)( ?[ap])\.m\."), r"\1m."),
-        (re.compile(r"\b(U\.S|U\.K|U\.N|E\.U)\.(?=\s+\w)"), lambda found: found[1].replace(".", "-")),
-        (re.compile(r"\b[A-Z](?:\.[A-Z])+(?=\.?(?:\W|$))"), lambda found: found[0].replace(".", "-")),
-        (re.compile(r"\b[A-Z](?:-[A-Z])+\.(?=\s+[a-z])"), lambda found: found[0][:-1]),
-        (re.compile(r"¥ ?(\d[\d.,]*)\b"), r"\1 yen"),
-        (re.compile(r"(?<=\d) (?=[½¼¾])"), " and "),
-        (re.compile(r"\bWorld War II\b"), "World War Two"),
-        (re.compile(r"\bWorld War I\b"), "World War One"),
-        (re.compile(r"\betc\.(?=\s+[a-z,;)])"), "et cetera"),
-        (re.compile(r"\bWWII\b"), "World War Two"),
-        (re.compile(r"\bWWI\b"), "World War One"),
-        (re.compile(r"(?<=\d)\s?km/h\b"), " kilometers per hour"),
-        (re.compile(r"\bhttps?://"), ""),
-        (re.compile(r"\b([Cc]all|[Dd]ial) (\d)(\d)(\d)\b"), r"\1 \2 \3 \4"),
-    ),
-    "de": (
-        (re.compile(r"\bhttps?://"), ""),
-        (re.compile(r"(?<=\s)&(?=\s)"), "und"),
-        (re.compile(r"\b19([2-9])0er\b"), lambda found: f"neunzehnhundert{_GERMAN_TENS[found[1]]}er"),
-        (re.compile(r"\b([2-9])0er\b"), lambda found: f"{_GERMAN_TENS[found[1]]}er"),
-    ),
-    "fr": (
-        (re.compile(r"(?<=\d) (?=\d{3}(?!\d))"), ""),
-        (re.compile(r"\bp\. ?ex\.(?=\s)"), "par exemple"),
-        (re.compile(r"\bMme\b"), "madame"),
-        (re.compile(r"\bMlle\b"), "mademoiselle"),
-        (re.compile(r"\bDr\b\.?"), "docteur"),
-        (_ROMAN, lambda found: str(_roman(found[0]))),
-        (re.compile(r"\bhttps?://"), ""),
-        (re.compile(r"(?<=\s)&(?=\s)"), "et"),
-    ),
-    "es": (
-        (re.compile(r"\bp\. ?ej\.(?=\s)"), "por ejemplo"),
-        (re.compile(r"\bUds\."), "ustedes"),
-        (re.compile(r"(?<=siglo )[IVX]+\b"), lambda found: str(_roman(found[0]))),
-        (_ROMAN, lambda found: _spanish_ordinal(_roman(found[0]))),
-        (re.compile(r"\bUd\."), "usted"),
-        (re.compile(r"\bhttps?://"), ""),
-    ),
 }
 
 
@@ -116,19 +71,19 @@ def in_words(text: str, language: str) -> str:
 
 
 def _line_in_words(line: str, base: str, region: str) -> str:
-    if base in _TO:
-        line = _RANGE.sub(lambda found: _range(found, _TO[base]), line)
-    for pattern, words in _MORE.get(base, ()):
-        line = pattern.sub(words, line)
+    line = rewritten(line, base)
     # Its time grows with the square of the length, so it gets a sentence or two at a time.
-    return _SENTENCES.sub(lambda found: _prepared(found[0], base, region), line)
+    return _sentences(base).sub(lambda found: _prepared(found[0], base, region), line)
 
 
 def _prepared(text: str, base: str, region: str) -> str:
     from spokenform import SUPPORTED_LOCALES, PreparationConfig, ProtectedSpan, prepare
 
-    if not _WRITTEN.search(text):
+    if len(text) > _LONGEST or not _WRITTEN.search(text):
         return text
+    # It takes a quotation mark for a part of a word.
+    found = _QUOTED.fullmatch(text)
+    opening, text, closing = found.groups() if found else ("", text, "")
     locale = f"{base}_{region.upper()}"
     config = PreparationConfig(
         language=locale if locale in SUPPORTED_LOCALES else base,
@@ -137,37 +92,15 @@ def _prepared(text: str, base: str, region: str) -> str:
         normalize_whitespace=False,
     )
     words = _WORDS.get(base, "").replace(" ", "|") or "(?!)"
-    whole = rf"{PRONOUNCED.pattern}|\b(?:{words})\.(?!\s*\d)(?=\W*$|\s+[^\W\d_a-zà-ÿ])"
+    whole = rf"{PRONOUNCED.pattern}|(?<!\d)(?<!\d )\b(?:{words})\.(?!\s*\d)(?=\W*$|\s+[^\W\d_a-zà-ÿ])"
     kept = [ProtectedSpan(*match.span()) for match in re.finditer(whole, text)]
     try:
         read = str(prepare(text, config=config, protected_spans=kept).text)
     except (ValueError, ArithmeticError, LookupError) as problem:
         logger.warning("the written forms in %r stay as they are: %s", text[:40], problem)
-        return text
+        return opening + text + closing
+    read = corrected(read, base)
     # "A M" would be read as the article and a letter.
     read = _LETTERS.sub(lambda found: found[0].replace(" ", "-"), read)
-    end = text.rstrip()[-1:]
-    space = text[len(text.rstrip()) :]
-    return read.rstrip() + ("" if end not in ".!?" or read.rstrip().endswith(end) else end) + space
-
-
-def _range(found: re.Match[str], to: str) -> str:
-    first, last = found[1], found[2]
-    if (len(first), len(last)) == (3, 4):
-        return found[0]  # 555-1234 is the number of a telephone
-    years = _YEAR.fullmatch(first) and _YEAR.fullmatch(last)
-    return f"{_year(first)} {to} {last}" if years and to == "to" else f"{first} {to} {last}"
-
-
-def _roman(numeral: str) -> int:
-    values = [{"I": 1, "V": 5, "X": 10}[letter] for letter in numeral]
-    return sum(-a if a < b else a for a, b in zip(values, [*values[1:], 0], strict=True))
-
-
-def _spanish_ordinal(number: int) -> str:
-    return _SPANISH_ORDINALS[number - 1] if number <= len(_SPANISH_ORDINALS) else str(number)
-
-
-def _year(number: str) -> str:
-    """Return an English year in two halves of two digits, which are read one after the other."""
-    return number if number[2:] < "10" else f"{number[:2]} {number[2:]}"
+    end = text[-1:]
+    return opening + read + ("" if end not in ".!?" or read.endswith(end) else end) + closing

@@ -31,7 +31,10 @@ _STRING, _ARRAY = 8, 9
 _MOST_DIMENSIONS = 4
 
 # How a text is cut before byte pairs are merged, by `tokenizer.ggml.pre`; from llama.cpp's src/llama-vocab.cpp.
-_QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 CUTS: dict[str, str | None] = {  # None is GPT-2's own way, after single digits for smollm
     "qwen2": _QWEN2,
@@ -154,10 +157,12 @@ class GGUFFile:
             models.BPE({name: id for id, name in enumerate(names)}, merges, ignore_merges=pattern == _LLAMA3)
         )
         by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
-        first = pre_tokenizers.Digits(individual_digits=True) if cut == "smollm" else None
+        steps: list[pre_tokenizers.PreTokenizer] = [by_bytes]
+        if cut == "smollm":
+            steps.insert(0, pre_tokenizers.Digits(individual_digits=True))
         if pattern is not None:
-            first = pre_tokenizers.Split(Regex(pattern), "isolated")
-        tokenizer.pre_tokenizer = by_bytes if first is None else pre_tokenizers.Sequence([first, by_bytes])
+            steps.insert(0, pre_tokenizers.Split(Regex(pattern), "isolated"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
         if pattern == _QWEN2:
             tokenizer.normalizer = normalizers.NFC()
         tokenizer.decoder = decoders.ByteLevel()
@@ -204,7 +209,11 @@ class _Head:
             found[name] = Stored(shape, self._number("I"), self._number("Q"))
         alignment = metadata.get(ALIGNMENT, 32)
         first = -(-self._at // alignment) * alignment  # of all weights
-        return metadata, {name: each._replace(start=first + each.start) for name, each in found.items()}, spans
+        return (
+            metadata,
+            {name: each._replace(start=first + each.start) for name, each in found.items()},
+            spans,
+        )
 
     def _number(self, code: str) -> Any:
         (value,) = struct.unpack_from("<" + code, self._data, self._at)

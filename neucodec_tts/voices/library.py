@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
 import unicodedata
@@ -24,6 +25,7 @@ _LONGEST_NAME, _LONGEST_BYTES = 64, 200  # file systems take 255 bytes, the suff
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])")  # Windows' devices
 VOICE_SUFFIXES = (SUFFIX, ".pt", ".pth", ".npy")
 """Files that hold a voice, or codes of one."""
+NEUTTS_2E = "neuphonic/neutts-2e"
 
 
 def default_folder() -> Path:
@@ -95,17 +97,23 @@ class VoiceLibrary:
         folder: made with the first voice; `default_folder` by default.
     """
 
+    suffix = SUFFIX
+
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = default_folder() if folder is None else Path(folder)
 
     @classmethod
     def of_model(cls, model: str | os.PathLike[str]) -> VoiceLibrary | None:
-        """Return the voices that a model brings in the folder ``voices``, or None if it brings none.
+        """Return the voices that a model brings, or None if it brings none.
+
+        They lie in its folder ``voices``. NeuTTS-2E's four are those of the package ``neutts``, where it is installed.
 
         Args:
             model: ``"tiny"``, a folder or a hub id; for a file, the folder lies beside it.
         """
         path = Path(speech_model(model)).expanduser()
+        if os.fspath(model).lower().startswith(NEUTTS_2E) and not path.exists():
+            return PackageVoices.installed()
         folder = (path.parent if path.is_file() else path) / MODEL_VOICES
         return cls(folder) if folder.is_dir() else None
 
@@ -114,8 +122,10 @@ class VoiceLibrary:
         if not self.folder.is_dir():
             return []
         # Some systems take names apart (NFD) and find them in either form.
-        stems = (unicodedata.normalize("NFC", file.stem) for file in self.folder.glob(f"*{SUFFIX}"))
-        return sorted((name for name in stems if _is_name(name) and self.path(name).is_file()), key=comparable)
+        stems = (unicodedata.normalize("NFC", file.stem) for file in self.folder.glob(f"*{self.suffix}"))
+        return sorted(
+            (name for name in stems if _is_name(name) and self.path(name).is_file()), key=comparable
+        )
 
     def path(self, name: str) -> Path:
         """Return the file that a voice called `name` lies in or would lie in.
@@ -123,7 +133,7 @@ class VoiceLibrary:
         Raises:
             PromptError: no voice may be called so.
         """
-        return self.folder / f"{check_name(name)}{SUFFIX}"
+        return self.folder / f"{check_name(name)}{self.suffix}"
 
     def load(self, name: str) -> SpeakerPrompt:
         """Read a voice.
@@ -247,3 +257,24 @@ class VoiceLibrary:
         near = difflib.get_close_matches(comparable(name), map(comparable, names), n=3)
         listed = [known for known in names if comparable(known) in near] or names[:8]
         return f"{'did you mean' if near else 'there are'} {', '.join(listed)}"
+
+
+class PackageVoices(VoiceLibrary):
+    """The speakers of NeuTTS-2E: codes and transcripts that the package ``neutts`` holds, one ``NAME.pt`` each."""
+
+    suffix = ".pt"
+
+    @classmethod
+    def installed(cls) -> PackageVoices | None:
+        """Return those of the installed package, which is not imported; None if it is not there, or has none."""
+        package = importlib.util.find_spec("neutts")
+        for folder in () if package is None else package.submodule_search_locations or ():
+            if (Path(folder) / "samples").is_dir():
+                return cls(Path(folder) / "samples")
+        return None
+
+    def save(self, name: str, voice: SpeakerPrompt, *, overwrite: bool = False) -> Path:
+        """Raise `PromptError`: the voices of a package are its own."""
+        raise PromptError(
+            f"{self.folder} belongs to the package neutts; keep {name!r} in a folder of your own"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessorList, MinPLogitsWarper
 
 from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, VocabularyError
 from neucodec_tts.speech import Sampling, SpeechEngine, SpeechTokens
@@ -114,6 +114,58 @@ def test_top_p_leaves_only_the_likeliest(engine):
     # The stop takes a little of the probability that is not in this sum; one code more may then be drawn.
     assert len(drawn - allowed) <= 1
     assert len(drawn) > 1
+
+
+@pytest.mark.parametrize("penalty", [0.7, 1.3, 4.0])
+@pytest.mark.parametrize("prompt", [[1, FIRST + 3, FIRST + 200, STOP, 5], PROMPTS[1]])
+def test_repetition_penalty_is_that_of_transformers(engine, prompt, penalty):
+    """Codes and stops of the prompt count, and so do those that have been drawn."""
+    theirs = engine.model.generate(
+        torch.tensor([prompt]),
+        do_sample=False,
+        max_new_tokens=40,
+        repetition_penalty=penalty,
+        logits_processor=LogitsProcessorList([CodesOnly(engine.tokens, len(prompt), max_frames=40)]),
+        eos_token_id=STOP,
+        pad_token_id=0,
+    )[0, len(prompt) :].tolist()
+    penalised = Sampling(temperature=0, max_frames=40, repetition_frames=0, repetition_penalty=penalty)
+    plain = Sampling(temperature=0, max_frames=40, repetition_frames=0)
+    alone = engine.generate(prompt, penalised).collect()
+    assert alone.ids == [token for token in theirs if token != STOP]
+    together = dict(engine.generate_batch([prompt, PROMPTS[0], prompt], [penalised, plain, plain]))
+    assert together[0] == alone
+    assert together[2] == engine.generate(prompt, plain).collect()
+
+
+def test_min_p_is_that_of_transformers(engine):
+    prompt, share = PROMPTS[0], 0.5
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([prompt])).logits[:, -1, FIRST : FIRST + 256].float() / 0.8
+    kept = MinPLogitsWarper(share)(torch.tensor([prompt]), logits)[0].isfinite().nonzero()[:, 0].tolist()
+    assert 1 < len(kept) < 200
+    drawn = set()
+    for seed in range(300):
+        sampling = Sampling(temperature=0.8, top_k=0, min_p=share, min_frames=1, max_frames=1, seed=seed)
+        drawn.add(engine.generate(prompt, sampling).collect().ids[0] - FIRST)
+    assert drawn <= set(kept)
+    assert len(drawn) > min(len(kept), 30) / 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("min_p", -0.1),
+        ("min_p", 1.5),
+        ("min_p", float("nan")),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", -1.0),
+        ("repetition_penalty", float("inf")),
+    ],
+)
+def test_settings_out_of_range(field, value):
+    with pytest.raises(EngineError, match=field):
+        Sampling(**{field: value})
 
 
 def test_nothing_but_codes_is_ever_drawn(engine):

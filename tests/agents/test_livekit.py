@@ -7,7 +7,9 @@ from http import HTTPStatus
 
 import pytest
 
-pytest.importorskip("livekit.agents", reason="LiveKit is not installed here; `make agents` makes .venv-agents")
+pytest.importorskip(
+    "livekit.agents", reason="LiveKit is not installed here; `make agents` makes .venv-agents"
+)
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from livekit.agents.metrics import TTSMetrics
@@ -249,13 +251,17 @@ def test_faults_are_errors_that_livekit_knows(behaviour, error, says):
 
 def test_a_language_model_may_pause_for_longer_than_the_server():
     async def run() -> None:
-        async with faulty_server(well_behaved) as server, TTS(base_url=server.url) as voice:
-            async with voice.stream(conn_options=APIConnectOptions(max_retry=0, timeout=0.1)) as stream:
-                stream.push_text("Hello")
-                await asyncio.sleep(0.5)
-                stream.push_text(" there.")
-                stream.end_input()
-                assert samples([event async for event in stream]) == SOUND
+        hasty = APIConnectOptions(max_retry=0, timeout=0.1)
+        async with (
+            faulty_server(well_behaved) as server,
+            TTS(base_url=server.url) as voice,
+            voice.stream(conn_options=hasty) as stream,
+        ):
+            stream.push_text("Hello")
+            await asyncio.sleep(0.5)
+            stream.push_text(" there.")
+            stream.end_input()
+            assert samples([event async for event in stream]) == SOUND
 
     asyncio.run(run())
 

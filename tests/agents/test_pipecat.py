@@ -380,7 +380,9 @@ def failing(server, **options) -> NeuCodecTTSService:
     return NeuCodecTTSService(base_url=server.url, timeout=1, **options)
 
 
-@pytest.mark.parametrize("status", [None, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND])
+@pytest.mark.parametrize(
+    "status", [None, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND]
+)
 def test_what_no_repetition_mends_makes_pipecat_take_another_voice(status):
     async def test() -> None:
         async with faulty_server(knows_no_voice, status=status) as bad, faulty_server(well_behaved) as good:
@@ -413,6 +415,7 @@ def test_a_server_that_is_not_there_is_an_error_and_one_that_comes_later_is_foun
             await it.errors.until(lambda: unspoken(it))
             await it.heard.until(lambda: it.heard.of(LLMFullResponseEndFrame))
             assert len(unspoken(it)) == 1, "one error for a reply, not one for each word"
+            assert sum("cannot be reached" in error.error for error in it.errors.of(ErrorFrame)) == 2
             async with faulty_server(well_behaved, port=int(url.rpartition(":")[2])):
                 await it.write("Heard.")
                 await it.heard.until(it.sound)

@@ -479,9 +479,17 @@ def test_a_missing_folder(tmp_path):
 
 
 def test_a_rate_the_format_lacks(tmp_path):
-    with pytest.raises(AudioError, match=r"a\.opus: OGG/OPUS cannot be written at 44100 Hz"):
-        write_audio(tmp_path / "a.opus", tone(), 44_100)
+    with pytest.raises(AudioError, match=r"a\.mp3: MP3/MPEG_LAYER_III cannot be written at 96000 Hz"):
+        write_audio(tmp_path / "a.mp3", tone(), 96_000)
     assert os.listdir(tmp_path) == []
+
+
+def test_opus_holds_other_rates_at_48_khz(tmp_path):
+    wave = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100).astype(np.float32) / 2
+    write_audio(tmp_path / "a.opus", wave, 44_100)
+    samples, rate = soundfile.read(tmp_path / "a.opus", dtype="float32")
+    assert (len(samples), rate) == (48_000, 48_000)
+    assert np.abs(np.fft.rfft(samples)).argmax() == 440
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):

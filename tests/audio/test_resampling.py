@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchaudio.transforms import Resample
 
 from neucodec_tts.audio import resampling
-from neucodec_tts.audio.resampling import output_length, resample
+from neucodec_tts.audio.resampling import ResamplingStream, output_length, resample
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -74,3 +74,14 @@ def test_rates_without_a_common_divisor_keep_a_tone():
 def test_length_is_the_one_torchaudio_would_give(samples):
     wanted = int(torch.ceil(torch.as_tensor(160 * samples / 441)))
     assert output_length(samples, 441, 160) == min(wanted, 160 * (samples // 441 + 1))
+
+
+@pytest.mark.parametrize("sizes", [[44_100], [1, 7, 441, 5, 20_000, 3], [1000] * 30])
+@pytest.mark.parametrize("rates", [(44_100, 48_000), (48_000, 16_000), (24_000, 44_100)])
+def test_a_stream_gives_what_the_whole_gives(rates: tuple[int, int], sizes: list[int]):
+    wave = torch.randn(sum(sizes), generator=torch.Generator().manual_seed(1))
+    stream = ResamplingStream(*rates)
+    parts = [*(stream.push(part) for part in wave.split(sizes)), stream.flush()]
+    torch.testing.assert_close(torch.cat(parts), resample(wave, *rates), atol=1e-5, rtol=0)
+    if len(sizes) == 30:
+        assert sum(part.numel() > 0 for part in parts) > 10, "it comes as it goes"

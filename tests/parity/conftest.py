@@ -12,6 +12,7 @@ from neucodec_tts import NeuCodec
 from tests.parity import cases
 from tests.parity.reference import Answers, Question, Request, ask_upstream
 from tests.parity.sizes import (
+    OTHER_DECODERS,
     SMALL_WINDOW,
     full_config,
     full_distilled_config,
@@ -40,12 +41,26 @@ def small_answers(
     """Upstream's answers, from small models with random weights.
 
     "whole" and "distilled" are asked everything; "normalized" is a distilled model whose semantic encoder hears
-    normalised recordings, and lies outside its checkpoint.
+    normalised recordings, and lies outside its checkpoint. The names of `OTHER_DECODERS` have decoders of other rates
+    and depths.
     """
     distilled = replace(small_distilled_config(), attention_window=SMALL_WINDOW)
     normalized = replace(distilled, normalize_waveform=True)
     questions = {
         "whole": Question(tmp_path_factory.mktemp("whole"), small_config(), cases.everything(audio_files)),
+        **{
+            name: Question(
+                tmp_path_factory.mktemp(name),
+                small_config(rate, layers),
+                Request(
+                    {"speech": cases.calibration()},
+                    {},
+                    cases.code_sequences() | cases.ragged_codes(),
+                    cases.calibration(),
+                ),
+            )
+            for name, (rate, layers) in OTHER_DECODERS.items()
+        },
         "distilled": Question(
             tmp_path_factory.mktemp("distilled"), distilled, cases.everything_distilled(audio_files)
         ),

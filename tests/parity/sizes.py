@@ -13,13 +13,19 @@ SMALL_WINDOW = 20
 """Frames of the small distilled model's windows of attention, which its file does not tell; the released have 300."""
 
 
-def small_config() -> NeuCodecConfig:
+OTHER_DECODERS = {"44.1 kHz": (44_100, 4), "48 kHz": (48_000, 5)}
+"""Rates in Hz and layers of decoders as `Scicom-AI-Enterprise-Organization/neucodec-44k` trains them; theirs have
+12, 16 or 20 layers."""
+
+
+def small_config(output_rate: int = 24_000, layers: int = 3) -> NeuCodecConfig:
     """2.4 M parameters. No two sizes are equal, so that a mixed-up dimension cannot pass unnoticed."""
     return NeuCodecConfig(
         encoder_hidden_size=4,
         hidden_size=128,
         intermediate_size=512,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
+        output_sampling_rate=output_rate,
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=64,

@@ -52,7 +52,7 @@ def decoder_of(config: dict) -> AbstractContextManager:
     return mock.patch.object(
         upstream,
         "CodecDecoderVocos",
-        lambda hop_length: decoder(
+        lambda hop_length, **_: decoder(
             hidden_dim=config["hidden_size"],
             depth=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
@@ -61,6 +61,12 @@ def decoder_of(config: dict) -> AbstractContextManager:
             vq_dim=config["quantization_dim"],
         ),
     )
+
+
+def output_of(config: dict) -> tuple[int, int]:
+    """Rate in Hz and hop in samples of the decoder."""
+    rate = config["output_sampling_rate"]
+    return rate, rate // 50
 
 
 def build(config: dict) -> upstream.NeuCodec:
@@ -99,7 +105,7 @@ def build(config: dict) -> upstream.NeuCodec:
             upstream, "SemanticEncoder", lambda *_: adapter(semantic_size, semantic_size, semantic_size)
         ),
     ):
-        model = upstream.NeuCodec(24_000, 480)
+        model = upstream.NeuCodec(*output_of(config))
     model.fc_prior = nn.Linear(both, both)
     model.fc_post_a = nn.Linear(both, hidden)
     return model.eval()
@@ -124,7 +130,7 @@ def build_distilled(config: dict) -> upstream.DistillNeuCodec:
             lambda *_: adapter(semantic_size, semantic_size, config["semantic_adapter_size"]),
         ),
     ):
-        model = upstream.DistillNeuCodec(24_000, 480)
+        model = upstream.DistillNeuCodec(*output_of(config))
     if feature_size != 512:  # at the released sizes upstream's own constructor has made it
         *strides, rate = config["downsampling_ratios"]
         model.codec_encoder.encoder = distilled.Encoder(

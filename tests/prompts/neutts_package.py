@@ -58,7 +58,8 @@ def run(jobs: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def _work(jobs: list[dict[str, Any]]) -> list[list[Any]]:
-    """Results of jobs like ``{"tokenizer", "input_format", "cases": [[language, text, voice text, codes]]}``.
+    """Results of jobs like ``{"tokenizer", "input_format", "cases": [[language, text, voice text, codes, emotion]]}``;
+    the emotion may be missing.
 
     Without a tokenizer, the phones of each text; with one, the ids of the prompt.
     """
@@ -85,9 +86,16 @@ def _work(jobs: list[dict[str, Any]]) -> list[list[Any]]:
             speakers[language] = speaker
         if "tokenizer" not in job:
             return [speakers[language]._to_phones(text) for language, text, _, _ in job["cases"]]
+        for speaker in speakers.values():
+            speaker._supported_emotions = None  # as NeuTTS-2E's configuration leaves it to the class
         return [
-            speakers[language]._apply_chat_template(torch.tensor(codes, dtype=torch.int32), voice_text, text)
-            for language, text, voice_text, codes in job["cases"]
+            speakers[language]._apply_chat_template(
+                torch.tensor(codes, dtype=torch.int32),
+                voice_text,
+                text,
+                *(speakers[language]._check_emotion(emotion) for emotion in rest),
+            )
+            for language, text, voice_text, codes, *rest in job["cases"]
         ]
 
     return [do(job) for job in jobs]

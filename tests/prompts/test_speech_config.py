@@ -68,9 +68,13 @@ def test_known_models_need_no_network():
     assert SpeechConfig.from_pretrained("HKUST-Audio/Llasa-3B") == KNOWN_MODELS["HKUSTAudio/Llasa-3B"]
 
 
-def test_gguf_files_are_for_another_program():
-    with pytest.raises(CheckpointError, match=r"llama\.cpp runs; use 'neuphonic/neutts-nano-german'"):
-        SpeechConfig.from_pretrained("neuphonic/neutts-nano-german-q4-gguf")
+def test_gguf_repositories_speak_as_the_models_that_they_are_made_of():
+    for name in ("neuphonic/neutts-nano-german", "neuphonic/neutts-air", "neuphonic/neutts-2e"):
+        for ending in ("-q4-gguf", "-q8-gguf", "-gguf", "-q4-gguf/model-Q4_0.gguf"):
+            assert SpeechConfig.from_pretrained(name + ending) == KNOWN_MODELS[name]
+    audar = SpeechConfig.from_pretrained("audarai/Audar-TTS-V1-Flash/Audar-TTS-V1-Flash-Q4_K_M.gguf")
+    assert audar.template is not None
+    assert audar.template.stop == ("<|TARGET_CODES_END|>",)
 
 
 def test_unknown_models(tmp_path: Path):

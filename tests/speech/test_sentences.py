@@ -61,6 +61,12 @@ def test_marks_stay_with_their_letters():
     assert [text[part.start : part.end] for part in parts][:2] == ["e\u0301", "a"]
 
 
+def test_characters_in_steps():
+    text = "e\u0301abcde\u0301f"
+    parts = characters(text, Span(0, len(text), "none"), 3)
+    assert [text[part.start : part.end] for part in parts] == ["e\u0301a", "bcd", "e\u0301f"]
+
+
 _texts = st.lists(
     st.sampled_from(
         ["Word", "word", " ", " ", ".", "!", ",", "\n\n", "Dr.", "3.5", "“", "”", "你", "。", "🙂", "\u2028"]

@@ -22,6 +22,8 @@ READER = TextReader("en-us")
         ("- one\n- two\n* three", "one.\n\ntwo.\n\nthree."),
         ("1. First\n2. Second", "1. First.\n\n2. Second."),
         ("1984. It was a year.", "1984. It was a year."),
+        ("•  one\n•\ttwo", "one.\n\ntwo."),
+        ("A note[^1].\n\n[^1]: The note.", "A note.\n\nThe note."),
         ("- [ ] to do\n- [x] done", "to do.\n\ndone."),
         ("See [the page](https://example.com/a_b) now.", "See the page now."),
         ("![A cat](cat.png) sleeps.", "A cat sleeps."),
@@ -213,3 +215,51 @@ def test_pronunciations_come_from_ssml_only():
     # Nobody writes one by hand.
     for text_format in ("plain", "markdown", "ssml"):
         assert PRONOUNCED.search(reader.read(f"Hi {found}", text_format).text) is None
+
+
+def nested(depth: int) -> str:
+    """A list of one word in another, `depth` deep."""
+    return "".join(f"{'  ' * level}- word\n" for level in range(depth))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(mark * 50_000 for mark in "[*_<&>#|\\(\n \t\u2028\u200b🙂"),
+        *(mark * 50_000 for mark in ("> ", "- ", "1. ", "<!-- ", "<![CDATA[")),
+        *(("a" + mark) * 20_000 for mark in ("[", "*", "_", "<", "&", "\u2028", "a", "$1 ")),
+        *("[a](" * 9_000, "![a](" * 9_000, "**a*" * 9_000, "> a\n" * 2_000, nested(200)),
+    ],
+    ids=lambda text: repr(text[:8]),
+)  # fmt: skip
+def test_long_rows_of_marks_are_read(text: str):
+    """Their time grows with their length; with its square, these would take many minutes."""
+    read = READER.read(f"{text} Begin.\n\nEnd.").text
+    assert read.endswith("End.")
+    assert "Begin" in read
+
+
+def test_containers_of_any_depth_are_read():
+    for text in ("> " * 60 + "Deep.", "- " * 60 + "Deep.", nested(60) + "\nDeep.", "> - " * 40 + "Deep."):
+        assert "Deep." in READER.read(text).text
+    assert READER.read(nested(60)).text.count("word") == 60
+
+
+def test_piled_accents_and_rows_of_blanks():
+    assert READER.read("a" + "\u0338" * 5_000 + "b").text == "a\u0338\u0338\u0338b."
+    assert READER.read("e\u0323\u0302 o\u0308\u0304").text == "ệ ȫ."
+    assert (
+        READER.read("One" + " " * 500 + "two\r\n" + "\n" * 500 + "three", "plain").text
+        == "One two.\n\nthree."
+    )
+
+
+def test_a_warning_is_given_once():
+    read = READER.read("```\nx\n```\n\nA\n\n```\ny\n```\n\n```\n```")
+    assert read.warnings == ("a block of code of 1 line is not read",)
+
+
+def test_long_paragraphs_keep_their_words():
+    """A paragraph of more than 4,000 characters is parsed in pieces."""
+    text = "It is **bold** and [linked](https://example.com) here. " * 500
+    assert READER.read(text).text == ("It is bold and linked here. " * 500).strip()

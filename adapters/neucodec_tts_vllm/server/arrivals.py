@@ -13,6 +13,14 @@ from neucodec_tts_vllm.server.service import SpeechService
 
 Result = TypeVar("Result")
 
+OMNI_PREFIX = "/v1/vllm-omni"
+"""All routes are there a second time, for the clients of vLLM-Omni, who expect other defaults and lists."""
+
+
+def is_for_omni(request: Request) -> bool:
+    """True if a request has come by the routes for vLLM-Omni's clients."""
+    return f"{OMNI_PREFIX}/" in request.url.path
+
 
 def service_of(request: Any) -> SpeechService:
     """Return the service of the server that a request or WebSocket has come to.

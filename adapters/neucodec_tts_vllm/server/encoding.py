@@ -13,8 +13,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
+from neucodec_tts.audio import opus_rate
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, start_aac_encoder
+from neucodec_tts.audio.resampling import ResamplingStream
 from neucodec_tts_vllm.server.errors import ApiError
 
 if TYPE_CHECKING:
@@ -32,7 +35,8 @@ MEDIA_TYPES = {
 _SOUNDFILE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
 _SET_OGG_PAGE_LATENCY_MS = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
 _OGG_PAGE_MILLISECONDS = 60.0
-_AAC_START_SECONDS = 0.3
+_AAC_START = 2048  # samples from which on ffmpeg gives a first frame
+_AAC_START_SECONDS = 5.0
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
@@ -149,35 +153,55 @@ class _FileEncoder:
         self._lock = threading.Lock()
         self._memory = io.BytesIO()
         self._sent = 0
-        self._file = soundfile.SoundFile(self._memory, "w", sample_rate, 1, subtype=subtype, format=container)
-        if (
-            container == "OGG"
-        ):  # libsndfile gives out a page of it each second otherwise; soundfile has no name for it
-            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
-            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
+        rate = opus_rate(sample_rate) if format == "opus" else sample_rate
+        self._resampling = None if rate == sample_rate else ResamplingStream(sample_rate, rate)
+        self._file = soundfile.SoundFile(self._memory, "w", rate, 1, subtype=subtype, format=container)
+        self._begun = False
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         with self._lock:
             if not self._file.closed:
-                self._write(samples)
+                if not self._begun:
+                    self._begun = True
+                    self._shorten_pages()
+                self._write(self._at_its_rate(samples))
             return self._new()
 
     def finish(self) -> bytes:
         # At its end it goes back and writes lengths into the header, which has been sent: players do without.
         with self._lock:
+            if not self._file.closed:
+                self._write(self._at_its_rate(None))
             self._file.close()
             return self._new()
 
     def whole(self, samples: NDArray[np.float32]) -> bytes:
         """Everything at once, with the lengths in its header."""
         with self._lock:
-            self._write(samples)
+            self._write(self._at_its_rate(samples))
+            self._write(self._at_its_rate(None))
             self._file.close()
             return self._memory.getvalue()
 
     def close(self) -> None:
         with self._lock:
             self._file.close()
+
+    def _at_its_rate(self, samples: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """The samples at the file's rate, as far as they are settled; None asks for the rest."""
+        if self._resampling is None:
+            return np.zeros(0, np.float32) if samples is None else samples
+        if samples is None:
+            return self._resampling.flush().numpy()
+        return self._resampling.push(torch.from_numpy(samples)).numpy()
+
+    def _shorten_pages(self) -> None:
+        """Let Ogg's pages come soon: libsndfile gives out one a second otherwise, and soundfile cannot tell it."""
+        import soundfile
+
+        if self._file.format == "OGG":
+            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
+            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         step = 50_000  # its Vorbis and Opus encoders want no more at a time
@@ -204,7 +228,7 @@ class _AacEncoder:
                 "response_format",
             ) from problem
         self._read: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._begun = False
+        self._pushed = 0  # samples, until the first frame has come
         self._reader = threading.Thread(target=self._drain, name="speech-aac", daemon=True)
         self._reader.start()
 
@@ -218,10 +242,13 @@ class _AacEncoder:
         self._process.stdin.write(pcm16(samples))
         self._process.stdin.flush()
         first = b""
-        if not self._begun:  # ffmpeg has just been started: the first chunk must not wait for the second
-            with contextlib.suppress(queue.Empty):
-                first = self._read.get(timeout=_AAC_START_SECONDS)
-                self._begun = True
+        if (
+            self._pushed < _AAC_START
+        ):  # ffmpeg has just been started: a first chunk must not wait for the second
+            self._pushed += samples.size
+            if self._pushed >= _AAC_START:
+                with contextlib.suppress(queue.Empty):
+                    first = self._read.get(timeout=_AAC_START_SECONDS)
         return first + self._ready()
 
     def finish(self) -> bytes:

@@ -19,10 +19,11 @@ class SpeechPlugin:
     def attach_router(self, app: FastAPI) -> None:
         """Add the routes for speech."""
         from neucodec_tts_vllm.server import lifecycle, page, routes, sessions, voice_routes
+        from neucodec_tts_vllm.server.arrivals import OMNI_PREFIX
 
         for router in (routes.router, voice_routes.router, sessions.router):
             app.include_router(router)
-            app.include_router(router, prefix=voice_routes.OMNI_PREFIX, include_in_schema=False)
+            app.include_router(router, prefix=OMNI_PREFIX, include_in_schema=False)
         app.include_router(lifecycle.router)  # /speech/ready comes before /speech/FILE
         app.include_router(page.router)
 

@@ -32,8 +32,11 @@ class Settings(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=_FRAMES)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=_FRAMES)] | None = None
     language: str | None = None
+    emotion: str | None = None
     text_format: TextFormat = "markdown"
     normalize: bool | None = None
     initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None
@@ -82,6 +85,24 @@ class SpeechRequest(Settings):
     def streams(self) -> bool:
         """True if the answer is sent while it is generated, as OpenAI does by default."""
         return self.stream or self.stream_format == "sse"
+
+
+class OmniSpeechRequest(SpeechRequest):
+    """The same with the defaults of vLLM-Omni 0.30: a whole WAV, and events where ``stream`` says no more."""
+
+    response_format: AnswerFormat = "wav"
+    stream: bool = False
+
+    @model_validator(mode="after")
+    def _with_a_form(self) -> OmniSpeechRequest:
+        if self.stream and self.stream_format is None:
+            self.stream_format = "sse"
+        return self
+
+    @property
+    def streams(self) -> bool:
+        """True if the answer is sent while it is generated."""
+        return self.stream_format is not None
 
 
 class BatchRequest(Settings):

@@ -22,10 +22,10 @@ from neucodec_tts_vllm.server.answers import (
     headers_of,
     log_failure,
 )
-from neucodec_tts_vllm.server.arrivals import read_body, service_of, unless_gone
+from neucodec_tts_vllm.server.arrivals import is_for_omni, read_body, service_of, unless_gone
 from neucodec_tts_vllm.server.encoding import MEDIA_TYPES, codes16, encode, encoded
 from neucodec_tts_vllm.server.errors import ApiError, as_api_error
-from neucodec_tts_vllm.server.protocol import BatchRequest, SpeechRequest, parsed
+from neucodec_tts_vllm.server.protocol import BatchRequest, OmniSpeechRequest, SpeechRequest, parsed
 from neucodec_tts_vllm.server.service import SpeechService, Task
 
 router = APIRouter(tags=["Speech"])
@@ -36,7 +36,8 @@ router = APIRouter(tags=["Speech"])
 async def create_speech(request: Request) -> Response:
     """Speak a text."""
     service = service_of(request)
-    asked = parsed(SpeechRequest, await read_body(request, service))
+    kind = OmniSpeechRequest if is_for_omni(request) else SpeechRequest
+    asked = parsed(kind, await read_body(request, service))
     lora = await service.check(asked, asked.input)
     with ExitStack() as place:
         place.enter_context(service.admitted())

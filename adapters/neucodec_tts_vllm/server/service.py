@@ -229,7 +229,9 @@ class SpeechService:
         trace = RequestTrace(self._tracer, headers)
         name, voice = await self.voices.of(request)
         sampling, account = self.speaker.begin(self._sampling(request))
-        script = await self.speaker.script(text, voice, sampling, request.text_format, request.normalize)
+        script = await self.speaker.script(
+            text, voice, sampling, request.text_format, request.normalize, request.emotion
+        )
         account.warnings += script.warnings
         account.trace = trace
         return Task(request, script, account, lora, name, self.models.name_of(lora))
@@ -357,7 +359,9 @@ class SpeechService:
         while self._active and time.monotonic() < deadline:
             time.sleep(0.02)
         left = self._active
-        for task in tuple(self._working):  # they would wait for an engine that is gone, and the server for them
+        for task in tuple(
+            self._working
+        ):  # they would wait for an engine that is gone, and the server for them
             task.get_loop().call_soon_threadsafe(task.cancel)
         return left
 
@@ -416,8 +420,9 @@ class SpeechService:
             changed["temperature"] = request.temperature
         if request.top_k is not None:
             changed["top_k"] = max(0, request.top_k)
-        if request.top_p is not None:
-            changed["top_p"] = request.top_p
+        for name in ("top_p", "min_p", "repetition_penalty"):
+            if getattr(request, name) is not None:
+                changed[name] = getattr(request, name)
         if request.max_new_tokens is not None:
             longest = min(request.max_new_tokens, default.max_frames or request.max_new_tokens)
             changed |= {"max_frames": longest, "min_frames": min(default.min_frames, longest)}
@@ -453,7 +458,7 @@ async def _load(engine: Any, args: Namespace, settings: ServerSettings) -> tuple
 
     def load() -> tuple[SpeechModel, NeuCodec]:
         model = SpeechModel.load(args.model, hub, args.tokenizer)
-        return model, model.load_codec(settings.codec or None, device)
+        return model, model.load_codec(settings.codec or None, device, decoder=settings.decoder or None)
 
     model, codec = await asyncio.to_thread(load)
     if model.vocabulary.codebook_size != codec.codebook_size:

@@ -7,7 +7,8 @@ The client sends:
 
     {"type": "session.config", ...}                 first, and again between utterances. Fields of
                                                     POST /v1/audio/speech: voice, ref_audio, ref_text, language, model,
-                                                    speed, seed, temperature, top_k, top_p, max_new_tokens,
+                                                    speed, seed, temperature, top_k, top_p, min_p,
+                                                    repetition_penalty, emotion, max_new_tokens,
                                                     text_format ("markdown" by default, of each sentence), normalize,
                                                     initial_codec_chunk_frames, response_format ("pcm" by default;
                                                     "codes" for codes); and
@@ -204,7 +205,7 @@ class _Session:
         self._text = self._text[end:]
         self._looked_at = len(self._text)
         if done:
-            rest, self._text = self._text, ""
+            rest, self._text, self._looked_at = self._text, "", 0
             await self._queue(rest)
 
     async def _queue(self, sentence: str) -> None:
@@ -228,7 +229,7 @@ class _Session:
             await asyncio.gather(self._speaking, return_exceptions=True)
         while not self._sentences.empty():
             self._sentences.get_nowait()
-        self._text, self._between = "", True
+        self._text, self._looked_at, self._between = "", 0, True
         await self._done(cancelled=True)
         self._speaking = asyncio.create_task(self._speak_all())
 

@@ -19,6 +19,7 @@ class ServerSettings:
 
     Attributes:
         codec: folder or hub id, if it is not the codec that the model names.
+        decoder: folder or hub id of a codec whose decoder takes the place of the codec's own.
         codec_device: device of the codec; the first GPU if vLLM computes on GPUs, else the CPU.
         voices: folder of voices that go by name.
         default_voice: voice of requests that name none; by default the one that the model names, if it does.
@@ -40,6 +41,7 @@ class ServerSettings:
     """
 
     codec: str = ""
+    decoder: str = ""
     codec_device: str = ""
     voices: str = ""
     default_voice: str = ""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neucodec_tts.codec.streaming import StreamSettings
+from neucodec_tts.prompts import with_emotion
 from neucodec_tts.speech.assembly import Assembly, assemble
 from neucodec_tts.speech.engine import (
     FinishReason,
@@ -110,18 +111,20 @@ class Speaker:
         sampling: Sampling,
         text_format: TextFormat = "markdown",
         normalize: bool | None = None,
+        emotion: str | None = None,
     ) -> Script:
         """Read a text and split it into sentences; the seed of `sampling` must be given.
 
         Raises:
-            PromptError: there is nothing to speak.
+            PromptError: there is nothing to speak, or the model has no such emotion.
         """
 
         def make() -> Script:
             read = self._reader.read(text, text_format, normalize)
             length, frames = self._context_length, self._utterance_frames
-            return Script(read.text, voice, self._format, length, sampling, frames, read.warnings)
+            return Script(read.text, voice, prompts, length, sampling, frames, read.warnings)
 
+        prompts = with_emotion(self._format, emotion)
         return await self._in_text_thread(make)
 
     async def stream(

@@ -11,14 +11,11 @@ from starlette.formparsers import MultiPartException
 
 from neucodec_tts.voices.recording import examine
 from neucodec_tts_vllm.server.answers import answering
-from neucodec_tts_vllm.server.arrivals import bounded, service_of
+from neucodec_tts_vllm.server.arrivals import bounded, is_for_omni, service_of
 from neucodec_tts_vllm.server.encoding import MEDIA_TYPES
 from neucodec_tts_vllm.server.errors import ApiError
 from neucodec_tts_vllm.server.recordings import decode_recording
 from neucodec_tts_vllm.server.samples import SAMPLE_FORMAT
-
-OMNI_PREFIX = "/v1/vllm-omni"
-"""All routes are there a second time, for clients of vLLM-Omni: they read ``voices`` as names, others as objects."""
 
 router = APIRouter(tags=["Speech"])
 
@@ -38,7 +35,7 @@ async def list_voices(request: Request) -> Response:
     """List the voices that go by name: objects as Open WebUI reads them, or names as vLLM-Omni's clients do."""
     found = service_of(request).voices
     described = await found.listed()
-    names_only = request.url.path.startswith(OMNI_PREFIX)
+    names_only = is_for_omni(request)
     voices = [voice["name"] if names_only else {"id": voice["name"], **voice} for voice in described]
     return JSONResponse(
         {"voices": voices, "uploaded_voices": described, "default_voice": found.default or None}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from neucodec_tts.codec.checkpoints.fingerprints import codebook_id
 from neucodec_tts.codec.checkpoints.hub import Location, locate
 from neucodec_tts.errors import CheckpointError
 
@@ -27,6 +28,20 @@ if TYPE_CHECKING:
 SEMANTIC_MODEL = "facebook/w2v-bert-2.0"
 DISTILLED_SEMANTIC_MODEL = "ntu-spml/distilhubert"
 _UPSTREAM_DISTILLED = "codec_encoder."
+# What belongs to a decoder, and the fields of the configuration that describe it.
+_DECODER = "acoustic_decoder."
+_DECODER_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "attention_bias",
+    "rms_norm_eps",
+    "quantization_dim",
+    "quantization_levels",
+)
 _LISTED = 8  # names that an error lists before it only counts
 
 
@@ -41,27 +56,86 @@ def load(location: Location, semantic_model: str | None = None) -> tuple[NeuCode
     Raises:
         CheckpointError: a file is missing, damaged, or of another model.
     """
+    config, weights = _read(location)
+    if config is not None and not _is_upstream(weights):
+        return config, weights
+    return _convert_upstream(location, weights, semantic_model)
+
+
+def load_decoder(location: Location) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The quantizer and the decoder of a checkpoint, without its encoder.
+
+    Returns:
+        The fields of ``NeuCodecConfig`` that describe them, with ``hop_length`` in samples for the rate and
+        ``codec_id``, and their weights named as in ``transformers``.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another model.
+    """
+    from neucodec_tts.codec.checkpoints import upstream
+
+    config, weights = _read(location)
+    if config is not None and not _is_upstream(weights):
+        fields = {name: getattr(config, name) for name in (*_DECODER_FIELDS, "hop_length")}
+        named = getattr(config, "codec_id", None)
+    else:
+        fields, weights = upstream.convert_decoder(weights)
+        named = None
+    check_has(weights, "quantizer.project_out.weight", location.name)
+    fields["codec_id"] = named or codebook_id(weights["quantizer.project_out.weight"])
+    return fields, {key: value for key, value in weights.items() if key.startswith(_DECODER)}
+
+
+def replace_decoder(
+    config: NeuCodecConfig, weights: dict[str, Tensor], name: str, decoder: Location
+) -> tuple[NeuCodecConfig, dict[str, Tensor]]:
+    """The configuration and weights of a codec with the decoder of another checkpoint.
+
+    Args:
+        config: of the codec.
+        weights: of the codec.
+        name: of the codec, for errors.
+        decoder: where the other checkpoint is.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or decodes codes of another codebook.
+    """
+    check_has(weights, "quantizer.project_out.weight", name)
+    own = getattr(config, "codec_id", None) or codebook_id(weights["quantizer.project_out.weight"])
+    fields, decoding = load_decoder(decoder)
+    theirs, hop = fields.pop("codec_id"), fields.pop("hop_length")
+    if theirs != own:
+        raise CheckpointError(
+            f"{decoder.name} decodes the codes of the codec {theirs}, and {name} makes those of {own}; give it a "
+            "decoder that was trained on its codes"
+        )
+    rate = hop * config.input_sampling_rate // config.encoder_hop_length
+    changed = config.to_dict() | fields | {"output_sampling_rate": rate}
+    kept = {key: value for key, value in weights.items() if not key.startswith(_DECODER)}
+    return type(config).from_dict(changed), kept | decoding
+
+
+def _read(location: Location) -> tuple[NeuCodecConfig | None, dict[str, Tensor]]:
+    """The configuration, where a file describes one, and the weights as in their file."""
     config_path = location.find("config.json")
-    config = None if config_path is None else _read_config(config_path)
+    config = None if config_path is None else read_config(config_path)
     if config is not None:
         weights = _read_weights(location)
         if weights is None:
             raise CheckpointError(
-                f"{location.name} has a config.json, but neither model.safetensors nor a .bin file"
+                f"{location.name} has a config.json, but neither model.safetensors nor a .bin file for torch"
             )
-        if not _is_upstream(weights):
-            return config, weights
-    else:
-        path = location.find("pytorch_model.bin")
-        if path is None:
-            raise CheckpointError(
-                f"{location.name} holds no NeuCodec checkpoint: neither config.json and model.safetensors, nor "
-                "upstream's pytorch_model.bin"
-            )
-        weights = read_pickle(path)
+        return config, weights
+    path = location.find("pytorch_model.bin")
+    if path is None:
+        raise CheckpointError(
+            f"{location.name} holds no NeuCodec checkpoint: neither config.json and model.safetensors, nor "
+            "upstream's pytorch_model.bin"
+        )
+    weights = read_pickle(path)
     if not _is_upstream(weights):
         raise CheckpointError(f"{location.name} has weights of another model: {_some(weights)}")
-    return _convert_upstream(location, weights, semantic_model)
+    return None, weights
 
 
 def _convert_upstream(
@@ -110,8 +184,12 @@ def _is_upstream(weights: Iterable[str]) -> bool:
     return any(key.startswith(("CodecEnc.", _UPSTREAM_DISTILLED)) for key in weights)
 
 
-def _read_config(path: Path) -> NeuCodecConfig | None:
-    """The configuration, or None where the file says nothing of the architecture, as upstream's would."""
+def read_config(path: Path) -> NeuCodecConfig | None:
+    """The configuration, or None where the file says nothing of the architecture, as upstream's would.
+
+    Raises:
+        CheckpointError: it is damaged, or describes another model.
+    """
     from transformers import NeuCodecConfig
 
     from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
@@ -122,7 +200,7 @@ def _read_config(path: Path) -> NeuCodecConfig | None:
         raise CheckpointError(f"{path} is not readable as JSON: {error}") from error
     if isinstance(values, dict) and values.get("model_type") == "xcodec2":
         values = _from_xcodec2(values)
-    if isinstance(values, dict) and values and set(values) <= {"sample_rate", "hop_length"}:
+    if isinstance(values, dict) and values and set(values) <= {"sample_rate", "hop_length", "decoder_depth"}:
         return None  # what upstream's PyTorchModelHubMixin writes: the arguments of its constructor
     kinds: dict[object, type[NeuCodecConfig]] = {
         kind.model_type: kind for kind in (NeuCodecConfig, DistillNeuCodecConfig)
@@ -234,6 +312,16 @@ def check(expected: dict[str, Tensor], weights: dict[str, Tensor], name: str) ->
     ]
     if problems:
         raise CheckpointError(f"the weights of {name} do not fit its configuration; " + "; ".join(problems))
+
+
+def check_has(weights: dict[str, Tensor], key: str, name: str) -> None:
+    """See that ``weights`` hold one of this name.
+
+    Raises:
+        CheckpointError: they do not.
+    """
+    if key not in weights:
+        raise CheckpointError(f"{name} lacks {key}; get it again")
 
 
 def _some(keys: Iterable[str]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import NeuCodecConfig
 
 SEMANTIC_LAYERS = 16  # upstream reads hidden state 16 of its 24 layers
+INPUT_RATE = 16_000  # Hz, of upstream's encoders
 _HEAD_DIM = 64  # of upstream's decoder
 _LEVELS = 4  # of each dimension of upstream's quantizer
 
@@ -85,6 +87,25 @@ def convert(weights: dict[str, Tensor]) -> tuple[NeuCodecConfig, dict[str, Tenso
     return config, renamed(fold_weight_norm(_used(weights)), _rename)
 
 
+def convert_decoder(weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The quantizer and the decoder of upstream's state dict, whole or distilled, whatever its encoder.
+
+    Returns:
+        The fields of ``NeuCodecConfig`` that describe them, ``hop_length`` in samples among them, and their weights
+        named as in ``transformers``.
+
+    Raises:
+        CheckpointError: a tensor is missing that tells the architecture, or half of a weight norm.
+    """
+    own = {key: tensor for key, tensor in weights.items() if key.startswith(("generator.", "fc_post_a."))}
+    shapes = Shapes(own)
+    try:
+        fields = shapes.decoder() | {"hop_length": shapes.output_hop()}
+    except (KeyError, IndexError) as error:
+        raise incomplete(error) from error
+    return fields, renamed(fold_weight_norm(without_unused(own)), _rename)
+
+
 def incomplete(error: KeyError | IndexError) -> CheckpointError:
     """The error for a tensor that tells the architecture and is not there."""
     return CheckpointError(
@@ -114,8 +135,22 @@ class Shapes:
         found = {int(match[1]) for key in self.weights if (match := re.match(pattern, key))}
         return max(found, default=-1) + 1
 
+    def output_hop(self) -> int:
+        """Samples that the decoder makes of one code: a quarter of its Fourier transform, which the head's size tells.
+
+        Raises:
+            CheckpointError: the head is none of such a decoder.
+            KeyError: it is not there.
+        """
+        rows = self.of("generator.head.out.weight")[0]
+        if rows < 6 or (rows - 2) % 4:
+            raise CheckpointError(
+                f"generator.head.out.weight has {rows} rows, and a decoder's has 4 hops and 2 more; get it again"
+            )
+        return (rows - 2) // 4
+
     def decoder(self) -> dict[str, Any]:
-        """The fields of ``NeuCodecConfig`` that describe quantizer and decoder."""
+        """The fields of ``NeuCodecConfig`` that describe quantizer and decoder, but for its rate."""
         hidden = self.of("generator.backbone.embed.weight")[0]
         dimensions, quantization_dim = self.of("generator.quantizer.project_in.weight")
         return {
@@ -220,6 +255,7 @@ def _read_off(shapes: Shapes) -> NeuCodecConfig:
     )
     return NeuCodecConfig(
         **decoder,
+        output_sampling_rate=shapes.output_hop() * INPUT_RATE // math.prod(ratios),
         encoder_hidden_size=shapes.of("CodecEnc.conv_blocks.0.weight")[0],
         downsampling_ratios=ratios,
         semantic_model_config=semantic,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from neucodec_tts.codec.checkpoints.upstream import (
+    INPUT_RATE,
     RENAMED,
     Shapes,
     fold_weight_norm,
@@ -135,12 +137,14 @@ def _read_off(shapes: Shapes, normalize_waveform: bool) -> DistillNeuCodecConfig
     transformer1 = "codec_encoder.en_encoder.down_trans.trans"
     heads = shapes.of(f"{transformer1}.dynamic_pos_bias.mlp.4.weight")[0]
     down = shapes.of("codec_encoder.en_encoder.down_trans.down_layer.weight")
+    ratios = [shapes.of(f"{_BLOCKS}.{i + 1}.0.weight")[-1] for i in stages[:-1]] + [down[-1]]
     return DistillNeuCodecConfig(
         **shapes.decoder(),
+        output_sampling_rate=shapes.output_hop() * INPUT_RATE // math.prod(ratios),
         semantic_model_config=_read_off_hubert(shapes),
         normalize_waveform=normalize_waveform,
         semantic_adapter_size=shapes.of("SemanticEncoder_module.initial_conv.weight")[0],
-        downsampling_ratios=[shapes.of(f"{_BLOCKS}.{i + 1}.0.weight")[-1] for i in stages[:-1]] + [down[-1]],
+        downsampling_ratios=ratios,
         encoder_channels=[shapes.of(f"{_BLOCKS}.{i}.0.module.dw_conv.weight")[0] for i in stages],
         encoder_depths=[
             shapes.count(rf"codec_encoder\.encoder\.blocks\.{i}\.(\d+)\.module\.") for i in stages

@@ -19,7 +19,8 @@ from neucodec_tts.errors import CheckpointError
 if TYPE_CHECKING:
     from transformers.models.hubert.modeling_hubert import HubertGroupNormConvLayer
 
-_PADDING = 160  # samples of silence that upstream adds on either side
+PADDING = 160
+"""Samples of silence that upstream adds on either side."""
 _CHUNK_FRAMES = {"cpu": 100.0, "gpu": 8_000.0}  # through the convolutions at a time, over all items
 
 
@@ -57,8 +58,8 @@ class DistilHubert(HubertModel):
         Returns:
             (B, T / hop, hidden); what lies beyond an item's end has no meaning.
         """
-        padded = F.pad(waveform, (_PADDING, _PADDING))
-        samples = lengths + 2 * _PADDING
+        padded = F.pad(waveform, (PADDING, PADDING))
+        samples = lengths + 2 * PADDING
         if normalize:
             padded = _normalize(padded, samples)
         hidden = self.feature_projection(self._convolve(padded, samples).transpose(1, 2))

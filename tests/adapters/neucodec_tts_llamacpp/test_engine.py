@@ -47,14 +47,15 @@ def test_steps_are_those_of_transformers(tiny_engine, model, prompts):
     """Greedy, step by step along what transformers says: at least 99 of 100 next codes are the same."""
     theirs = AutoModelForCausalLM.from_pretrained(speech_model("tiny"), dtype=torch.float32).eval()
     greedy = Sampling(temperature=0, max_frames=120)
-    first, end = model.vocabulary.id_range  # type: ignore[misc]
+    span = model.vocabulary.id_range
+    assert span is not None
     same, steps = 0, 0
     for prompt in prompts:
         spoken = tiny_engine.generate(prompt, greedy).collect().ids
         with torch.no_grad():
             logits = theirs(torch.tensor([prompt + spoken])).logits[0, len(prompt) - 1 : -1]
         allowed = torch.full_like(logits, -torch.inf)
-        allowed[:, first:end] = logits[:, first:end]
+        allowed[:, slice(*span)] = logits[:, slice(*span)]
         allowed[:, list(model.tokens.stop_ids)] = logits[:, list(model.tokens.stop_ids)]
         same += int((allowed.argmax(-1) == torch.tensor(spoken)).sum())
         steps += len(spoken)
@@ -71,6 +72,22 @@ def test_seeds_draw_what_they_draw_in_transformers(tiny_engine, prompts):
     theirs = [other.generate(prompt, sampling).collect().ids for prompt in prompts]
     alike = [a == b for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=False)]
     assert np.mean(alike) > 0.9  # one code that rounding decides changes those after it
+
+
+def test_penalties_are_those_of_transformers(tiny_engine, prompts):
+    """Greedy, so that nothing but the logits decides; rounding may part the ways once."""
+    from neucodec_tts_transformers import TransformersEngine
+
+    other = TransformersEngine.load(speech_model("tiny"), tiny_engine.tokens, device="cpu", dtype="float32")
+    plain, parted = Sampling(temperature=0, max_frames=60, repetition_frames=0), 0
+    for prompt in prompts[:2]:
+        heard = []
+        for penalty in (1.0, 1.3):
+            sampling = replace(plain, repetition_penalty=penalty)
+            heard.append(tiny_engine.generate(prompt, sampling).collect().ids)
+            parted += heard[-1] != other.generate(prompt, sampling).collect().ids
+        assert heard[0] != heard[1]
+    assert parted <= 1
 
 
 def test_a_batch_gives_each_prompt_what_it_gets_alone(tiny_engine, prompts):

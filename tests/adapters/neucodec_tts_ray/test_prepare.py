@@ -8,7 +8,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -103,7 +102,7 @@ def test_a_machine_that_is_not_like_the_others(corpus: Path, tmp_path: Path, los
         if lost == "corpus":
             shutil.rmtree(tmp_path / "corpus")
         encoder = UnitActor(preparation.recipe, "tiny", "cpu", 0, torch.get_num_threads(), os.getcwd())
-        report = json.loads(encoder({"unit": np.array([0])})["report"][0])
+        report = encoder.do(0)
         assert len(preparation.pending) == 4
     assert report["kind"] == "DatasetError"
     expected = {"codec": "another codec on this machine", "corpus": f"does not see {tmp_path / 'corpus'}"}

@@ -41,6 +41,8 @@ class ScriptedClient:
     answers: bool = True
     """False for an engine that hangs."""
     tracing: bool = False
+    requests: list[tuple[list[int], Any]] = field(default_factory=list)
+    """Token ids and vLLM's settings of each generation."""
 
     async def check_health(self) -> None:
         if self.dead is not None:
@@ -57,6 +59,7 @@ class ScriptedClient:
     async def generate(self, prompt: Any, params: Any, name: str, *, lora_request: Any, trace_headers: Any):
         line = self.lines[min(self.asked, len(self.lines) - 1)]
         self.asked += 1
+        self.requests.append((prompt["prompt_token_ids"], params))
         try:
             for count, token in enumerate(line.ids):
                 if count == self.waits_at and self.may_go_on is not None:

@@ -106,14 +106,18 @@ def starting_server(model: Path, adapter: Path, certificate: Path, folder: Path)
 
 @contextmanager
 def serving(
-    model: list[str], for_vllm: list[str], environment: dict[str, str], folder: Path
+    model: list[str],
+    for_vllm: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    python: str = sys.executable,
 ) -> Iterator[Server]:
     """Start ``neucodec-tts serve``, and stop it in the end; `wait_until_healthy` before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log, voices = folder / "server.log", folder / "voices"
-    command = [sys.executable, "-m", "neucodec_tts", "serve", *model]
+    command = [python, "-m", "neucodec_tts", "serve", *model]
     command += ["--port", str(port), "--voices", str(voices), "--", *for_vllm]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", **environment}
     with open(log, "wb") as output:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from neucodec_tts.audio import load_audio
+from neucodec_tts.built_in import speech_model
 from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, PromptError
 from neucodec_tts.speech import Sampling, SpeechEngine, TextToSpeech
 from neucodec_tts.speech.registry import engine_loader
@@ -68,6 +69,16 @@ def test_speech_and_text_share_a_batch(engine, prompt):
     assert mixed[1] == mixed[3] == alone
     for ids, _ in (mixed[0], mixed[2], mixed[4]):
         assert all(allowed.first <= token < allowed.end or token in allowed.stop_ids for token in ids)
+
+
+def test_penalties_are_those_of_the_engine_transformers(engine, prompt):
+    """Greedy, so that nothing but the logits decides."""
+    from neucodec_tts_transformers import TransformersEngine
+
+    other = TransformersEngine.load(speech_model("tiny"), engine.tokens, device="cpu", dtype="float32")
+    for penalty in (1.0, 1.3, 2.0):
+        sampling = Sampling(temperature=0, max_frames=40, repetition_frames=0, repetition_penalty=penalty)
+        assert engine.generate(prompt, sampling).collect() == other.generate(prompt, sampling).collect()
 
 
 def test_shortest_longest_and_stop(engine, prompt):

@@ -262,6 +262,18 @@ def test_voices_are_listed_for_open_webui_and_for_vllm_omni(stage: Stage, line: 
         assert unquote(answer.headers["x-voice"]) == NAMES[0]
 
 
+def test_defaults_of_vllm_omni(stage: Stage, line: Line):
+    with listening(scripted_server(stage, line)) as server, server.client() as client:
+        whole = client.post(f"/v1/vllm-omni{SPEECH}", json={"input": TEXT})
+        assert int(whole.headers["content-length"]) == 44 + 100 * 480 * 2
+        body = {"input": TEXT, "response_format": "pcm"}
+        assert events(client.post(f"/v1/vllm-omni{SPEECH}", json={**body, "stream": True}))
+        assert events(client.post(f"/v1/vllm-omni{SPEECH}", json={**body, "stream_format": "sse"}))
+        raw = client.post(f"/v1/vllm-omni{SPEECH}", json={**body, "stream_format": "audio"})
+        assert raw.headers["transfer-encoding"] == "chunked"
+        assert len(raw.content) == 100 * 480 * 2
+
+
 def test_names_of_any_script_in_every_place(stage: Stage, line: Line, folder: Path):
     """In JSON, forms, paths, headers, files and aliases."""
     name = "Björn Ähre"
@@ -323,6 +335,23 @@ def test_a_session_that_never_ends_its_sentence_is_ended(stage: Stage, line: Lin
         session(server, talk)
         until(lambda: server.service._sessions == 0)
     assert looked < 1200  # each look reads all of the text
+
+
+@pytest.mark.parametrize("end", ["input.done", "input.cancel"])
+def test_a_long_text_leaves_no_trace_in_the_next(stage: Stage, line: Line, end: str):
+    """The sentences of what follows are found as they come, also where it is long itself."""
+
+    async def talk(socket) -> None:
+        await socket.send(json.dumps({"type": "session.config"}))
+        await socket.send(json.dumps({"type": "input.text", "text": "🙂" * 15_000}))
+        await socket.send(json.dumps({"type": end}))
+        assert (await said(socket))[0][-1]["type"] == "session.done"
+        await socket.send(json.dumps({"type": "input.text", "text": f"{'so ' * 400}it is. And"}))
+        start = json.loads(await socket.recv())
+        assert start["type"] == "audio.start"
+
+    with listening(scripted_server(stage, line)) as server:
+        session(server, talk)
 
 
 def test_a_session_that_writes_for_ever_is_read_no_faster_than_it_is_spoken(stage: Stage, line: Line):

@@ -103,7 +103,8 @@ def test_open_webuis_requests(server, tmp_path):
 # -- vLLM-Omni 0.30: its benchmark, its demonstrations, its WebSocket client ----------------------------------
 
 
-def test_vllm_omnis_benchmark(client):
+@pytest.mark.parametrize("base", ["", "/v1/vllm-omni"])
+def test_vllm_omnis_benchmark(client, base):
     payload = {
         "model": MODEL,
         "input": TEXT,
@@ -111,7 +112,7 @@ def test_vllm_omnis_benchmark(client):
         "stream_format": "audio",
         "response_format": "pcm",
     }
-    with client.stream("POST", SPEECH, json=payload) as answer:
+    with client.stream("POST", f"{base}{SPEECH}", json=payload) as answer:
         assert answer.status_code == 200
         parts = list(answer.iter_raw())
     assert len(parts) > 2

@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("vllm", reason="vLLM is not installed; the server uses what comes with it")
 
 from neucodec_tts.errors import EngineError
+from neucodec_tts.prompts import EMOTIONS, NeuTTSFormat
+from neucodec_tts.tokens import SpeechVocabulary
 from neucodec_tts.voices import SpeakerPrompt, VoiceLibrary
 from neucodec_tts_vllm.server.models import ModelNames
 from neucodec_tts_vllm.server.settings import ServerSettings
@@ -19,6 +21,7 @@ from neucodec_tts_vllm.server.voices import OPENAI_VOICES, Voices
 from tests.adapters.neucodec_tts_vllm.listening import SPEECH
 from tests.adapters.neucodec_tts_vllm.scripted_server import ScriptedServer, listening, scripted_server
 from tests.speech.scripted import Line, Stage
+from tests.tokens.small_tokenizers import qwen_like
 
 TEXT = "Alice was late indeed."
 
@@ -127,3 +130,36 @@ def test_an_alias_that_points_nowhere_is_found_at_the_start(codec, folder):
         asyncio.run(Voices(worker, settings).check_aliases())
     right = ServerSettings(voices=str(folder), voice_aliases=("alloy=bob",))
     asyncio.run(Voices(worker, right).check_aliases())
+
+
+def test_settings_of_the_sampling_reach_the_engine(stage: Stage, line: Line):
+    asked = {"temperature": 0.5, "top_k": 7, "top_p": 0.8, "min_p": 0.1, "repetition_penalty": 1.3}
+    with listening(scripted_server(stage, line)) as server, server.client() as client:
+        assert client.post(SPEECH, json={"input": TEXT, **asked}).status_code == 200
+        [(_, params)] = server.engine.requests
+        assert {name: getattr(params, name) for name in asked} == asked
+        for name, value in (("min_p", 2), ("repetition_penalty", 0)):
+            refused = client.post(SPEECH, json={"input": TEXT, name: value})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
+
+
+def test_an_emotion_reaches_the_prompt(codec, line: Line):
+    tokenizer: Any = qwen_like()
+    tokenizer.add_tokens([f"<|{name.upper()}|>" for name in EMOTIONS])
+    vocabulary = SpeechVocabulary.extend(tokenizer, None, codebook_size=codec.codebook_size)
+    emotional = Stage(codec, vocabulary, NeuTTSFormat(tokenizer, vocabulary, None))
+    spoken = emotional.line(np.arange(100))
+    with listening(scripted_server(emotional, spoken)) as server, server.client() as client:
+        assert client.post(SPEECH, json={"input": TEXT, "emotion": "sad"}).status_code == 200
+        [(ids, _)] = server.engine.requests
+        assert ids == emotional.prompt_format.with_emotion("sad").prompt_ids(TEXT)
+        refused = client.post(SPEECH, json={"input": TEXT, "emotion": "bored"})
+        assert refused.status_code == 400
+        assert "angry, disgusted" in refused.json()["error"]["message"]
+
+
+def test_a_model_without_emotions_says_so(stage: Stage, line: Line):
+    with listening(scripted_server(stage, line)) as server, server.client() as client:
+        refused = client.post(SPEECH, json={"input": TEXT, "emotion": "sad"})
+        assert refused.status_code == 400
+        assert "takes no emotion" in refused.json()["error"]["message"]

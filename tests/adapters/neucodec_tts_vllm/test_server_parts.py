@@ -62,6 +62,26 @@ def test_a_whole_answer_knows_its_length(form):
     assert (len(samples), rate) == (RATE, RATE)
 
 
+@pytest.mark.parametrize("form", ["wav", "pcm", "flac", "mp3", "opus"])
+def test_sound_of_44_khz_keeps_its_length_and_pitch(form):
+    """Whole and in parts; Opus holds it at 48 kHz."""
+    sound = (0.5 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)).astype(np.float32)
+    encoder = make_encoder(form, 44_100)
+    parts = b"".join([*(encoder.push(part) for part in np.array_split(sound, 9)), encoder.finish()])
+    encoder.close()
+    # libsndfile reads FLAC and MP3 whose lengths were never filled in to no or another length; players do not.
+    for data in ([] if form in ("flac", "mp3") else [parts]) + [encode(sound, form, 44_100)]:
+        raw = (
+            {"samplerate": 44_100, "channels": 1, "format": "RAW", "subtype": "PCM_16"}
+            if form == "pcm"
+            else {}
+        )
+        samples, rate = soundfile.read(io.BytesIO(data), frames=100_000, dtype="float32", **raw)
+        assert rate == (48_000 if form == "opus" else 44_100)
+        assert len(samples) / rate == pytest.approx(1, abs=0.06)
+        assert np.abs(np.fft.rfft(samples, rate)).argmax() == pytest.approx(440, abs=1)
+
+
 CLOSED_MEANWHILE = """
 import sys, threading
 import numpy as np

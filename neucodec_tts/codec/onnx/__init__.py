@@ -1,0 +1,1 @@
+"""The codec as ONNX files: written from a ``NeuCodec``, and run by ONNX Runtime."""
