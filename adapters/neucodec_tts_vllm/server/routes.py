@@ -81,8 +81,8 @@ async def _pieces(service: SpeechService, task: Task, form: str) -> AsyncGenerat
     async with aclosing(encoded(service.stream(task), form, service.speaker.sample_rate)) as chunks:
         async for chunk in chunks:
             if task.account.codes:
-                codes, task.account.codes = codes16(task.account.codes), []
-                yield Piece(chunk, {"codes": base64.b64encode(codes).decode("ascii")})
+                drawn, task.account.codes = codes16(task.account.codes), []
+                yield Piece(chunk, {"codes": base64.b64encode(drawn).decode("ascii")})
             else:
                 yield Piece(chunk)
 
