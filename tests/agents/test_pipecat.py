@@ -66,7 +66,7 @@ class Listener(FrameProcessor):
                 self._news.clear()
                 await self._news.wait()
 
-        await asyncio.wait_for(wait(), 30)
+        await asyncio.wait_for(wait(), 120)
 
 
 class Bot:
@@ -124,7 +124,7 @@ async def bot(service: FrameProcessor) -> AsyncIterator[Bot]:
 
 
 def run(test) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 300))
 
 
 def test_text_goes_in_as_it_is_written_and_sentences_come_out():
