@@ -216,6 +216,7 @@ def test_long_recordings_there(bucket, tmp_path, clip, codec):
     assert [item.text for item in single.items()] == ["One.", "Two."]
 
 
+@pytest.mark.slow
 def test_killed_runs_end_with_the_same_bytes(bucket, corpus, tmp_path, codec):
     """Killed at any moment and run again; what is there meanwhile is whole."""
     url = upload(corpus, f"{bucket}/corpus")
@@ -245,6 +246,7 @@ def test_killed_runs_end_with_the_same_bytes(bucket, corpus, tmp_path, codec):
         runs.close()
 
 
+@pytest.mark.slow
 def test_the_network_goes_away(bucket, way, corpus, tmp_path, codec):
     """It is an error and no reject, whatever is at work; what is finished is kept, and the next run goes on."""
     url = upload(corpus, f"{bucket}/corpus")
