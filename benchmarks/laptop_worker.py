@@ -100,7 +100,7 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
     api.llama_backend_init()
     loaded = api.llama_model_load_from_file(os.fsencode(model), api.llama_model_default_params())
     options = api.llama_context_default_params()
-    options.n_ctx, options.n_batch = 2048, 512
+    options.n_ctx, options.n_batch = 2048, 2048
     options.n_threads = options.n_threads_batch = threads or len(os.sched_getaffinity(0))
     context = api.llama_init_from_model(loaded, options)
     rows = api.llama_vocab_n_tokens(api.llama_model_get_vocab(loaded))
