@@ -108,6 +108,21 @@ def test_pip_settings_are_read(environment, tmp_path):
     assert settings["timeout"] == "180"
 
 
+def test_the_environment_of_agents_holds_what_the_extras_name_and_no_torch(environment):
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
+    extras = tomllib.loads((SCRIPTS.parent / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    recipe = environment.recipe("agents")
+    assert not recipe.torch
+    held = {word.partition("[")[0] for step in recipe.steps for word in step} | {
+        package.partition("[")[0] for package in recipe.optional
+    }
+    named = {line.partition(">=")[0] for name in ("livekit", "pipecat") for line in extras[name]}
+    assert named <= held
+    assert recipe.steps[-1] == ["--no-deps", "--editable", "."]
+
+
 def test_an_environment_from_empty_to_complete_and_stale(environment, monkeypatch, tmp_path, capsys):
     """With a wheel of its own in place of torch and the library."""
     with zipfile.ZipFile(tmp_path / "room-1-py3-none-any.whl", "w") as wheel:

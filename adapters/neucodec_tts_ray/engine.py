@@ -26,6 +26,7 @@ import ray
 from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
+    OutOfMemoryError,
     RayActorError,
     RayError,
     RayTaskError,
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 5.0  # between looks at the size of the cluster
 _MOST_DEATHS = 5  # of encoders at one unit
+_DEATHS = (RayActorError, WorkerCrashedError, ObjectLostError, NodeDiedError, OutOfMemoryError)
 GPU_WORKERS = 8
 """Reader processes of an encoder with a GPU, if the cluster has so many cores."""
 
@@ -223,6 +225,7 @@ class _Encoders:
         self._starting: dict[Any, Any] = {}  # actors, by what says that they are ready
         self._working: dict[Any, tuple[Any, int]] = {}  # actors and units, by what brings the report
         self._actors: list[Any] = []
+        self._deaths = 0  # in a row
         self.free: list[Any] = []
         """An actor is in it once for each unit that it has room for."""
 
@@ -241,7 +244,11 @@ class _Encoders:
         self._working[actor.do.remote(unit)] = actor, unit
 
     def wait(self, seconds: float) -> Iterator[tuple[int, dict[str, Any] | None]]:
-        """Wait for something to happen; yield units with their reports, or None for those whose actor has died."""
+        """Wait for something to happen; yield units with their reports, or None for those whose actor has died.
+
+        Raises:
+            RayError: nothing but deaths happens.
+        """
         done, _ = ray.wait([*self._starting, *self._working], num_returns=1, timeout=seconds)
         for each in done:
             actor, unit = (
@@ -250,13 +257,17 @@ class _Encoders:
             report = None
             try:
                 report = ray.get(each)
-            except (RayActorError, WorkerCrashedError, ObjectLostError, NodeDiedError) as problem:
+            except _DEATHS as problem:
+                self._deaths += 1
+                if self._deaths == 2 * _MOST_DEATHS:
+                    raise
                 if actor in self._actors:
                     logger.warning("an encoder died, and is replaced: %s", str(problem).partition("\n")[0])
                     self._actors.remove(actor)
                     self.free = [other for other in self.free if other != actor]
                     self.add()
             else:
+                self._deaths = 0
                 self.free += [actor] * (self._units_at_once if unit is None else 1)
             if unit is not None:
                 yield unit, report

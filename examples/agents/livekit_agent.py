@@ -78,6 +78,7 @@ async def main() -> None:
     async def silence():
         if speech is not None:
             await speech.wait_for_playout()
+        loudspeaker.player.end()
         async for _ in loudspeaker.player.until_silent():
             yield
 

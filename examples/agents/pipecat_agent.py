@@ -96,6 +96,7 @@ async def main() -> None:
 
     await started.wait()
     async for line in typed_lines(options.line, player.until_silent):
+        player.expect()
         await worker.queue_frame(InterruptionFrame())
         await worker.queue_frame(LLMTextFrame(line))
     await worker.queue_frame(EndFrame())

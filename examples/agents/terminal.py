@@ -8,6 +8,7 @@ import sys
 import wave
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 RATE = 24_000
 _BLOCK = 2 * RATE // 50  # bytes of 20 ms
@@ -29,7 +30,7 @@ def arguments(description: str) -> argparse.Namespace:
 async def typed_lines(
     given: list[str] | None, silence: Callable[[], AsyncIterator[None]]
 ) -> AsyncIterator[str]:
-    """Lines of the terminal until the end of input; lines that are given wait until nothing is heard any more."""
+    """Lines of the terminal until the end of input; lines that are given, and the end, wait for silence."""
     for line in given or ():
         yield line
         async for _ in silence():
@@ -39,6 +40,8 @@ async def typed_lines(
         sys.stdout.flush()
         line = await asyncio.to_thread(sys.stdin.readline)
         if not line:
+            async for _ in silence():
+                pass
             break
         yield line.strip()
 
@@ -49,6 +52,18 @@ async def words(line: str) -> AsyncIterator[str]:
     for word in answer.split():
         yield f"{word} "
         await asyncio.sleep(0.05)
+
+
+def loudspeaker() -> Any:
+    """Open the loudspeaker of this machine, for 16-bit samples."""
+    try:
+        import sounddevice
+
+        device = sounddevice.RawOutputStream(RATE, channels=1, dtype="int16")
+        device.start()
+    except Exception as error:  # the package, the system's library, or a device is missing
+        raise SystemExit(f"there is no loudspeaker ({error}); --output FILE writes a WAV file") from error
+    return device
 
 
 class Player:
@@ -63,24 +78,20 @@ class Player:
         self, output: Path | None, on_silence: Callable[[float], None] = lambda seconds: None
     ) -> None:
         self._sound = bytearray()
-        self._more = True  # True while more sound may follow what is there
+        self._more = False  # True while more sound may follow what is there
         self._played = 0
         self._on_silence = on_silence
         if output is None:
-            import sounddevice
-
-            try:
-                self._device = sounddevice.RawOutputStream(RATE, channels=1, dtype="int16")
-                self._device.start()
-            except sounddevice.PortAudioError as error:
-                raise SystemExit(
-                    f"there is no loudspeaker ({error}); --output FILE writes a WAV file"
-                ) from error
+            self._device = loudspeaker()
         else:
             self._file = wave.open(str(output), "wb")  # noqa: SIM115 - closed by close()
             self._file.setparams((1, 2, RATE, 0, "NONE", ""))
         self._output = output
         self._task = asyncio.create_task(self._play())
+
+    def expect(self) -> None:
+        """Sound will come."""
+        self._more = True
 
     def add(self, sound: bytes) -> None:
         """Play 16-bit samples after what is there."""

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from neucodec_tts.dataset.places import place
+
 
 def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -15,7 +17,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     what.add_argument(
         "source", nargs="?", help="recordings with their texts, as `neucodec-tts prepare` takes them"
     )
-    what.add_argument("--data", type=Path, help="a data set that is prepared already, instead")
+    what.add_argument("--data", type=place, help="a data set that is prepared already, or its URL, instead")
     what.add_argument("--model", help="a causal language model: hub id or folder, with codes or without")
     what.add_argument("--from-config", metavar="NAME", help="random weights instead: small, or a config.json")
     what.add_argument("--codec", help="hub id, folder, or tiny; by default the one that the model names")

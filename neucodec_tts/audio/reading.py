@@ -44,6 +44,7 @@ AUDIO_SUFFIXES = frozenset(
 _BLOCK_SAMPLES = (
     2**22
 )  # read at a time, of all channels: a long file of many channels is never in memory whole
+_MOST_EXPECTED = 2**30  # samples that a file's header is believed before they are read
 MOST_CHANNELS = 64  # of a file; arrays of microphones have so many
 ROUNDED_SECONDS = 0.1  # by which a part may end beyond its file, as corpora round their times
 
@@ -257,18 +258,25 @@ def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None =
 
 def _mixed_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None, mixer: Mixer) -> np.ndarray:
     size, left, done = max(1, _BLOCK_SAMPLES // file.channels), count, 0
-    blocks = []
+    blocks: list[np.ndarray] = []
+    # Filled as it comes: to put an hour together from its blocks would take its memory twice.
+    expected = file.frames if count is None else count
+    samples = np.empty(expected if expected <= _MOST_EXPECTED else 0, np.float32)
     # Not file.blocks(): it believes the header and fills up with rubbish what a damaged file lacks.
     while left is None or left > 0:
         block = file.read(size if left is None else min(size, left), dtype="float32", always_2d=True)
         if not block.shape[0]:
             break
-        blocks.append(mixer.mix(block))
+        mixed = mixer.mix(block)
+        if done + mixed.size <= samples.size:
+            samples[done : done + mixed.size] = mixed
+        else:
+            blocks += [samples[:done], mixed] if not blocks else [mixed]
         done += block.shape[0]
         if wanted.whole:
             wanted.check(done / file.samplerate)  # the header may say less than there is
         left = None if left is None else left - block.shape[0]
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    return np.concatenate(blocks) if blocks else samples[:done]
 
 
 def _bounds(wanted: _Wanted, length: int, rate: int) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def decode(
     task: Task[torch.Tensor, torch.Tensor] = Task(
         verb="decoded",
         read=lambda path: load_codes(path, codec),
-        run=lambda sequences: codec.decode([*sequences]),
+        run=lambda sequences, told: codec.decode([*sequences]),
         write=lambda path, waveform: (
             write_stdout(waveform, codec.output_sample_rate)
             if to_stdout

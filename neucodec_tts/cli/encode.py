@@ -85,7 +85,7 @@ def encode(
     task: Task[torch.Tensor, torch.Tensor] = Task(
         verb="encoded",
         read=read,
-        run=lambda waveforms: codec.encode([*waveforms], codec.sample_rate),
+        run=lambda waveforms, told: codec.encode([*waveforms], codec.sample_rate, on_progress=told),
         write=lambda path, codes: save_codes(path, codes, codec),
         seconds=lambda waveform: waveform.numel() / codec.sample_rate,
         count=lambda waveform, codes: codes.numel(),

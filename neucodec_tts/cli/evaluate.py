@@ -102,6 +102,8 @@ def evaluate(
 
     For example: evaluate recordings --codecs tiny,opus@6k --recogniser pocketsphinx -o results
     """
+    from transformers.utils import logging
+
     from neucodec_tts.evaluation.codecs import check_codec_name, load_codec
     from neucodec_tts.evaluation.measuring import MEASURES, Measures
     from neucodec_tts.evaluation.published import PUBLISHED
@@ -114,6 +116,7 @@ def evaluate(
         write_parquet,
     )
 
+    logging.disable_progress_bar()  # this command has its own
     names = _names(codecs, "--codecs")
     shares = _shares(bit_errors)
     pair = [] if agreement is None else _names(agreement, "--agreement")

@@ -14,6 +14,7 @@ from neucodec_tts.cli.dataset_info import show_dataset
 from neucodec_tts.cli.options import DecoderOption, DeviceOption
 from neucodec_tts.cli.paths import CODE_SUFFIXES
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
+from neucodec_tts.errors import DatasetError
 
 _CODEC_FILES = {"config.json", "model.safetensors"}
 _SEMANTIC = {"wav2vec2-bert": "Wav2Vec2-BERT", "hubert": "HuBERT"}
@@ -59,6 +60,8 @@ def info(
     if what is not None and Path(what).suffix.lower() in CODE_SUFFIXES and not Path(what).is_dir():
         _show_codes(terminal, Path(what))
         return
+    if what is not None:
+        _refuse_other_folders(what)
     versions = {"neucodec-tts": neucodec_tts.__version__, "python": platform.python_version()}
     versions |= {name: _version(name) for name in _PACKAGES}
     terminal.say("versions   " + ", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -114,32 +117,34 @@ def info(
 
 
 def _is_dataset(what: str) -> bool:
-    """Return True for a data set; what is a codec by its name or its files is left to the codec.
+    if "://" not in what and not Path(what).is_dir():
+        return False  # nothing but a codec's name needs no package of data sets
+    from neucodec_tts.dataset.folder import DatasetFolder
+    from neucodec_tts.dataset.places import look
+
+    return look(DatasetFolder.at(what).manifest) is not None
+
+
+def _refuse_other_folders(what: str) -> None:
+    """Refuse a folder that is neither a data set nor a codec.
 
     Raises:
-        DatasetError: it is a URL or a folder, and neither a data set nor a codec.
+        DatasetError: with what was looked for.
     """
     if "://" not in what and not Path(what).is_dir():
-        return False
-    from neucodec_tts.dataset.folder import MANIFEST
+        return
     from neucodec_tts.dataset.places import is_dir, list_folder, place
-    from neucodec_tts.errors import DatasetError
 
     folder = place(what)
-    names = set(list_folder(folder)) if is_dir(folder) else set[str]()
-    if MANIFEST in names:
-        return True
-    if "://" not in what and (names & _CODEC_FILES or any(name.endswith(".bin") for name in names)):
-        return False
-    found = (
-        f"it holds {', '.join(sorted(names)[:3])}{' ...' if len(names) > 3 else ''}"
-        if names
-        else "it is empty"
-    )
-    raise DatasetError(
-        f"{what} is neither a data set ({MANIFEST} was looked for) nor a codec (config.json and model.safetensors, or "
-        f"a .bin file); {found}"
-    )
+    names = list_folder(folder) if is_dir(folder) else []
+    if "://" in what or not any(name in _CODEC_FILES or name.endswith(".bin") for name in names):
+        found = (
+            f"it holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "it is empty"
+        )
+        raise DatasetError(
+            f"{what} is neither a data set (manifest.json was looked for) nor a codec of this machine (config.json and "
+            f"model.safetensors, or a .bin file); {found}"
+        )
 
 
 def _show_codes(terminal: Terminal, file: Path) -> None:

@@ -31,7 +31,8 @@ class Task(Generic[Item, Result]):
     verb: str
     """Past tense, for messages: "encoded"."""
     read: Callable[[Path], Item]
-    run: Callable[[list[Item]], list[Result]]
+    run: Callable[[list[Item], Callable[[float], None]], list[Result]]
+    """Calls its second argument with the seconds of audio that are done, if it knows before all are."""
     write: Callable[[Path, Result], None]
     seconds: Callable[[Item], float]
     """Of audio in an item."""
@@ -59,16 +60,23 @@ def work_off(terminal: Terminal, task: Task[Item, Result], jobs: Sequence[Job], 
     """Do `task` for all of `jobs`. A file that cannot be read or written is reported and left out."""
     outcome = Outcome()
     group: list[tuple[Job, Item]] = []
-    with terminal.progress(task.verb, len(jobs)) as advance:
+    with terminal.audio_progress(task.verb) as tell:
         for number, job in enumerate(jobs, start=1):
             try:
                 group.append((job, task.read(job.source)))
+                tell(task.seconds(group[-1][1]), 0)
             except NeuCodecError as problem:
                 outcome.fail(terminal, job, problem)
-                advance(1)
-            if sum(task.seconds(item) for _, item in group) >= GROUP_SECONDS or number == len(jobs):
-                _finish(terminal, task, group, output, outcome)
-                advance(len(group))
+            seconds = sum(task.seconds(item) for _, item in group)
+            if seconds >= GROUP_SECONDS or number == len(jobs):
+                done: list[float] = []
+
+                def told(more: float, done: list[float] = done) -> None:
+                    done.append(more)
+                    tell(0, more)
+
+                _finish(terminal, task, group, output, outcome, told)
+                tell(0, seconds - sum(done))
                 group = []
     return outcome
 
@@ -79,11 +87,12 @@ def _finish(
     group: list[tuple[Job, Item]],
     output: Path,
     outcome: Outcome,
+    told: Callable[[float], None],
 ) -> None:
     if not group:
         return
     with outcome.watch:
-        results = task.run([item for _, item in group])
+        results = task.run([item for _, item in group], told)
     for (job, item), result in zip(group, results, strict=True):
         try:
             make_parents(job, output)

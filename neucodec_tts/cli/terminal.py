@@ -24,6 +24,8 @@ from neucodec_tts.errors import NeuCodecError
 from neucodec_tts.files import printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from neucodec_tts.codec.neucodec import NeuCodec
 
 PROGRESS_AFTER_SECONDS = 2.0
@@ -60,28 +62,50 @@ class Terminal:
             _print(printable(json.dumps(_plain(values), ensure_ascii=False, allow_nan=False)))
 
     @contextmanager
+    def audio_progress(self, what: str) -> Iterator[Callable[[float, float], None]]:
+        """As `progress`, in seconds of audio, of which more may become known on the way.
+
+        Yields:
+            A function that is told how many seconds have become known, and how many have been done.
+        """
+        with self._bar(what, 0, "{task.completed:.0f} of {task.total:.0f} s of audio") as bar:
+            known = 0.0
+
+            def tell(more: float, done: float) -> None:
+                nonlocal known
+                known += more
+                if bar is not None:
+                    bar.update(bar.task_ids[0], total=known, advance=done)
+
+            yield tell
+
+    @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A progress bar on stderr, only on a terminal and only for work that takes a while.
 
         Yields:
             A function that moves the bar on by so many of `total`; without a total it only shows the time.
         """
+        with self._bar(what, total, "" if total is None else "{task.completed:.0f}/{task.total:.0f}") as bar:
+            yield lambda count: None if bar is None else bar.advance(bar.task_ids[0], count)
+
+    @contextmanager
+    def _bar(self, what: str, total: float | None, counted: str) -> Iterator[Progress | None]:
+        """A bar that is drawn when the work takes a while; None where there is no terminal."""
         if self.quiet or not sys.stderr.isatty():
-            yield lambda count: None
+            yield None
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
-        if total is not None:
-            columns.insert(2, MofNCompleteColumn())
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn(counted), TimeElapsedColumn()]
         bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        task = bar.add_task(what, total=total)
+        bar.add_task(what, total=total)
         delay = threading.Timer(PROGRESS_AFTER_SECONDS, bar.start)
         delay.daemon = True
         delay.start()
         try:
-            yield lambda count: bar.advance(task, count)
+            yield bar
         finally:
             delay.cancel()
             delay.join()

@@ -51,6 +51,7 @@ def run_in_batches(
     rate: float,
     device: torch.device,
     max_batch_seconds: float | None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
     """Call ``run`` on batches of items of like length.
 
@@ -60,6 +61,7 @@ def run_in_batches(
         rate: positions of an item a second, in Hz.
         device: of ``run``.
         max_batch_seconds: length of a batch, padding included; 60 s on a CPU and 480 s on a GPU by default.
+        on_progress: is called with the seconds of each batch when it is done.
 
     Returns:
         The results in the order of the items.
@@ -84,6 +86,8 @@ def run_in_batches(
             ) from error
         for index, output in zip(batch, outputs, strict=True):
             results[index] = output.clone()
+        if on_progress is not None:
+            on_progress(sum(items[i].numel() for i in batch) / rate)
     return [result for result in results if result is not None]
 
 

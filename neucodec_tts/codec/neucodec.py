@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
@@ -158,6 +159,7 @@ class NeuCodec(nn.Module):
         *,
         channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Tensor: ...
     @overload
     def encode(
@@ -167,6 +169,7 @@ class NeuCodec(nn.Module):
         *,
         channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> list[Tensor]: ...
     def encode(
         self,
@@ -175,6 +178,7 @@ class NeuCodec(nn.Module):
         *,
         channels_first: bool | None = None,
         max_batch_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Tensor | list[Tensor]:
         """Speech to codes, fifty a second.
 
@@ -187,6 +191,8 @@ class NeuCodec(nn.Module):
                 and more is refused without it, since they may be recordings.
             max_batch_seconds: length of a batch, padding included (60 on a CPU, 480 on a GPU by default); lower it
                 where memory is short. It never changes the answer.
+            on_progress: is called with the seconds of audio that have been encoded since the last call, from time to
+                time.
 
         Returns:
             Codes, LongTensor (frames,) on the CPU, floor(samples / 320) of them, one more from ``DistillNeuCodec``; a
@@ -208,7 +214,7 @@ class NeuCodec(nn.Module):
                 if not many:
                     raise
                 raise AudioError(f"item {index}: {error}") from error
-        codes = self._encode_waveforms(waveforms, max_batch_seconds)
+        codes = self._encode_waveforms(waveforms, max_batch_seconds, on_progress)
         return codes if many else codes[0]
 
     @overload
@@ -535,7 +541,12 @@ class NeuCodec(nn.Module):
             )
         return waveform
 
-    def _encode_waveforms(self, waveforms: list[Tensor], max_batch_seconds: float | None) -> list[Tensor]:
+    def _encode_waveforms(
+        self,
+        waveforms: list[Tensor],
+        max_batch_seconds: float | None,
+        on_progress: Callable[[float], None] | None,
+    ) -> list[Tensor]:
         window = int(self.exact_seconds * self.sample_rate)
         overlap = int(_WINDOW_OVERLAP_SECONDS * self.sample_rate)
         pieces: list[Tensor] = []
@@ -545,7 +556,9 @@ class NeuCodec(nn.Module):
             pieces += windows
             counts.append(len(windows))
         results = iter(
-            run_in_batches(self.encode_batch, pieces, self.sample_rate, self.device, max_batch_seconds)
+            run_in_batches(
+                self.encode_batch, pieces, self.sample_rate, self.device, max_batch_seconds, on_progress
+            )
         )
         joined = []
         for count in counts:

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_MARKS = re.compile(r"[*_`#\[\]<>|~&\\=]|^\s*(?:[-+]|\d+[.)])\s|^\s*-{2,}", re.MULTILINE)
+_MARKS = re.compile(r"[*_`#\[\]<>|~&\\=•◦▪‣●○∙·]|^\s*(?:[-+]|\d+[.)])\s|^\s*-{2,}", re.MULTILINE)
 _TAG = re.compile(r"<!\[CDATA\[|\]\]>|</?[A-Za-z][^<>]*>|<[!?][^<>]*>", re.DOTALL)
 # Marks without a partner, as in the first half of a **sentence; notes, and boxes of lists of things to do.
 _STRAY_MARKS = re.compile(
     r"(?<![\w\s])[*_~]{1,3}(?=\w)|(?<=\w)\*{1,3}(?!\w)|(?:^|(?<=\s))[*_~`]{1,3}(?=\w)|\*{2,3}|~~|`+"
-    r"|\[\^[^\]\s]{1,64}\]|^\[[ xX]\]\s"
+    r"|\[\^[^\]\s]{1,64}\]:?|^\[[ xX]\]\s"
 )
 _DEEPEST = 300  # containers in one another
 _MARKER = r"[ \t]{0,8}(?:>|(?:[-+*]|\d{1,9}[.)])[ \t])"
 _MARKERS = re.compile(rf"^((?:{_MARKER}){{16}})(?:{_MARKER})+", re.MULTILINE)
+_BULLETS = re.compile(r"^[ \t]{0,40}[•◦▪‣●○∙·][ \t]+", re.MULTILINE)  # as word processors write lists
 _PIECES = re.compile(r".{1,4000}\Z|.{2000,4000}[.!?]\s|.{1,4000}\s|.{1,4000}", re.DOTALL)
 _EMOJI = re.compile(
     "(?:\\s*{0})(?=[.,!?;:]|\\s*$)|{0}".format(
@@ -41,7 +42,7 @@ def read_markdown(text: str) -> tuple[str, list[str]]:
     if not _MARKS.search(text):  # most texts have none, and the parser takes a while to import
         parts: Iterable[str] = re.split(r"\n\s*\n", text)
     else:
-        parts = _blocks(_parser().parse(_MARKERS.sub(r"\1", text)), warnings)
+        parts = _blocks(_parser().parse(_MARKERS.sub(r"\1", _BULLETS.sub("- ", text))), warnings)
     blocks = [ended(" ".join(_plain(block).split())) for block in parts]
     return "\n\n".join(block for block in blocks if block), warnings
 

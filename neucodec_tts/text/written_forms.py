@@ -16,7 +16,7 @@ _INSTALL = 'pip install "neucodec-tts[normalize]"'
 _LONGEST = 260  # characters: a longer "word" is none, and takes spokenform the square of its length
 _WRITTEN = re.compile(r"[\d&@€$£¥%#°½¼¾²³+=]|\w\.|[IVXLC]{2}")
 _QUOTED = re.compile(r"([\"'“„«‘‚(\[¿¡\s]*)(.*?)([\"'”“»’)\]\s]*)", re.DOTALL)
-_LETTERS = re.compile(r"\b[A-Z](?: [A-Z])+\b")
+_LETTERS = re.compile(r"(?<![\w-])[A-Z](?: [A-Z])+(?![\w-])")
 # German nouns have capitals, so that only these words tell "Es sind 5. Dann" from "am 5. Oktober".
 _GERMAN_OPENERS = (
     "Der Die Das Den Dem Des Ein Eine Einen Einem Einer Kein Keine Er Sie Es Ich Du Wir Ihr Man Wer Was Wo Wann "
@@ -32,7 +32,7 @@ def _sentences(base: str) -> re.Pattern[str]:
     """Return the pattern of a sentence or two, as far as spokenform needs to see."""
     begins = rf"(?:{_GERMAN_OPENERS.replace(' ', '|')})\b" if base == "de" else r"[^\Wa-zà-ÿ\d_]"
     return re.compile(
-        r".{1,80}?(?:\b(?!(?:Prof|Capt|[Aa]pprox|Dept|Corp|Univ|Blvd|Sept|[Ii]nkl|[Ee]vtl|[Vv]gl|Sres|Srta)\.)"
+        r".{0,80}?(?:\b(?!(?:Prof|Capt|[Aa]pprox|Dept|Corp|Univ|Blvd|Sept|[Ii]nkl|[Ee]vtl|[Vv]gl|Sres|Srta)\.)"
         rf"\w{{4,}}[.!?…]+|(?:\d(?:\s?[a-zµ²³]{{1,5}})?|\b[A-Z](?:-[A-Z])+)[.!?…]+(?=\s+{begins}))"
         r"[\"'”’)]*(?:\s+|$)|.{1,240}(?:(?<!\d)\s|$)|.{1,240}\s|\S+\s*"
     )

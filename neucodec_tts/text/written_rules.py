@@ -23,7 +23,7 @@ class _Language:
         times: of a product.
         number: of the sign №.
         section: of the sign §.
-        dot: between the numbers of a version; empty where spokenform reads versions.
+        dot: between the numbers of a version.
         joined: of the sign &.
         money: signs and their words after "millions".
         thousands: words for k, m and b before money.
@@ -99,7 +99,8 @@ def _rules(base: str) -> tuple[Rule, ...]:
         (re.compile(r"§§?\s?(?=\d)"), f"{language.section} "),
         (re.compile(r"(?<=\s)&(?=\s)"), language.joined),
         (re.compile(r"\bhttps?://"), ""),
-        (re.compile(r"(?<![\d/.,])24/7(?![\d/])"), "24 7"),
+        (re.compile(r"(?<![\d/.,])(\d{1,3})/(\d{1,3})(?![\d/])"), _no_fraction),
+        (re.compile(r"(?<=\s)\+(?=\d+(?:[.,]\d+)?(?![\d\s()-]*\d))"), f"{language.plus} "),
         (_SIZE, lambda found: f" {language.times if found[1] == '×' and not found[2] else language.by} "),
         (
             _MILLIONS_OF_MONEY,
@@ -115,8 +116,7 @@ def _rules(base: str) -> tuple[Rule, ...]:
         shared.append(
             (re.compile(language.phone), lambda found: found[1] + _one_by_one(found[2], language.plus))
         )
-    if language.dot:
-        shared.append((_VERSION, lambda found: _version(found, language.dot)))
+    shared.append((_VERSION, lambda found: _version(found, language.dot)))
     return (*shared, *language.rules)
 
 
@@ -151,6 +151,12 @@ def _range(found: re.Match[str], to: str) -> str:
     return f"{_halved(first)} {to} {last}" if years and to == "to" else f"{first} {to} {last}"
 
 
+def _no_fraction(found: re.Match[str]) -> str:
+    """Return 24/7 and 50/50 as two numbers; others may be fractions or dates."""
+    above, below = int(found[1]), int(found[2])
+    return f"{above} {below}" if found[0] == "24/7" or above >= below > 12 else found[0]
+
+
 def _halved(year: str) -> str:
     """Return an English year in two halves of two digits, which are read one after the other."""
     return year if year[2:] < "10" else f"{year[:2]} {year[2:]}"
@@ -169,7 +175,7 @@ def _version(found: re.Match[str], dot: str) -> str:
         and dot == "Punkt"
     ):
         return found[0]  # a date
-    return (found[1] or "") + f" {dot} ".join(numbers)
+    return f"{(found[1] or '').strip()} {f' {dot} '.join(numbers)}".strip()
 
 
 def _one_by_one(number: str, plus: str) -> str:
@@ -211,7 +217,7 @@ _ENGLISH = _Language(
     times="times",
     number="number",
     section="section",
-    dot="",
+    dot="dot",
     joined="and",
     millions={"k": "thousand", "M": "million", "Md": "billion", "Mds": "billion", "Mrd": "billion"},
     money={"€": "euros", "$": "dollars", "£": "pounds"},
@@ -236,6 +242,9 @@ _ENGLISH = _Language(
         ),
         (re.compile(r"(?<=\d) ?¢"), " cents"),
         (re.compile(r"(?<=\d) ?TB\b"), " terabytes"),
+        (re.compile(r"\b(\d)['’′] ?(\d\d?)[\"”″]"), r"\1 foot \2"),
+        (re.compile(r"\bPh\. ?D\.(?=\s+[a-z]|,)|\bPh\. ?D(?=\.)"), "P-H-D"),
+        (re.compile(r"(?<!\S)9/11(?![\d/])"), "9 11"),
         (re.compile(r"(?<=\d)x(?= )"), " times"),
         (re.compile(r"(?<!\w)['’](\d)0s\b"), r"19\g<1>0s"),
         (re.compile(r"#(?=\d)"), "number "),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import onnx_decoder
 import prepare
 import say
 import short_texts
@@ -50,6 +51,15 @@ def test_streaming(tmp_path):
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 14
     assert all(0.5 < row["stoi"] <= 1 for row in rows)
+
+
+def test_onnx_decoder():
+    done = invoke(onnx_decoder.main, "--codec", "tiny", "--frames", 12, "--repeats", 1, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [row["work"] for row in found["rows"]] == ["12 frames", "stream of 12 frames"]
+    assert all(row[name] > 0 for row in found["rows"] for name in ("torch", "float32", "int8"))
+    assert found["bytes"]["int8"] < 0.5 * found["bytes"]["float32"]
 
 
 def test_tokens():

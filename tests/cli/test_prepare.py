@@ -96,7 +96,12 @@ def test_a_second_run_is_refused(call, corpus):
         (["prepare", "corpus", "--output", "data", "--text-rule", "nice"], 2, "'nice' is not one of"),
         (["prepare", "corpse", "--output", "data"], 1, "error: corpse: no such file or folder"),
         (["prepare", "corpus", "--output", "."], 1, "holds other files (corpus, speech.wav)"),
-        (["prepare", "speech.wav", "--output", "data"], 1, "not a kind of table that is known"),
+        (["prepare", "speech.wav", "--output", "data"], 1, "one recording; --split SECONDS"),
+        (
+            ["info", "corpus"],
+            1,
+            "error: corpus is neither a data set (manifest.json was looked for) nor a codec",
+        ),
         (["prepare", "--output", "data", "--tokens-only", "--model", "x"], 1, "data holds no data set"),
         (["info", "corpus", "--plot", "a.png"], 2, "--plot draws a data set"),
     ],

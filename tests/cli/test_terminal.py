@@ -130,6 +130,23 @@ def test_progress_is_shown_on_a_terminal_and_on_stderr():
     assert "2/3" in err
 
 
+def test_progress_in_seconds_of_audio(tmp_path):
+    """After each of two batches, and not only after all."""
+    code = f"""
+from neucodec_tts.cli import main, terminal
+from tests.assets import DEMO
+import numpy, soundfile
+terminal.PROGRESS_AFTER_SECONDS = 0.0
+for name in "abc":
+    soundfile.write({str(tmp_path)!r} + f"/{{name}}.wav", numpy.resize(soundfile.read(DEMO)[0], 16_000 * 22), 16_000)
+main(["encode", {str(tmp_path)!r}, "-o", {str(tmp_path / "codes")!r}])
+"""
+    out, err = on_a_terminal(code)
+    assert "encoded" in out
+    assert "0 of 66 s of audio" in err
+    assert "44 of 66 s of audio" in err
+
+
 @pytest.mark.parametrize(
     ("after", "quiet", "stderr_is_one"),
     [(60.0, False, True), (0.0, True, True), (0.0, False, False)],

@@ -11,6 +11,7 @@ import soundfile
 
 from neucodec_tts import NeuCodec
 from neucodec_tts.dataset import PrepareSettings
+from neucodec_tts.dataset.places import Place
 from tests.assets import ASSETS
 
 SMALL = PrepareSettings(min_seconds=0.1, shard_items=4, batch_seconds=4.0, without_text=True)
@@ -68,8 +69,9 @@ def corpus(tmp_path, write_clip) -> Path:
     return folder
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    """All files of a folder, hidden ones too, and what is in them."""
+def files_of(folder: Place) -> dict[str, bytes]:
+    """All files of a folder of this machine, hidden ones too, and what is in them."""
+    assert isinstance(folder, Path)
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -22,6 +22,8 @@ READER = TextReader("en-us")
         ("- one\n- two\n* three", "one.\n\ntwo.\n\nthree."),
         ("1. First\n2. Second", "1. First.\n\n2. Second."),
         ("1984. It was a year.", "1984. It was a year."),
+        ("•  one\n•\ttwo", "one.\n\ntwo."),
+        ("A note[^1].\n\n[^1]: The note.", "A note.\n\nThe note."),
         ("- [ ] to do\n- [x] done", "to do.\n\ndone."),
         ("See [the page](https://example.com/a_b) now.", "See the page now."),
         ("![A cat](cat.png) sleeps.", "A cat sleeps."),

@@ -46,13 +46,14 @@ def test_forms_are_said_as_in_words(language: str, least: int):
         return phonemizer(text).replace(" ", "")
 
     table = forms(language)
-    wrong = [
-        (written, read)
-        for _, written, said in table
-        if sounds(read := in_words(written, language)) not in [sounds(each) for each in said]
-    ]
+    read = {written: in_words(written, language) for _, written, _ in table}
+    said = {written: [sounds(each) for each in readings] for _, written, readings in table}
+    wrong = [(written, words) for written, words in read.items() if sounds(words) not in said[written]]
     assert len(table) == 100
     assert len(table) - len(wrong) >= least, wrong
+    # The documentation shows the first reading as what is said, and names the one form that is said otherwise.
+    other = [written for written, words in read.items() if sounds(words) != said[written][0]]
+    assert other in ([], ["Es kostet 1 €."])
 
 
 def test_the_forms_are_the_same_in_all_languages():
@@ -136,6 +137,12 @@ def test_words_stay(text: str, language: str):
         ("en-us", "It is open 9am-5pm.", "It is open nine A-M to five P-M."),
         ("en-us", "King George V. spoke.", "King George the fifth spoke."),
         ("en-us", "The temperature was \u22125 degrees.", "The temperature was minus five degrees."),
+        ("en-us", "P.S. I go.", "P-S. I go."),
+        ("en-us", "A Ph.D. student.", "A P-H-D student."),
+        ("en-us", "From -5 to +5.", "From minus five to plus five."),
+        ("en-us", "It is 50/50.", "It is fifty fifty."),
+        ("en-us", "He is 5'10\" tall.", "He is five foot ten tall."),
+        ("en-us", "Use v2.0.1-beta.", "Use v two dot zero dot one-beta."),
         ("en-us", "It has 2 TB.", "It has two terabytes."),
         ("de", "Seit 1871. Um 1900 auch.", "Seit achtzehnhunderteinundsiebzig. Um neunzehnhundert auch."),
         ("de", "Es waren 1900 Leute.", "Es waren eintausendneunhundert Leute."),

@@ -66,7 +66,7 @@ def answering(handler: Handler) -> Handler:
 def refusal(error: Exception) -> JSONResponse:
     """Return the answer to a request that failed."""
     told = as_api_error(error)
-    if told.status >= 500:
+    if told.status >= 500 and told is not error:  # a refusal of ours says all that there is to say
         log_failure(error)
     headers = {"Retry-After": "1"} if told.status in (429, 503) else None
     return JSONResponse(told.body(), told.status, headers)

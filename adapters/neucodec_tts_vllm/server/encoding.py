@@ -35,7 +35,8 @@ MEDIA_TYPES = {
 _SOUNDFILE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
 _SET_OGG_PAGE_LATENCY_MS = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
 _OGG_PAGE_MILLISECONDS = 60.0
-_AAC_START_SECONDS = 0.3
+_AAC_START = 2048  # samples from which on ffmpeg gives a first frame
+_AAC_START_SECONDS = 5.0
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
@@ -155,14 +156,14 @@ class _FileEncoder:
         rate = opus_rate(sample_rate) if format == "opus" else sample_rate
         self._resampling = None if rate == sample_rate else ResamplingStream(sample_rate, rate)
         self._file = soundfile.SoundFile(self._memory, "w", rate, 1, subtype=subtype, format=container)
-        # libsndfile gives out a page of Ogg each second otherwise; soundfile has no name for it.
-        if container == "OGG":
-            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
-            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
+        self._begun = False
 
     def push(self, samples: NDArray[np.float32]) -> bytes:
         with self._lock:
             if not self._file.closed:
+                if not self._begun:
+                    self._begun = True
+                    self._shorten_pages()
                 self._write(self._at_its_rate(samples))
             return self._new()
 
@@ -194,6 +195,14 @@ class _FileEncoder:
             return self._resampling.flush().numpy()
         return self._resampling.push(torch.from_numpy(samples)).numpy()
 
+    def _shorten_pages(self) -> None:
+        """Let Ogg's pages come soon: libsndfile gives out one a second otherwise, and soundfile cannot tell it."""
+        import soundfile
+
+        if self._file.format == "OGG":
+            latency = soundfile._ffi.new("double *", _OGG_PAGE_MILLISECONDS)
+            soundfile._snd.sf_command(self._file._file, _SET_OGG_PAGE_LATENCY_MS, latency, 8)
+
     def _write(self, samples: NDArray[np.float32]) -> None:
         step = 50_000  # its Vorbis and Opus encoders want no more at a time
         for start in range(0, samples.size, step):
@@ -219,7 +228,7 @@ class _AacEncoder:
                 "response_format",
             ) from problem
         self._read: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._begun = False
+        self._pushed = 0  # samples, until the first frame has come
         self._reader = threading.Thread(target=self._drain, name="speech-aac", daemon=True)
         self._reader.start()
 
@@ -233,10 +242,13 @@ class _AacEncoder:
         self._process.stdin.write(pcm16(samples))
         self._process.stdin.flush()
         first = b""
-        if not self._begun:  # ffmpeg has just been started: the first chunk must not wait for the second
-            with contextlib.suppress(queue.Empty):
-                first = self._read.get(timeout=_AAC_START_SECONDS)
-                self._begun = True
+        if (
+            self._pushed < _AAC_START
+        ):  # ffmpeg has just been started: a first chunk must not wait for the second
+            self._pushed += samples.size
+            if self._pushed >= _AAC_START:
+                with contextlib.suppress(queue.Empty):
+                    first = self._read.get(timeout=_AAC_START_SECONDS)
         return first + self._ready()
 
     def finish(self) -> bytes:

@@ -39,7 +39,7 @@ def finish_before_engine(engine: Any, service: SpeechService) -> None:
         except RuntimeError:
             left = service.finish(timeout or 0.0)
             if left:
-                logger.warning(
+                logger.error(
                     "%d requests for speech did not end in %g s; they are cut off", left, timeout or 0.0
                 )
         # In the event loop, where it is called once more at the very end, there is nothing to wait for.

@@ -104,6 +104,7 @@ class SpeechService:
         self._active = 0
         self._sessions = 0
         self._ending = False
+        self._working: set[asyncio.Task[Any]] = set()
         self._metrics = metrics()
         self._watch: asyncio.Task[None] | None = None
 
@@ -158,11 +159,15 @@ class SpeechService:
         self.check_room(count)
         if self._watch is None:  # not before: vLLM's start holds the event loop for most of a second
             self._watch = asyncio.create_task(self._metrics.watch_event_loop())
+        task = asyncio.current_task()
+        assert task is not None
+        self._working.add(task)
         self._active += count
         self._metrics.active.set(self._active)
         try:
             yield
         finally:
+            self._working.discard(task)
             self._active -= count
             self._metrics.active.set(self._active)
 
@@ -344,16 +349,21 @@ class SpeechService:
         """Take no more requests, and wait until those that have begun end; for any thread but the event loop's.
 
         Args:
-            seconds: the longest wait.
+            seconds: the longest wait; those that have not ended by then are cancelled.
 
         Returns:
-            the number of requests that have not ended.
+            their number.
         """
         self._ending = True
         deadline = time.monotonic() + seconds
         while self._active and time.monotonic() < deadline:
             time.sleep(0.02)
-        return self._active
+        left = self._active
+        for task in tuple(
+            self._working
+        ):  # they would wait for an engine that is gone, and the server for them
+            task.get_loop().call_soon_threadsafe(task.cancel)
+        return left
 
     def _refuse_at_the_end(self) -> None:
         if self._ending:

@@ -70,7 +70,6 @@ def export(
     """
     if find_spec("onnx") is None:
         raise CheckpointError(f"exporting needs onnx, which is not installed: {INSTALL}")
-    from neucodec_tts.codec.onnx.decoder import decoder_graph, streaming_decoder_graph
     from neucodec_tts.codec.onnx.encoder import encoder_graph
 
     if not hasattr(codec, "acoustic_decoder"):
@@ -82,20 +81,9 @@ def export(
         raise CheckpointError(
             f"{target} holds a checkpoint, whose config.json would be lost; name another folder"
         )
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot make the folder {target}: {error.strerror}") from error
-    decoder = codec.acoustic_decoder
-    size = decoder.memory_layout(0).size
-    memory = {"memory_size": size, "memory_per_frame": decoder.memory_layout(1).size - size}
-    written = [
-        _write(target / ENCODER, encoder_graph(codec, half=half), codec, {}),
-        _write(
-            target / STREAMING_DECODER, streaming_decoder_graph(codec, half=half, int8=int8), codec, memory
-        ),
-        _write(target / DECODER, decoder_graph(codec, half=half, int8=int8), codec, {}),
-    ]
+    _make_folder(target)
+    written = [_write(target / ENCODER, encoder_graph(codec, half=half), codec, {})]
+    written += export_decoders(codec, target, int8=int8, half=half)
     with atomic_path(
         target / "meta.yaml", CheckpointError
     ) as path:  # which upstream's class asks the hub for
@@ -106,12 +94,40 @@ def export(
         "architectures": [codec.architecture],
         "codec_id": codec.codec_id,
         "dtype": "float32",
-        **memory,
+        **memory_sizes(codec),
         "encoder_fingerprint": codec.encoder_fingerprint() + ("-float16" if half else ""),
     }
     with atomic_path(target / "config.json", CheckpointError) as path:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return written
+
+
+def export_decoders(
+    codec: NeuCodec, folder: Path, *, int8: bool = False, half: bool = False, whole: bool = True
+) -> list[Exported]:
+    """Write ``streaming_decoder.onnx``, and if asked ``model.onnx``; arguments and errors as for `export`."""
+    from neucodec_tts.codec.onnx.decoder import decoder_graph, streaming_decoder_graph
+
+    _make_folder(folder)
+    graph = streaming_decoder_graph(codec, half=half, int8=int8)
+    written = [_write(folder / STREAMING_DECODER, graph, codec, memory_sizes(codec))]
+    if whole:
+        graph = decoder_graph(codec, half=half, int8=int8)
+        written.append(_write(folder / DECODER, graph, codec, {}))
+    return written
+
+
+def memory_sizes(codec: NeuCodec) -> dict[str, int]:
+    """Values of a stream's memory that does not look back, and those for each frame that it looks back."""
+    none, one = (codec.acoustic_decoder.memory_layout(frames).size for frames in (0, 1))
+    return {"memory_size": none, "memory_per_frame": one - none}
+
+
+def _make_folder(target: Path) -> None:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the folder {target}: {error.strerror}") from error
 
 
 def _write(path: Path, graph: Graph, codec: NeuCodec, metadata: dict[str, int]) -> Exported:

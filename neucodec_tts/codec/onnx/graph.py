@@ -56,9 +56,10 @@ class Value:
 
     def reshape(self, *shape: int | Value) -> Value:
         """In another shape: 0 keeps the length of an axis, -1 is what remains."""
+        constants = [side for side in shape if isinstance(side, int)]
+        if len(constants) == len(shape):
+            return self.graph.op("Reshape", self, constants)
         parts: list[Operand] = [side if isinstance(side, Value) else [side] for side in shape]
-        if all(isinstance(side, int) for side in shape):
-            return self.graph.op("Reshape", self, list(shape))
         return self.graph.op("Reshape", self, self.graph.op("Concat", *parts, axis=0))
 
     def transpose(self, *axes: int) -> Value:
@@ -142,7 +143,9 @@ class Graph:
         inputs = [self.value(operand).name for operand in operands]
         names = [f"{self._scope}/{kind}_{self._count + i}" for i in range(results)]
         self._count += results
-        self._nodes.append(helper.make_node(kind, inputs, names, name=names[0], **attributes))
+        self._nodes.append(
+            helper.make_node(kind, inputs, names, name=names[0], **attributes)  # type: ignore[arg-type]
+        )
         return [Value(self, name) for name in names]
 
     def value(self, operand: Operand) -> Value:
@@ -200,7 +203,7 @@ class Graph:
 
     def conv1d(self, layer: nn.Conv1d, x: Value) -> Value:
         """(B, C, T) to (B, out, T'), padded as the layer says."""
-        (padding,) = (layer.padding,) if isinstance(layer.padding, int) else layer.padding
+        (padding,) = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,)
         operands: list[Operand] = [x, self.weights(layer.weight)]
         if layer.bias is not None:
             operands.append(layer.bias.detach().float())

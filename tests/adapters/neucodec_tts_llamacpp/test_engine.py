@@ -74,6 +74,22 @@ def test_seeds_draw_what_they_draw_in_transformers(tiny_engine, prompts):
     assert np.mean(alike) > 0.9  # one code that rounding decides changes those after it
 
 
+def test_penalties_are_those_of_transformers(tiny_engine, prompts):
+    """Greedy, so that nothing but the logits decides; rounding may part the ways once."""
+    from neucodec_tts_transformers import TransformersEngine
+
+    other = TransformersEngine.load(speech_model("tiny"), tiny_engine.tokens, device="cpu", dtype="float32")
+    plain, parted = Sampling(temperature=0, max_frames=60, repetition_frames=0), 0
+    for prompt in prompts[:2]:
+        heard = []
+        for penalty in (1.0, 1.3):
+            sampling = replace(plain, repetition_penalty=penalty)
+            heard.append(tiny_engine.generate(prompt, sampling).collect().ids)
+            parted += heard[-1] != other.generate(prompt, sampling).collect().ids
+        assert heard[0] != heard[1]
+    assert parted <= 1
+
+
 def test_a_batch_gives_each_prompt_what_it_gets_alone(tiny_engine, prompts):
     many = [*prompts, *prompts]
     samplings = [Sampling(temperature=0, max_frames=10 + 7 * n) for n in range(len(many))]

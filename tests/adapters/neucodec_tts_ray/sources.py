@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from neucodec_tts.dataset import Item
+from neucodec_tts.dataset.places import Place
 from neucodec_tts.dataset.sources.folder import AudioFolder
 from neucodec_tts.errors import DatasetError
 
@@ -30,7 +31,7 @@ class Failing:
         return self.like.kind
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Place:
         """Cut off from what is said of its files."""
         return self.like.root
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,18 @@ pytestmark = pytest.mark.slow
 
 def run(corpus: Path | str, out: Path | str, marks: Path, environment: dict[str, str]) -> str:
     marks.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.adapters.neucodec_tts_ray.three_nodes", corpus, out, marks],
-        cwd=ROOT,
-        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
-    )
+    # A folder of its own: who starts a Ray on this machine would find this one. Names of sockets must be short.
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.adapters.neucodec_tts_ray.three_nodes", corpus, out, marks],
+            cwd=ROOT,
+            # The memory of the machine is others' affair: Ray would end encoders when they take it.
+            env={**os.environ, "RAY_TMPDIR": folder, "RAY_memory_monitor_refresh_ms": "0", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -60,21 +60,23 @@ def main(corpus: str, out: str, marks: Path) -> None:
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory}, connect=True
     )
-    for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=memory)
-    cluster.wait_for_nodes()
-    joined = []
+    joined: list[object] = []
 
     def join(progress: object) -> None:
         if (marks / "dead").exists() and not joined:
             joined.append(cluster.add_node(num_cpus=1, object_store_memory=memory))
 
-    source = OnceDeadly(open_source(corpus), marks / "dead")
-    prepare(source, out, "tiny", SMALL, workers=0, on_progress=join)
-    dead = sum(not node["Alive"] for node in ray.nodes())
-    print("nodes:", len(ray.nodes()), "dead:", dead, "joined:", len(joined), flush=True)
-    ray.shutdown()
-    cluster.shutdown()
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=memory)
+        cluster.wait_for_nodes()
+        source = OnceDeadly(open_source(corpus), marks / "dead")
+        prepare(source, out, "tiny", SMALL, workers=0, on_progress=join)
+        dead = sum(not node["Alive"] for node in ray.nodes())
+        print("nodes:", len(ray.nodes()), "dead:", dead, "joined:", len(joined), flush=True)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 if __name__ == "__main__":

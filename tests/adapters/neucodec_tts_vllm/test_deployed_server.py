@@ -37,8 +37,8 @@ def server(collector, tmp_path_factory):
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "NEUCODEC_TTS_WATERMARK": "0",
     }
-    tracing = ["--otlp-traces-endpoint", collector.url]
-    with serving(["--model", "tiny"], tracing, environment, tmp_path_factory.mktemp("server")) as server:
+    options = ["--otlp-traces-endpoint", collector.url, "--shutdown-timeout", "300"]
+    with serving(["--model", "tiny"], options, environment, tmp_path_factory.mktemp("server")) as server:
         wait_until_healthy(server)
         yield server
 

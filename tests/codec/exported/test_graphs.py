@@ -47,36 +47,33 @@ def distilled(**changes: object) -> DistillNeuCodecConfig:
     return config
 
 
-CONFIGS: dict[str, Callable[[], NeuCodecConfig]] = {
+ENCODERS: dict[str, Callable[[], NeuCodecConfig]] = {
     "NeuCodec": small_config,
-    "44.1 kHz": lambda: changed(output_sampling_rate=44_100),
-    "X-Codec 2": lambda: changed(semantic_margin=160),
-    "other levels": lambda: changed(quantization_levels=[5, 3, 8, 4]),
+    "X-Codec 2": lambda: changed(semantic_margin=160, quantization_levels=[5, 3, 8, 4]),
     "distilled": lambda: distilled(attention_window=SMALL_WINDOW),
     "normalized": lambda: distilled(normalize_waveform=True),
 }
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def any_codec(request: pytest.FixtureRequest) -> NeuCodec:
-    return random_codec(CONFIGS[request.param]())
-
-
-def test_the_decoder_gives_torchs_samples(any_codec):
-    run = session(decoder_graph(any_codec)).run
+@pytest.mark.parametrize("rate", [24_000, 44_100])
+def test_the_decoder_gives_torchs_samples(rate):
+    codec = random_codec(changed(output_sampling_rate=rate, quantization_levels=[5, 3, 8, 4]))
+    run = session(decoder_graph(codec)).run
     for frames in (1, 2, 3, 50, 333):
-        codes = torch.randint(any_codec.codebook_size, (frames,), generator=torch.manual_seed(frames))
+        codes = torch.randint(codec.codebook_size, (frames,), generator=torch.manual_seed(frames))
         (audio,) = run(None, {"codes": codes.int().numpy()[None, None]})
-        assert snr(any_codec.decode(codes), torch.from_numpy(audio[0, 0])) >= MIN_SNR
+        assert snr(codec.decode(codes), torch.from_numpy(audio[0, 0])) >= MIN_SNR
 
 
-def test_the_encoder_gives_torchs_codes(any_codec):
-    run = session(encoder_graph(any_codec)).run
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_encoder_gives_torchs_codes(name):
+    codec = random_codec(ENCODERS[name]())
+    run = session(encoder_graph(codec)).run
     equal, count = 0, 0
     for samples in (320, 321, 640, 5_119, 16_000, 50_001):
         waveform = speechlike(samples, seed=samples)
         (codes,) = run(None, {"audio": waveform[None, None]})
-        expected = any_codec.encode(waveform, 16_000).numpy()
+        expected = codec.encode(waveform, 16_000).numpy()
         assert codes.shape == (1, 1, len(expected))
         equal, count = equal + int((codes[0, 0] == expected).sum()), count + len(expected)
     assert equal / count >= MIN_EQUAL

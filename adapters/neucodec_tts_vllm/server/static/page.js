@@ -102,7 +102,7 @@ $("speak").addEventListener("submit", async event => {
       } else whole = true;
     }
     if (!whole) throw new Trouble("The server went away in the middle of the speech.");
-    const gaps = player?.gaps ? `it ran dry ${player.gaps} times` : "without a gap";
+    const gaps = { 0: "without a gap", 1: "with a gap" }[player.gaps] ?? `with ${player.gaps} gaps`;
     say(`Spoken: ${$("length").textContent}, first sound after ${$("first").textContent}, ${gaps}.`);
   } catch (error) {
     if (error.name === "AbortError") say(`Stopped after ${seconds().toFixed(1)} s.`);
@@ -150,15 +150,17 @@ $("text").addEventListener("keydown", event => {
 });
 $("key").addEventListener("change", () => load().then(() => say(""), tell));
 
-let dark = matchMedia("(prefers-color-scheme: dark)").matches;
-const nameTheme = () => { $("theme").textContent = dark ? "Switch to light" : "Switch to dark"; };
-$("theme").addEventListener("click", () => {
-  dark = !dark;
-  document.documentElement.style.colorScheme = dark ? "dark" : "light";
-  nameTheme();
+const system = matchMedia("(prefers-color-scheme: dark)");
+let dark;
+function theme(wanted, style) {
+  dark = wanted;
+  document.documentElement.style.colorScheme = style;
+  $("theme").textContent = dark ? "Switch to light" : "Switch to dark";
   picture.draw();
-});
+}
+system.addEventListener("change", () => theme(system.matches, ""));
+$("theme").addEventListener("click", () => theme(!dark, dark ? "light" : "dark"));
 
-nameTheme();
+theme(system.matches, "");
 count();
 load().catch(tell);
