@@ -111,9 +111,10 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
         api.llama_decode(context, api.llama_batch_get_one(pointer, len(part)))
         api.llama_synchronize(context)
 
+    decode(ids[:PROMPT])
+
     def tokens(_keeps: object = silent) -> None:
-        api.llama_memory_clear(api.llama_get_memory(context), False)
-        decode(ids[:PROMPT])
+        api.llama_memory_seq_rm(api.llama_get_memory(context), 0, PROMPT, -1)
         for place in range(PROMPT, len(ids)):
             decode(ids[place : place + 1])
 
