@@ -5,7 +5,7 @@
 WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is a
 folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0
 leaves their number to the speaker. The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and
-``tokens`` (prompt to all tokens).
+``tokens`` (those after a prompt that has been computed before; neutts computes it again each time).
 """
 
 from __future__ import annotations
