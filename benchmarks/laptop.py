@@ -87,7 +87,7 @@ def main(
     numbers = [str(frames), str(threads)]
     speakers = [("ours", sys.executable, codec), ("llama.cpp", sys.executable, "-")]
     if neutts is not None:
-        decoder = neutts_codec or next((str(each) for each in sorted(Path(codec).glob("decoder*.onnx"))), "-")
+        decoder = neutts_codec or (codec if codec == "-" else str(Path(codec) / "model.onnx"))
         speakers.insert(1, ("neutts", neutts, decoder))
     heard = ("first", "whole") if codec != "-" else ()
     wanted = {"ours": (*heard, "tokens"), "neutts": (*heard, "tokens"), "llama.cpp": ("tokens",)}

@@ -5,7 +5,7 @@
 WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is a
 folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0
 leaves their number to the speaker. The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and
-``tokens`` (prompt to all tokens).
+``tokens`` (those after a prompt that has been computed before; neutts computes it again each time).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
     api.llama_backend_init()
     loaded = api.llama_model_load_from_file(os.fsencode(model), api.llama_model_default_params())
     options = api.llama_context_default_params()
-    options.n_ctx, options.n_batch = 2048, 512
+    options.n_ctx, options.n_batch = 2048, 2048
     options.n_threads = options.n_threads_batch = threads or len(os.sched_getaffinity(0))
     context = api.llama_init_from_model(loaded, options)
     rows = api.llama_vocab_n_tokens(api.llama_model_get_vocab(loaded))
@@ -111,9 +111,10 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
         api.llama_decode(context, api.llama_batch_get_one(pointer, len(part)))
         api.llama_synchronize(context)
 
+    decode(ids[:PROMPT])
+
     def tokens(_keeps: object = silent) -> None:
-        api.llama_memory_clear(api.llama_get_memory(context), False)
-        decode(ids[:PROMPT])
+        api.llama_memory_seq_rm(api.llama_get_memory(context), 0, PROMPT, -1)
         for place in range(PROMPT, len(ids)):
             decode(ids[place : place + 1])
 

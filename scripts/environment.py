@@ -27,8 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 PINNED_TORCH = "2.13.0"  # as in constraints.txt
-# What is compiled of llama-cpp-python: the library alone, which takes minutes, and nothing for pictures.
-LLAMA_CPP = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF", "SKBUILD_BUILD_TARGETS": "llama"}
+# llama-cpp-python is compiled without what is for pictures.
+LLAMA_CPP = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
 PINS = ["--constraint", str(SCRIPTS / "constraints.txt")]
 
 
