@@ -52,7 +52,7 @@ def main(
     from neucodec_tts.metrics.speed import random_codec
 
     frames = frames or [30, 100, 500]
-    whole = random_codec("cpu") if codec is None else load_codec(terminal, codec, "cpu", "torch")
+    whole = random_codec("cpu") if codec is None else load_codec(terminal, codec, "cpu", backend="torch")
     codes = torch.randint(whole.codebook_size, (max(frames),), generator=torch.manual_seed(0))
     with tempfile.TemporaryDirectory() as temporary, terminal.progress("timing"):
         peers: dict[str, NeuCodec] = {"torch": whole}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from onnx import TensorProto
 from torch import nn
@@ -72,14 +71,14 @@ class DecoderGraph:
 
     def _shares(self) -> None:
         """What group norms share: weights of the settled frames, and shares of now and then in all means."""
-        graph, one = self._graph, np.float32(1)
+        graph = self._graph
         index = graph.op("Range", 0, self._length.reshape(), 1)
         inside = graph.op("Less", index, self._settled).to(TensorProto.FLOAT)
         self._settled_weights = (inside / self._settled.to(TensorProto.FLOAT)).unsqueeze(0, 1)  # (1, 1, L)
         counts = graph.op("Concat", self._length, self._settled, axis=0)
         share = counts.to(TensorProto.FLOAT) / (counts + self._before).to(TensorProto.FLOAT)
         self._now = share.reshape(1, 2, 1)
-        self._then = graph.op("Sub", one, self._now)
+        self._then = graph.op("Sub", 1.0, self._now)
         self._both = self._now * self._then
 
     # Memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from neucodec_tts.codec.distilled.encoder import ConvUnit, DistillAcousticEncoder, Snake, TrendConvolutions
@@ -18,7 +20,10 @@ def hubert_states(graph: Graph, hubert: DistilHubert, waveform: Value, normalize
     if normalize:
         x = x - x.mean(2)
         x = x / graph.op("Sqrt", (x * x).mean(2) + 1e-7)
-    for index, layer in enumerate(hubert.feature_extractor.conv_layers):
+    convolutions: Any = (
+        hubert.feature_extractor.conv_layers
+    )  # transformers names no classes for what lies in lists
+    for index, layer in enumerate(convolutions):
         x = graph.conv1d(layer.conv, x)
         if index == 0:
             norm = layer.layer_norm
@@ -34,7 +39,8 @@ def hubert_states(graph: Graph, hubert: DistilHubert, waveform: Value, normalize
     position = encoder.pos_conv_embed
     around = graph.conv1d(position.conv, x.transpose(0, 2, 1)).part(2, 0, x.size(1))
     x = graph.layer_norm(encoder.layer_norm, x + around.gelu().transpose(0, 2, 1))
-    for layer in encoder.layers:
+    layers: Any = encoder.layers
+    for layer in layers:
         attention, heads = layer.attention, layer.attention.num_heads
         query, key, value = (
             graph.heads(graph.linear(each, x), heads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from onnx import TensorProto
@@ -84,7 +86,8 @@ def _semantic(graph: Graph, encoder: SemanticEncoder, features: Value) -> Value:
     graph.inside("semantic_encoder")
     x = graph.linear(projection.projection, graph.layer_norm(projection.layer_norm, features))
     distances: Value | None = None
-    for index, layer in enumerate(encoder.encoder.layers):
+    layers: Any = encoder.encoder.layers  # torch names no class for what lies in a list
+    for index, layer in enumerate(layers):
         graph.inside(f"semantic_encoder.{index}")
         if distances is None and layer.self_attn.distance_embedding is not None:
             distances = _distances(graph, layer.self_attn, x)
@@ -100,14 +103,14 @@ def _distances(graph: Graph, attention: RelativeAttention, x: Value) -> Value:
 
 
 def _conformer(graph: Graph, layer: Wav2Vec2BertEncoderLayer, x: Value, distances: Value | None) -> Value:
+    attention: Any = layer.self_attn  # a RelativeAttention, where transformers has its own
+
     def feed_forward(norm: nn.LayerNorm, part: nn.Module, x: Value) -> Value:
         hidden = graph.linear(part.intermediate_dense, graph.layer_norm(norm, x)).silu()  # type: ignore[arg-type]
         return graph.linear(part.output_dense, hidden) * 0.5 + x  # type: ignore[arg-type]
 
     x = feed_forward(layer.ffn1_layer_norm, layer.ffn1, x)
-    x = x + _relative_attention(
-        graph, layer.self_attn, graph.layer_norm(layer.self_attn_layer_norm, x), distances
-    )
+    x = x + _relative_attention(graph, attention, graph.layer_norm(layer.self_attn_layer_norm, x), distances)
     conv = layer.conv_module
     hidden = graph.conv1d(conv.pointwise_conv1, graph.layer_norm(conv.layer_norm, x).transpose(0, 2, 1))
     channels = conv.pointwise_conv2.in_channels
@@ -145,12 +148,13 @@ def _adapt(graph: Graph, adapter: SemanticAdapter, x: Value) -> Value:
 
 def _acoustic(graph: Graph, encoder: AcousticEncoder, waveform: Value) -> Value:
     x = graph.conv1d(encoder.conv1, waveform)
-    for index, block in enumerate(encoder.block):
+    blocks: Any = encoder.block
+    for index, block in enumerate(blocks):
         graph.inside(f"acoustic_encoder.{index}")
         for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
-            hidden = graph.conv1d(unit.conv1, _snake(graph, unit.snake1, x))  # type: ignore[union-attr]
-            x = x + graph.conv1d(unit.conv2, _snake(graph, unit.snake2, hidden))  # type: ignore[union-attr]
-        x = graph.conv1d(block.conv1, _snake(graph, block.snake1, x))  # type: ignore[arg-type]
+            hidden = graph.conv1d(unit.conv1, _snake(graph, unit.snake1, x))
+            x = x + graph.conv1d(unit.conv2, _snake(graph, unit.snake2, hidden))
+        x = graph.conv1d(block.conv1, _snake(graph, block.snake1, x))
     return graph.conv1d(encoder.conv2, _snake(graph, encoder.snake1, x))
 
 

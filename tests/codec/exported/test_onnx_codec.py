@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -138,3 +139,17 @@ def test_a_missing_package_is_named(exported, tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(CheckpointError, match=f"streaming_decoder.onnx needs onnxruntime, {install}"):
         NeuCodec.from_pretrained(exported).decode([1])
+
+
+def test_a_session_needs_no_torch(exported):
+    script = """
+import subprocess
+import sys
+from pathlib import Path
+import numpy as np
+from neucodec_tts.codec.onnx.session import Session
+(audio,) = Session(Path(sys.argv[1]), ["codes"]).run(codes=np.array([[[1, 2, 3]]], np.int32))
+assert audio.shape == (1, 1, 1440)
+assert not {"torch", "transformers", "onnx"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script, exported / "model.onnx"], check=True)
