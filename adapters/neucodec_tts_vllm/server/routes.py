@@ -81,8 +81,9 @@ async def _pieces(service: SpeechService, task: Task, form: str) -> AsyncGenerat
     async with aclosing(encoded(service.stream(task), form, service.speaker.sample_rate)) as chunks:
         async for chunk in chunks:
             if task.account.codes:
-                codes, task.account.codes = codes16(task.account.codes), []
-                yield Piece(chunk, {"codes": base64.b64encode(codes).decode("ascii")})
+                beside = base64.b64encode(codes16(task.account.codes)).decode("ascii")
+                task.account.codes = []
+                yield Piece(chunk, {"codes": beside})
             else:
                 yield Piece(chunk)
 
