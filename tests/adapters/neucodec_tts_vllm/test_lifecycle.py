@@ -32,7 +32,7 @@ def stage(codec) -> Stage:
 @pytest.fixture(scope="module")
 def line(stage: Stage) -> Line:
     """Two seconds of the recording."""
-    return stage.line(stage.codec.encode(DEMO)[:100])
+    return stage.line(stage.codec.encode(DEMO)[:100].numpy())
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def stage(codec) -> Stage:
 @pytest.fixture(scope="module")
 def line(stage: Stage) -> Line:
     """The first two seconds of the recording that comes with the package."""
-    return stage.line(stage.codec.encode(DEMO)[:100])
+    return stage.line(stage.codec.encode(DEMO)[:100].numpy())
 
 
 @pytest.fixture
