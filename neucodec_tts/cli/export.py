@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from neucodec_tts.cli.options import DecoderOption
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec
 
 
@@ -30,13 +31,14 @@ def export(
         bool,
         typer.Option("--fp16", help="Store weights in float16, half of the size. They are used in float32."),
     ] = False,
+    decoder: DecoderOption = None,
 ) -> None:
     """Write a codec as ONNX files, which ONNX Runtime computes without a GPU.
 
     --codec FOLDER takes them from there. The folder has model.onnx for whole items, as neutts loads it,
     streaming_decoder.onnx, encoder.onnx and config.json.
     """
-    codec = load_codec(terminal, codec_name, "cpu", backend="torch")
+    codec = load_codec(terminal, codec_name, "cpu", backend="torch", decoder=decoder)
     from neucodec_tts.codec.onnx.export import export as write
 
     watch = Stopwatch()
