@@ -54,6 +54,7 @@ def attention() -> RelativeAttention:
     """Two heads whose scores and biases are large enough that every distance matters."""
     torch.manual_seed(0)
     layer = RelativeAttention(Wav2Vec2BertConfig(hidden_size=32, num_attention_heads=2)).eval()
+    assert layer.distance_embedding is not None
     torch.nn.init.normal_(layer.distance_embedding.weight, std=2.0)
     return layer
 

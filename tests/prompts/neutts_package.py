@@ -72,7 +72,7 @@ def _work(jobs: list[dict[str, Any]]) -> list[list[Any]]:
         for attribute in attributes:
             setattr(module, attribute, object)
         sys.modules[name] = module
-    from neutts.neutts import NeuTTS  # type: ignore[import-not-found]
+    from neutts.neutts import NeuTTS
 
     def do(job: dict[str, Any]) -> list[Any]:
         speakers = {}
