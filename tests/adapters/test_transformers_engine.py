@@ -142,7 +142,7 @@ def test_min_p_is_that_of_transformers(engine):
     prompt, share = PROMPTS[0], 0.5
     with torch.no_grad():
         logits = engine.model(torch.tensor([prompt])).logits[:, -1, FIRST : FIRST + 256].float() / 0.8
-    kept = MinPLogitsWarper(share)(torch.tensor([prompt]).long(), logits)[0].isfinite().nonzero()[:, 0].tolist()
+    kept = MinPLogitsWarper(share)(torch.LongTensor([prompt]), logits)[0].isfinite().nonzero()[:, 0].tolist()
     assert 1 < len(kept) < 200
     drawn = set()
     for seed in range(300):
