@@ -25,9 +25,10 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_quality_is_that_of_the_libraries(pair):
-    import pesq
     import pystoi
     import torchaudio
+
+    pesq = pytest.importorskip("pesq", reason="pesq needs a C compiler to install")
 
     found, missing = Measures(["pesq", "stoi", "si_sdr", "mel_mse"]).of(
         pair[0], 16_000, pair[1], 24_000, None

@@ -27,10 +27,11 @@ LLAMA3_ROPE = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents and item.get_closest_marker("llamacpp"):
-            item.add_marker(pytest.mark.usefixtures("llama_cpp"))
+@pytest.fixture(autouse=True)
+def _runs_llama_cpp(request: pytest.FixtureRequest) -> None:
+    """Skip a test that is marked ``llamacpp`` where the binding is missing."""
+    if request.node.get_closest_marker("llamacpp"):
+        request.getfixturevalue("llama_cpp")
 
 
 @pytest.fixture(scope="session")
