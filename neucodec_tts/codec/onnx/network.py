@@ -215,8 +215,8 @@ class OnnxNetwork:
         session = self._session(STREAMING_DECODER)
         memory = window.memory
         if memory is None:
-            size, per_frame = (int(session.metadata[f"memory_{name}"]) for name in ("size", "per_frame"))
-            memory = np.zeros(size + window.lookback * per_frame, np.float32)
+            size = session.number("memory_size") + window.lookback * session.number("memory_per_frame")
+            memory = np.zeros(size, np.float32)
         audio, next_memory = session.run(
             codes=window.codes.astype(np.int32)[None, None],
             memory=memory[None],
