@@ -75,7 +75,9 @@ def main(
     ] = "int8",
     neutts: Annotated[
         str | None,
-        typer.Option(help="The Python of an environment with neutts[all]; it takes the same files."),
+        typer.Option(
+            help="The Python of an environment with neutts and all its extras; it takes the same files."
+        ),
     ] = None,
     frames: Annotated[int, typer.Option(min=40, help="Codes of the speech; 250 are 5 s.")] = 250,
     threads: Annotated[int, typer.Option(min=0, help="0 leaves their number to each speaker.")] = 0,
