@@ -179,11 +179,11 @@ def evaluate_codec(
             row: Row = {"codec": name, "file": file}
             codes = None
             try:
-                wave = as_waveform(clip.path, target_rate=codec.sample_rate)
+                wave = as_waveform(clip.path, target_rate=codec.input_sample_rate)
                 codes, encoding = _timed(codec.encode, wave)
                 sent = codes if change is None else change(codes, number)
                 decoded, decoding = _timed(codec.decode, sent)
-                seconds = wave.numel() / codec.sample_rate
+                seconds = wave.numel() / codec.input_sample_rate
                 reference = as_waveform(clip.path, target_rate=SCORE_RATE)
                 heard = results.rows.get((ORIGINAL, file), {}).get("heard")
                 found, missing = measures.of(

@@ -98,7 +98,7 @@ def test_limit_draws_by_seed(recordings: Path):
 class Fragile:
     """A codec that fails at its second recording."""
 
-    sample_rate = output_sample_rate = 16_000
+    input_sample_rate = output_sample_rate = 16_000
     frame_rate, codebooks, parameters = 50.0, (4096,), None
 
     def __init__(self) -> None:
