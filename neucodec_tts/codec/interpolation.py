@@ -1,8 +1,8 @@
 """Codes at a fraction of the rate: codes are left out, and the vectors between those that stay are filled in.
 
 The codebook, the encoder and the decoder stay as they are. What fills in is the decoder's ``Interpolator``.
-``TokenInterpolator`` is the network that ``Scicom-AI-Enterprise-Organization/neucodec-44k`` trains for 25 and 12.5 codes
-a second (``token_interpolator.py``).
+``TokenInterpolator`` is the network that ``Scicom-AI-Enterprise-Organization/neucodec-44k`` trains for 25 and 12.5
+codes a second (``token_interpolator.py``).
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ GROUP = "neucodec_tts.codecs"
 """Entry points of codecs: the name is the codec's, the value a `Loader`."""
 
 
+ORIGINAL = "original"
+"""The row of the recordings themselves."""
 _QUANTIZERS = 8
 """That NeuCodec's model card compares with: DAC at 6 kbit/s, Mimi at 1.1."""
 
@@ -226,6 +228,8 @@ def check_codec_name(name: str) -> None:
         CheckpointError: it is no known name, folder or hub id; the message lists what is known.
     """
     plain = name.partition("@")[0]
+    if name == ORIGINAL:
+        raise CheckpointError(f"{name!r} is the row of the recordings themselves; name the folder ./{name}")
     if plain in codec_names() or (plain and Path(plain).expanduser().is_dir()) or plain.count("/") == 1:
         return
     raise CheckpointError(

@@ -142,7 +142,7 @@ def test_files_that_are_none(tmp_path: Path, codec: NeuCodec):
         TokenInterpolator.from_pretrained(tmp_path / "part.pt")
     codec.save_pretrained(tmp_path / "codec")
     torch.save(fork_weights(2, size=192), tmp_path / "wide.pt")
-    with pytest.raises(CheckpointError, match="vectors of 192 values, and the decoder of .* has 128"):
+    with pytest.raises(CheckpointError, match=r"vectors of 192 values, and the decoder of .* has 128"):
         LowRateCodec.from_pretrained(tmp_path / "codec", tmp_path / "wide.pt")
 
 
