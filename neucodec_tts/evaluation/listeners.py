@@ -6,7 +6,6 @@ say so.
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.metrics.scores import SCORE_RATE, ScoreError
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 Recogniser = Callable[["Sound"], str]
 """Sound to the words in it."""
-
-
-def processors() -> int:
-    """How many threads may compute at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_recogniser(name: str, device: str | None = None) -> Recogniser:
@@ -89,7 +84,7 @@ def _faster_whisper(folder: Path) -> Recogniser:
     try:
         # A thread for each recording makes more of the processors than many for one.
         model = WhisperModel(
-            str(folder), device="cpu", cpu_threads=1, num_workers=processors(), compute_type="int8"
+            str(folder), device="cpu", cpu_threads=1, num_workers=torch.get_num_threads(), compute_type="int8"
         )
     except (RuntimeError, ValueError, OSError) as problem:
         raise CheckpointError(f"{folder} holds no model of faster-whisper: {problem}") from problem

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from neucodec_tts.evaluation.listeners import (
     Recogniser,
@@ -17,7 +18,6 @@ from neucodec_tts.evaluation.listeners import (
     load_recogniser,
     load_voices,
     mistakes,
-    processors,
 )
 from neucodec_tts.metrics import scores
 from neucodec_tts.metrics.scores import ScoreError, align
@@ -64,7 +64,7 @@ class Measures:
             if name in names and find_spec(package) is None:
                 raise ScoreError(f"{name} needs the package {package}: pip install 'neucodec-tts[{extra}]'")
         self.names = tuple(names)
-        self.workers = processors()
+        self.workers = torch.get_num_threads()
         """How many recordings may be measured at once, each on a thread."""
         self._hear: Recogniser | None = (
             load_recogniser(recogniser, device) if recogniser and "wer" in names else None
