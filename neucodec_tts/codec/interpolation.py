@@ -111,6 +111,8 @@ def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     }
     renamed = {}
     for name, tensor in weights.items():
+        if ".rotary_embed." in name:
+            continue
         match = re.fullmatch(r"transformer\.(\d+)\.(.+)\.weight", name)
         if match and match[2] == "att.c_attn":
             for part, rows in zip("qkv", tensor.chunk(3), strict=True):
