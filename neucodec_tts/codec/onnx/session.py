@@ -53,7 +53,7 @@ class Session:
         if threads.isdecimal():
             options.intra_op_num_threads = int(threads)
         try:
-            self._session = onnxruntime.InferenceSession(
+            self.runtime = onnxruntime.InferenceSession(
                 os.fspath(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime has a class for each status, and no common one
@@ -63,12 +63,12 @@ class Session:
                 "half copied, or of a version of ONNX that this release does not read; export it again, or install a "
                 "newer onnxruntime"
             ) from error
-        found = [each.name for each in self._session.get_inputs()]
+        found = [each.name for each in self.runtime.get_inputs()]
         if found != list(inputs):
             raise CheckpointError(
                 f"{path} has the inputs {', '.join(found)}, and not {', '.join(inputs)}; it is another kind of model"
             )
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = self.runtime.get_modelmeta().custom_metadata_map
         """What the file says of itself."""
         version, its = self.metadata.get("neucodec_tts"), self.metadata.get("codec_id")
         if version not in (None, VERSION):
@@ -88,7 +88,7 @@ class Session:
             DeviceError: there is too little memory.
         """
         try:
-            results: list[np.ndarray] = self._session.run(None, inputs)
+            results: list[np.ndarray] = self.runtime.run(None, inputs)
         except Exception as error:  # as above
             reason = str(error).splitlines()[0]
             if "allocate memory" in reason:
