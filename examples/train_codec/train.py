@@ -23,6 +23,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from corpora import recordings
+from transformers import NeuCodecConfig
 from whisper_teacher import WhisperTeacher
 
 from neucodec_tts import NeuCodec
@@ -88,6 +89,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True)
     add("--train", choices=("decoder", "encoder", "all", "scratch"), default="decoder")
     add("--codec", help="a folder, a hub id or `tiny`: what to begin with")
+    add("--like", help="of which sizes --train scratch makes a codec: a folder, a hub id or `tiny`")
     add("--output-rate", type=int, choices=OUTPUT_RATES, help="Hz; another decoder begins as the old one")
     add("--layers", type=int, help="of the decoder's transformer; what is added begins as the identity")
     add("--encoder-layers", type=int, help="of the semantic encoder")
@@ -177,10 +179,19 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
             raise CheckpointError(
                 "--train scratch begins with random weights: leave --codec out, or train `all`"
             )
-        codec = NeuCodec(tiny_config(args.levels or (4,) * 7))
+        config = tiny_config()
+        if args.like:
+            config = NeuCodec.from_pretrained(args.like).config
+        values = config.to_dict()
+        values.pop("codec_id", None)  # its codes will mean something else
+        if args.levels:
+            values["quantization_levels"] = args.levels
+        codec = NeuCodec(NeuCodecConfig.from_dict(values | {"dtype": "float32"}))
         if any(value is not None for value in sizes.values()):
             codec = changed(codec, **sizes, same_codes=False)
         return codec, None
+    if args.like:
+        raise CheckpointError("--like is for --train scratch: others have the sizes of --codec")
     if not args.codec:
         raise CheckpointError(f"--train {args.train} needs --codec: a folder or a hub id to begin with")
     given = NeuCodec.from_pretrained(args.codec, dtype="float32")
@@ -258,6 +269,9 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+    on_cpu = args.cpu or not torch.cuda.is_available()
+    if args.bf16 and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning("this processor has no bfloat16 of its own, so that --bf16 makes it slower: leave it out")
     until = None if args.minutes is None else time.monotonic() + 60 * args.minutes
     try:
         settings = settings_of(args)

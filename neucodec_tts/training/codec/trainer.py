@@ -113,7 +113,7 @@ class CodecTrainer:
             processes=self.accelerator.num_processes,
         )
         self.workers = workers
-        parameters = freeze(codec, settings.train)
+        parameters = freeze(codec, settings.train, settings.frozen)
         semantic = None
         if teacher is not None and settings.weights.semantic:
             semantic = SemanticReconstruction(codec.config.quantization_dim, teacher[1]).to(device)

@@ -139,6 +139,12 @@ def test_only_what_is_trained_has_gradients() -> None:
     decoder, encoder = freeze(codec, "decoder"), freeze(codec, "encoder")
     assert len(decoder) + len(encoder) == whole - 2  # but for what codes stand for
     assert len(freeze(codec, "all")) == whole
+    without = freeze(codec, "all", ["acoustic_encoder"])
+    assert len(without) == whole - len(list(codec.acoustic_encoder.parameters()))
+    with pytest.raises(CheckpointError, match="no part 'ears' to freeze: it has semantic_encoder"):
+        freeze(codec, "all", ["ears"])
+    with pytest.raises(CheckpointError, match="nothing left to train"):
+        freeze(codec, "decoder", ["acoustic_decoder"])
 
 
 def test_the_tiny_codec_fits_into_the_wheel() -> None:
