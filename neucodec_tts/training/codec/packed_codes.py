@@ -61,7 +61,8 @@ def encode_packed(speech: PackedSpeech, codec: NeuCodec) -> PackedCodes:
     """
     hop = codec.output_hop_length
     path = speech.folder / f"codes-{codec.encoder_fingerprint()}.uint32"
-    done, missing = 0, []
+    done = 0
+    missing: list[Clip] = []
     stored = path.stat().st_size // _TYPE.itemsize if path.is_file() else 0
     for clip in speech.all_clips():
         if not missing and done + clip.samples // hop <= stored:

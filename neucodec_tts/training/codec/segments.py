@@ -31,10 +31,11 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """On a device."""
-        codes = None if self.codes is None else self.codes.to(device, non_blocking=True)
-        return Batch(
-            *(x.to(device, non_blocking=True) for x in (self.heard, self.wanted, self.bandwidth)), codes
+        heard, wanted, bandwidth = (
+            x.to(device, non_blocking=True) for x in (self.heard, self.wanted, self.bandwidth)
         )
+        codes = None if self.codes is None else self.codes.to(device, non_blocking=True)
+        return Batch(heard, wanted, bandwidth, codes)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ def _coded_segment(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The codes (frames,) of a random piece, its samples (frames * hop,) and its bandwidth; short clips are joined."""
     hop = codes.hop
-    found, sounds, missing, bandwidth = [], [], frames, np.inf
+    found: list[np.ndarray] = []
+    sounds: list[np.ndarray] = []
+    missing, bandwidth = frames, np.inf
     while missing > 0:
         clip = clips[int(random.integers(len(clips)))]
         whole = clip.samples // hop
