@@ -166,15 +166,17 @@ class Speaker:
         async def hear(live: _Live) -> AsyncGenerator[Tensor, None]:
             """The sound of a sentence, and of the attempts that follow one of which nothing is to be heard."""
             nonlocal held
-            needed = max(
-                live.stream.settings.needed(0), assembly.head_frames
-            )  # before them there is no sound
+            # Before so many codes there is no sound. By this number, and not by what has been sent, a sentence is taken
+            # back: the same seed must give the same sound under any load.
+            needed = max(live.stream.settings.needed(0), assembly.head_frames)
             while len(live.codes) < needed and not live.ended:
                 await live.wait()
             again: list[Sentence] = []
-            if live.ended and live.error is None:  # nothing of it has been sent
+            if len(live.codes) < needed and live.error is None:
                 again = (await self._settled(live.spoken(), script, retries)).again
-            if not again:
+            if again:
+                live.stream.close()
+            else:
                 if live.codes:
                     live.accepted = True
                     if account.codes is not None:

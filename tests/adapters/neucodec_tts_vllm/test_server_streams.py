@@ -94,6 +94,7 @@ def test_what_ends_before_its_first_sound_is_generated_again(stage: Stage, codes
         assert told[-1]["audio_seconds"] == 2.0
         drawn = b"".join(base64.b64decode(each.get("codes", "")) for each in told[:-1])
         assert np.frombuffer(drawn, "<u2").tolist() == codes.tolist()
+        until(lambda: not server.service._active and not len(server.service.speaker.worker))
     with listening(scripted_server(stage, Line([]), lines[1])) as server, server.client() as client:
         answer = client.post(SPEECH, json={"input": TEXT, "response_format": "codes"})
         assert np.frombuffer(answer.content, "<u2").tolist() == codes.tolist()
