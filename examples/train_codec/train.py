@@ -219,14 +219,14 @@ def speech_of(args: argparse.Namespace, codec: NeuCodec) -> tuple[list[PackedSpe
     """
     rate = codec.output_sample_rate
     folder = args.packed or args.out / "packed"
-    least = codec.sample_rate if args.keep_narrow else rate
+    least = codec.input_sample_rate if args.keep_narrow else rate
     packed = [
         pack({source: recordings(source)}, folder / f"corpus-{number}", rate=rate, least_rate=least)
         for number, source in enumerate(args.corpus)
     ]
     if args.validation:
         heard = {args.validation: recordings(args.validation)}
-        held = pack(heard, folder / "validation", rate=rate, least_rate=codec.sample_rate)
+        held = pack(heard, folder / "validation", rate=rate, least_rate=codec.input_sample_rate)
     else:
         held = packed[0].part(lambda number: number % 50 == 49)
         packed[0] = packed[0].part(lambda number: number % 50 != 49)

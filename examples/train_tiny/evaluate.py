@@ -56,17 +56,17 @@ def mean(values: Iterable[float | None]) -> float | None:
 def measure(codec: NeuCodec, speech: Speech, clips: list[Clip]) -> dict[str, float | int | None]:
     """Encode and decode the clips, score them, and count their codes."""
     waves = [speech.clip(clip) for clip in clips]
-    codes = codec.encode(waves, codec.sample_rate)
+    codes = codec.encode(waves, codec.input_sample_rate)
     decoded = codec.decode(codes)
     scores: list[Scores] = [
-        score(wave, codec.sample_rate, back, codec.output_sample_rate)
+        score(wave, codec.input_sample_rate, back, codec.output_sample_rate)
         for wave, back in zip(waves, decoded, strict=True)
     ]
     usage = code_usage(torch.cat(codes), codec.codebook_size)
     return {
         "clips": len(clips),
         "speakers": len({clip.speaker for clip in clips}),
-        "minutes": sum(clip.samples for clip in clips) / codec.sample_rate / 60,
+        "minutes": sum(clip.samples for clip in clips) / codec.input_sample_rate / 60,
         "stoi": mean(s.stoi for s in scores),
         "stoi_least": min(s.stoi for s in scores if s.stoi is not None),
         "pesq": mean(s.pesq for s in scores),

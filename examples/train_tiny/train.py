@@ -75,8 +75,10 @@ def stoi_of(codec: NeuCodec, speech: Speech, clips: list[Clip]) -> tuple[float, 
     used: set[int] = set()
     for clip in clips:
         wave = speech.clip(clip)
-        codes = codec.encode(wave, codec.sample_rate)
-        scores.append(stoi(*align(wave, codec.sample_rate, codec.decode(codes), codec.output_sample_rate)))
+        codes = codec.encode(wave, codec.input_sample_rate)
+        scores.append(
+            stoi(*align(wave, codec.input_sample_rate, codec.decode(codes), codec.output_sample_rate))
+        )
         used.update(codes.tolist())
     return float(np.mean(scores)), len(used)
 

@@ -66,7 +66,7 @@ class Recipe:
     @property
     def window_samples(self) -> float:
         """Samples of consecutive audio that batches are chosen from."""
-        return self.settings.window_seconds * self.codec.sample_rate
+        return self.settings.window_seconds * self.codec.input_sample_rate
 
 
 @dataclass(frozen=True)
@@ -224,12 +224,12 @@ def _encode_window(
     waveforms = [audio.waveform for audio in window if audio.waveform is not None]
     lengths = [waveform.size for waveform in waveforms]
     rows: dict[int, Row] = {}
-    for batch in plan_batches(lengths, int(batch_seconds * codec.sample_rate)):
+    for batch in plan_batches(lengths, int(batch_seconds * codec.input_sample_rate)):
         encoded = codec.encode(
-            [waveforms[index] for index in batch], codec.sample_rate, max_batch_seconds=batch_seconds
+            [waveforms[index] for index in batch], codec.input_sample_rate, max_batch_seconds=batch_seconds
         )
         for index, codes in zip(batch, encoded, strict=True):
-            item, seconds = window[index].item, lengths[index] / codec.sample_rate
+            item, seconds = window[index].item, lengths[index] / codec.input_sample_rate
             rows[index] = Row(
                 item.id,
                 item.text,
@@ -240,8 +240,10 @@ def _encode_window(
                 end=item.end,
             )
             progress.audio_seconds += seconds
-        progress.encoded_frames += sum(lengths[index] for index in batch) // codec.hop_length
-        progress.padded_frames += max(lengths[index] for index in batch) * len(batch) // codec.hop_length
+        progress.encoded_frames += sum(lengths[index] for index in batch) // codec.input_hop_length
+        progress.padded_frames += (
+            max(lengths[index] for index in batch) * len(batch) // codec.input_hop_length
+        )
     progress.kept += len(rows)
     progress.encode_seconds += time.perf_counter() - start
     return [rows[index] for index in range(len(window))]

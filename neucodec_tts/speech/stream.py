@@ -6,20 +6,19 @@ import logging
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import numpy as np
 
-from neucodec_tts.codec.streaming import StreamingDecoder
+from neucodec_tts.codec.streaming import Stream
 from neucodec_tts.run_ahead import RunAhead
 from neucodec_tts.speech.assembly import Assembly
 from neucodec_tts.speech.settling import Spoken, settle
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.codec.arrays import ArrayCodec
     from neucodec_tts.codec.streaming import StreamSettings
     from neucodec_tts.speech.engine import SpeechEngine
     from neucodec_tts.speech.results import Segment
@@ -35,7 +34,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
     `close` or ``with`` leaves it early; a stream that is not referenced any more closes itself.
 
     Args:
-        chunks: the sound, float32 tensors (n,); generated as they are asked for.
+        chunks: the sound, float32 (n,); generated as they are asked for.
         assembly: keeps the record.
         sample_rate: in Hz.
         seed: of the random numbers.
@@ -52,7 +51,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
 
     def __init__(
         self,
-        chunks: Generator[Tensor, None, None],
+        chunks: Generator[NDArray[np.float32], None, None],
         assembly: Assembly,
         sample_rate: int,
         seed: int,
@@ -66,9 +65,9 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         self.seed = seed
         self._assembly = assembly
         self._chunks = chunks
-        self._ahead: RunAhead[Tensor] | None = None
+        self._ahead: RunAhead[NDArray[np.float32]] | None = None
         if ahead_seconds > 0:
-            self._ahead = RunAhead(chunks, lambda chunk: chunk.numel(), ahead_seconds * sample_rate)
+            self._ahead = RunAhead(chunks, lambda chunk: chunk.size, ahead_seconds * sample_rate)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -76,8 +75,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         return tuple(self._assembly.segments)
 
     def __next__(self) -> NDArray[np.float32]:
-        samples: NDArray[np.float32] = next(self._ahead or self._chunks).numpy()
-        return samples
+        return next(self._ahead or self._chunks)
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -96,11 +94,11 @@ def stream_chunks(
     script: Script,
     engine: SpeechEngine,
     vocabulary: SpeechVocabulary,
-    codec: NeuCodec,
+    codec: ArrayCodec,
     settings: StreamSettings,
     assembly: Assembly,
     retries: int = 1,
-) -> Generator[Tensor, None, None]:
+) -> Generator[NDArray[np.float32], None, None]:
     """Generate, decode and join a text, a token at a time.
 
     Args:
@@ -120,8 +118,8 @@ def stream_chunks(
         EngineError: the model gave no codes for a sentence.
     """
 
-    def speak(sentence: Sentence) -> Generator[Tensor, None, None]:
-        decoder = StreamingDecoder(codec, settings)
+    def speak(sentence: Sentence) -> Generator[NDArray[np.float32], None, None]:
+        stream: Stream[NDArray[Any]] = Stream(settings, codec.output_hop_length)
         codes: list[int] = []
         pushed = 0  # codes that the decoder has got
         begun = False
@@ -134,8 +132,9 @@ def stream_chunks(
                     begun = True
                     yield assembly.begin(codes)
                 if begun:
-                    yield assembly.push(decoder.push(codes[pushed:]))
+                    stream.push(np.array(codes[pushed:], np.int64))
                     pushed = len(codes)
+                    yield from _sounds(stream, codec, assembly)
                 if count == sentence.sampling.max_frames:
                     break  # an engine that does not count must not hold us for ever
         finally:
@@ -148,8 +147,9 @@ def stream_chunks(
                     yield from speak(other)
                 return
             yield assembly.begin(codes)
-        yield assembly.push(decoder.push(codes[pushed:]))
-        yield assembly.push(decoder.flush())
+        stream.push(np.array(codes[pushed:], np.int64))
+        stream.finish()
+        yield from _sounds(stream, codec, assembly)
         spoken = replace(spoken, silent=assembly.silent)
         verdict = settle(spoken, script, retries, codec.frame_rate, sent=True)
         if verdict.again:
@@ -163,5 +163,14 @@ def stream_chunks(
 
     for sentence in script:
         for chunk in speak(sentence):
-            if chunk.numel():
+            if chunk.size:
                 yield chunk
+
+
+def _sounds(
+    stream: Stream[NDArray[Any]], codec: ArrayCodec, assembly: Assembly
+) -> Generator[NDArray[np.float32], None, None]:
+    """Decode what is ready of a stream."""
+    while (window := stream.next_window()) is not None:
+        (decoded,) = codec.decode_windows([window])
+        yield assembly.push(stream.play(window, decoded))

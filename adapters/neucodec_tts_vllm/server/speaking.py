@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from neucodec_tts.codec.arrays import TensorCodec
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.prompts import with_emotion
 from neucodec_tts.speech.assembly import Assembly, assemble
@@ -160,10 +161,10 @@ class Speaker:
         waiting: asyncio.Queue[_Live | Exception | None] = asyncio.Queue(1)
         opened: list[_Live] = []
         producer = asyncio.create_task(self._produce(script, account, settings, waiting, opened, lora))
-        assembly = Assembly(self.worker.codec, self._pauses)
+        assembly = Assembly(TensorCodec(self.worker.codec), self._pauses)
         held = not gapless
 
-        async def hear(live: _Live) -> AsyncGenerator[Tensor, None]:
+        async def hear(live: _Live) -> AsyncGenerator[NDArray[np.float32], None]:
             """The sound of a sentence, and of the attempts that follow one of which nothing is to be heard."""
             nonlocal held
             # Before so many codes there is no sound. By this number, and not by what has been sent, a sentence is taken
@@ -216,8 +217,8 @@ class Speaker:
                     raise live
                 async with aclosing(hear(live)) as sounds:
                     async for sound in sounds:
-                        if sound.numel():
-                            yield sound.numpy()
+                        if sound.size:
+                            yield sound
                 opened.remove(live)
         finally:
             producer.cancel()
@@ -234,8 +235,8 @@ class Speaker:
             EngineError: the model gave no codes, or the codec failed.
         """
         sentences = await self._sentences(script, account, retries, lora, decode=True)
-        sounds = [(spoken, sound) for spoken, sound in sentences if sound is not None]
-        codec, pauses = self.worker.codec, self._pauses
+        sounds = [(spoken, sound.numpy()) for spoken, sound in sentences if sound is not None]
+        codec, pauses = TensorCodec(self.worker.codec), self._pauses
         samples, _ = await self.worker.call(lambda: assemble(codec, pauses, sounds))
         return samples
 
@@ -297,7 +298,7 @@ class Speaker:
             if decode and fault(spoken, codec.frame_rate) is None:
                 with account.trace.span("speech.decode"):
                     sound = await self.worker.decode(spoken.codes)
-                spoken = replace(spoken, silent=is_silent(sound, codec.output_hop_length))
+                spoken = replace(spoken, silent=is_silent(sound.numpy(), codec.output_hop_length))
             verdict = await self._settled(spoken, script, retries)
             if verdict.again:
                 return [each for other in verdict.again for each in await speak(other)]
@@ -411,7 +412,9 @@ class Speaker:
                 return
             await live.wait(longest)
 
-    async def _play(self, live: _Live, account: Account, assembly: Assembly) -> AsyncGenerator[Tensor, None]:
+    async def _play(
+        self, live: _Live, account: Account, assembly: Assembly
+    ) -> AsyncGenerator[NDArray[np.float32], None]:
         """The samples of a sentence, but for its last ones."""
         with account.trace.span("speech.decode"):
             if assembly.head_frames:  # the silence at the seam is measured with the codec
@@ -419,7 +422,7 @@ class Speaker:
             else:
                 yield assembly.begin(live.codes)
             async for samples in live.stream:
-                yield assembly.push(samples)
+                yield assembly.push(samples.numpy())
 
     async def _generate(self, sentence: Sentence, account: Account, lora: Any) -> Spoken:
         codes: list[int] = []

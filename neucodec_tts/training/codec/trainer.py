@@ -100,8 +100,8 @@ class CodecTrainer:
         self.batches = SegmentBatches(
             speech,
             settings.segments,
-            rate=codec.sample_rate,
-            hop=codec.hop_length,
+            rate=codec.input_sample_rate,
+            hop=codec.input_hop_length,
             output_hop=codec.output_hop_length,
             shares=shares,
             seed=settings.seed,
@@ -238,7 +238,7 @@ class CodecTrainer:
         self.average.update(self.step)
         self.step += 1
         segments = sum(len(batch.heard) * batch.heard.shape[1] for batch in parts)
-        self.heard += segments * self.accelerator.num_processes / self.codec.sample_rate
+        self.heard += segments * self.accelerator.num_processes / self.codec.input_sample_rate
         return {name: float(term) for name, term in terms.items()}
 
     def _backward(self, batch: Batch, judged: bool, played: bool) -> dict[str, Tensor]:
