@@ -53,6 +53,8 @@ def _matrices_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tens
 class SnakeBeta(nn.Module):
     """Parameters of x + sin^2(x e^alpha) / e^beta, one pair per channel (Ziyin et al., arXiv:2006.08195)."""
 
+    float32_parts = ("",)
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(channels))
@@ -219,6 +221,8 @@ class EncoderBlock(nn.Module):
 
 class AcousticEncoder(nn.Module):
     """16 kHz waveform (B, 1, T) to (B, hidden_size, T / hop), T a multiple of the hop (320 samples)."""
+
+    float32_parts = ("conv1",)
 
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()

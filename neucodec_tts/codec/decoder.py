@@ -13,6 +13,8 @@ from neucodec_tts.codec.frames import Frames, MemoryLayout
 class ResNetBlock(nn.Module):
     """Two convolutions with group norm over channels *and time*: its statistics are those of the whole item."""
 
+    float32_parts = ("norm1", "norm2")
+
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()
         size = config.hidden_size
@@ -99,6 +101,7 @@ class ISTFTHead(nn.Module):
     Source: ``gemelo-ai/vocos`` ``heads.py`` and ``spectral_ops.py``.
     """
 
+    float32_parts = ("",)
     window: Tensor
 
     def __init__(self, config: NeuCodecConfig) -> None:
@@ -112,7 +115,7 @@ class ISTFTHead(nn.Module):
 
     def forward(self, x: Tensor, frames: Frames) -> Tensor:
         """(B, L, C) to waveform, float32 (B, L * hop)."""
-        magnitude, phase = self.linear(x).float().chunk(2, dim=-1)
+        magnitude, phase = self.linear(x.to(self.linear.weight.dtype)).float().chunk(2, dim=-1)
         # Quirk of Vocos: magnitudes end at 100, "to prevent excessively large magnitudes".
         magnitude = magnitude.exp().clamp(max=1e2)
         spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
@@ -177,7 +180,7 @@ class Decoder(nn.Module):
             Waveform, float32 (B, L * hop), zero beyond an item's end.
         """
         frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, quantized.shape[1])
-        x = frames.conv1d(self.embed, self.fc(quantized))
+        x = frames.conv1d(self.embed, self.fc(quantized.to(self.fc.weight.dtype)))
         for block in self.prior_net:
             x = block(x, frames)
         for layer in self.layers:

@@ -106,7 +106,7 @@ def _snake_kernel(  # type: ignore[no-untyped-def]
     frequency = tl.load(frequencies + row % channels)
     magnitude = tl.load(magnitudes + row % channels)
     if RAGGED:
-        length = tl.load(lengths + row // channels).to(tl.int32)
+        length = tl.minimum(tl.load(lengths + row // channels).to(tl.int32), size)
     else:
         length = row * 0 + size
     end = tl.maximum(length - 1, 0)

@@ -40,9 +40,15 @@ def kernel(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "decibels"), [(torch.float32, 120), (torch.float16, 65), (torch.bfloat16, 47)]
+    ("dtype", "decibels", "size"),
+    [
+        (torch.float32, 120, 135),
+        (torch.float16, 65, 135),
+        (torch.bfloat16, 47, 135),
+        (torch.float32, 120, 4),
+        (torch.float32, 120, 1),
+    ],
 )
-@pytest.mark.parametrize("size", [1, 4, 135])
 def test_items_of_a_ragged_batch(kernel, dtype, decibels, size):
     """Each is what float64 makes of it alone, whatever lies behind its end; there is silence."""
     torch.manual_seed(0)
