@@ -83,7 +83,7 @@ class LlamaCppEngine:
         self.max_batch = max_batch
         file = GGUFFile.read(path)
         self._rows = file.tensors["token_embd.weight"].shape[-1] if "token_embd.weight" in file.tensors else 0
-        tokens.vocabulary.check_model_rows(self._rows)
+        tokens.check_rows(self._rows)
         wanted = np.concatenate([tokens.vocabulary.ids, np.array(tokens.stop_ids, np.int64)])
         table = TokenTable.of(file, wanted)
         self._columns = wanted

