@@ -61,7 +61,7 @@ class Size:
 
 FULL = Size(
     "full",
-    checked_seconds=(3.0, 1.34, 0.5, 2.2),
+    checked_seconds=(8.0, 1.34, 0.5, 6.2),
     long_seconds=30.0,
     seconds=10.0,
     batches=(1, 4, 16, 64, 256),

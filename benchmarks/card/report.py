@@ -164,7 +164,7 @@ def _details(row: Row) -> str:
             f"{100 * row['codes_equal']:.1f} % of codes, {100 * row['digits_equal']:.1f} % of digits equal"
         )
     if row.get("snr") is not None:
-        found.append(f"{row['snr']:.1f} dB")
+        found.append("equal" if row["snr"] >= 1000 else f"{row['snr']:.1f} dB")
     found += [
         f"{name.replace('_', ' ')}: {'yes' if row[name] else 'no'}"
         for name in ("fused", "merged", "graphs_in_use")

@@ -27,7 +27,7 @@ from neucodec_tts.codec.compiled import compile_decoder
 from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, find_device, find_dtype, share_of
 from neucodec_tts.codec.features import pad_waveforms, semantic_features
-from neucodec_tts.codec.frames import ContinuedFrames
+from neucodec_tts.codec.frames import ContinuedFrames, Frames
 from neucodec_tts.codec.onednn import compute_with_onednn
 from neucodec_tts.codec.precision import check_finite, set_precision
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
@@ -501,7 +501,8 @@ class NeuCodec(nn.Module):
 
     def decode_latents(self, quantized: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Vectors (B, frames, quantization_dim) to waveform, float32 (B, frames * hop), differentiable."""
-        return self.acoustic_decoder(quantized, lengths)
+        # Made here, because a compiled decoder cannot ask for lengths.
+        return self.acoustic_decoder(quantized, Frames.of(lengths, quantized.shape[1]))
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode, quantize and decode, differentiable through the quantizer, for training.
