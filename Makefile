@@ -15,12 +15,14 @@ BIN := .venv/bin
 # The text of `make demo`: make demo TEXT="The first words it says are mine."
 TEXT ?=
 export TEXT
+# Parts of `make gpu`: make gpu PARTS="correct-encode encode"
+PARTS ?=
 # Arguments for pytest, as in: make test-fast PYTEST_ARGS='-n 0 -k streaming -x', in a single process
 PYTEST_ARGS ?=
 # conftest.py sorts the tests for two processes.
 PYTEST := -m pytest -n 2 --no-loadscope-reorder
 
-.PHONY: help install demo figures test test-fast test-newest test-oldest test-agents parity lint format docs upstream agents clean
+.PHONY: help install demo figures gpu test test-fast test-newest test-oldest test-agents parity lint format docs upstream agents clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -35,6 +37,9 @@ install:  ## make .venv with the project and all that tests and linters need
 figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debian, for flite, and a compiler
 	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
 	@$(BIN)/python examples/train_codec/evaluate_voice.py tiny
+
+gpu: install  ## check and time the codec on a GPU, in eight minutes; writes docs/benchmarks_gpu.md
+	$(BIN)/python benchmarks/gpu.py $(PARTS)
 
 test: lint docs upstream agents  ## lint, types, import directions, the site, and every test, those with upstream and agents included
 	.venv-agents/bin/python -m pytest tests/agents -q

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from enum import Enum
+from importlib.resources import as_file, files
 from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import DecoderOption, DeviceOption
+from neucodec_tts.cli.options import DecoderOption, DeviceOption, DtypeOption, Precision
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 
@@ -48,13 +49,19 @@ def bench(
     ] = 3,
     decoder: DecoderOption = None,
     device: DeviceOption = None,
+    dtype: DtypeOption = Precision.float32,
 ) -> None:
     """Time the codec on this machine.
 
-    It encodes, decodes and streams, in turns with transformers on the same weights where transformers can do it.
+    It encodes, decodes and streams, in turns with transformers on the same weights where transformers can do it. In
+    half precision it also says how far codes and sound agree with float32, on a recording that comes with the package;
+    transformers computes in float32.
     """
+    import torch
     import transformers
 
+    from neucodec_tts.audio import as_waveform
+    from neucodec_tts.metrics.agreement import in_precision, measure_agreement
     from neucodec_tts.metrics.speed import measure_speed, random_codec
 
     if codec is None:
@@ -62,17 +69,30 @@ def bench(
             timed, name = random_codec(device), "NeuCodec's size, random weights"
     else:
         timed, name = load_codec(terminal, codec, device, decoder=decoder), codec
+    exact = timed
+    if dtype is not Precision.float32:
+        timed = in_precision(exact, getattr(torch, dtype.value))
     wanted = list(dict.fromkeys(parts or Part))
     with terminal.progress("timing", len(wanted) * (repeats + 1)) as advance:
         found = [
-            measure_speed(timed, part.value, seconds=seconds, batch=batch, repeats=repeats, advance=advance)
+            measure_speed(
+                timed, part.value, seconds=seconds, batch=batch, repeats=repeats, exact=exact, advance=advance
+            )
             for part in wanted
         ]
+    agreement = None
+    if timed is not exact:
+        with as_file(files("neucodec_tts") / "assets" / "demo.flac") as recording:
+            speech = as_waveform(recording, target_rate=exact.sample_rate)
+        with terminal.progress("comparing with float32"):
+            agreement = measure_agreement(exact, timed, [speech])
     terminal.result(
         {
             "codec": codec,
             "codec_id": timed.codec_id,
             "device": timed.device,
+            "dtype": dtype.value,
+            "agreement": None if agreement is None else asdict(agreement),
             "cpu_count": os.cpu_count(),
             "transformers_version": transformers.__version__,
             "results": [
@@ -82,7 +102,7 @@ def bench(
         }
     )
     terminal.say(
-        f"{name}, float32, on {timed.device}: {batch} x {seconds:g} s, median of {repeats} runs; "
+        f"{name}, {dtype.value}, on {timed.device}: {batch} x {seconds:g} s, median of {repeats} runs; "
         f"beside transformers {transformers.__version__}"
     )
     for speed in found:
@@ -99,3 +119,8 @@ def bench(
             first = sorted(speed.first_sound)[len(speed.first_sound) // 2]
             beside = f", the first sound after {1000 * first:.0f} ms of decoding"
         terminal.say(f"  {speed.work:<8}{1 / speed.real_time_factor:8.3g} times real time{beside}{agreement}")
+    if agreement is not None:
+        terminal.say(
+            f"  beside float32, {100 * agreement.codes:.2f} % of codes and {100 * agreement.digits:.2f} % of their "
+            f"digits are equal, and the sound of the same codes has {agreement.snr:.1f} dB SNR"
+        )

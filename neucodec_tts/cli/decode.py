@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
-from neucodec_tts.cli.options import BackendOption, CodecOption, DecoderOption, DeviceOption
+from neucodec_tts.cli.options import (
+    BackendOption,
+    CodecOption,
+    DecoderOption,
+    DeviceOption,
+    DtypeOption,
+    Precision,
+)
 from neucodec_tts.cli.paths import CODE_SUFFIXES, Job, plan
 from neucodec_tts.cli.sinks import STANDARD, check_stdout, write_stdout
 from neucodec_tts.cli.terminal import Terminal, command, load_decoder
@@ -53,6 +60,7 @@ def decode(
     decoder: DecoderOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
+    dtype: DtypeOption = Precision.float32,
 ) -> None:
     """Turn codes into speech, at 24 kHz or the rate of the decoder.
 
@@ -79,7 +87,7 @@ def decode(
             things="files of codes",
         )
     )
-    codec = load_decoder(terminal, codec_name, device, backend=backend, decoder=decoder)
+    codec = load_decoder(terminal, codec_name, device, backend=backend, decoder=decoder, dtype=dtype)
     from neucodec_tts.audio import write_audio
     from neucodec_tts.codec.storage import load_codes
 

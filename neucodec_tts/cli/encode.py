@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neucodec_tts.cli.jobs import Task, report, work_off
-from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption, DtypeOption, Precision
 from neucodec_tts.cli.paths import plan
 from neucodec_tts.cli.sinks import STANDARD, read_stdin
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
@@ -48,6 +48,7 @@ def encode(
     codec_name: CodecOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
+    dtype: DtypeOption = Precision.float32,
 ) -> None:
     """Turn recordings into codes, 50 a second.
 
@@ -67,7 +68,7 @@ def encode(
         suffix=f".{codes_format.value}" if codes_format else None,
         things="recordings",
     )
-    codec = load_codec(terminal, codec_name, device, backend=backend)
+    codec = load_codec(terminal, codec_name, device, backend=backend, dtype=dtype)
     from neucodec_tts.codec.storage import save_codes
 
     def read(path: Path) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,24 @@ BackendOption = Annotated[
         help="What computes the codec: torch, or onnxruntime for a folder that `export` wrote. The default goes by "
         "its files.",
         show_default=False,
+    ),
+]
+
+
+class Precision(Enum):
+    """Floating-point formats that a codec computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+DtypeOption = Annotated[
+    Precision,
+    typer.Option(
+        "--dtype",
+        help="Format that the codec computes in. bfloat16 and float16 are for GPUs: faster and smaller, but not exact; "
+        "`bench --dtype` says how far they agree with float32.",
     ),
 ]
 DecoderOption = Annotated[

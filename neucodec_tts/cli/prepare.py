@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption
+from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption, DtypeOption, Precision
 from neucodec_tts.cli.prepare_report import counted, report_prepared, showing_progress
 from neucodec_tts.cli.terminal import Terminal, command, default_codec, load_codec
 
@@ -82,6 +82,7 @@ def prepare(
     codec_name: CodecOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
+    dtype: DtypeOption = Precision.float32,
     min_seconds: Annotated[
         float, typer.Option("--min-seconds", min=0, help="Leave out shorter recordings.")
     ] = 0.5,
@@ -276,11 +277,13 @@ def prepare(
         split=split if seconds is None else None,
         revision=revision,
     )
+    if engine != "local" and dtype is not Precision.float32:
+        raise typer.BadParameter(f"--dtype {dtype.value} is for --engine local; {engine} encodes in float32")
     if engine == "local":
         # oneDNN keeps what it has compiled for the last 1,024 shapes, some 200 MB, and batches of ragged lengths hardly
         # ever have a shape again. It looks at this when it is used first.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
-        codec = load_codec(terminal, codec_name, device, backend=backend)
+        codec = load_codec(terminal, codec_name, device, backend=backend, dtype=dtype)
         device = str(codec.device)
         with showing_progress(terminal) as on_progress:
             prepared = prepare_dataset(

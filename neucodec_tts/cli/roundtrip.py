@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neucodec_tts.cli.options import BackendOption, CodecOption, DecoderOption, DeviceOption
+from neucodec_tts.cli.options import (
+    BackendOption,
+    CodecOption,
+    DecoderOption,
+    DeviceOption,
+    DtypeOption,
+    Precision,
+)
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, command, load_codec, real_time
 from neucodec_tts.files import check_writable
 
@@ -38,6 +45,7 @@ def roundtrip(
     decoder: DecoderOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
+    dtype: DtypeOption = Precision.float32,
 ) -> None:
     """Encode and decode a recording, and score it.
 
@@ -51,7 +59,7 @@ def roundtrip(
     check_output(target)
     if plot is not None:
         check_writable(plot)
-    codec = load_codec(terminal, codec_name, device, backend=backend, decoder=decoder)
+    codec = load_codec(terminal, codec_name, device, backend=backend, decoder=decoder, dtype=dtype)
     terminal.result(run_roundtrip(terminal, codec, source, target, plot=plot))
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from neucodec_tts.cli.environment import quiet_dependencies
-from neucodec_tts.cli.options import DebugOption, JsonOption, QuietOption
+from neucodec_tts.cli.options import DebugOption, JsonOption, Precision, QuietOption
 from neucodec_tts.errors import NeuCodecError
 from neucodec_tts.files import printable
 
@@ -189,18 +189,22 @@ def load_codec(
     *,
     backend: str | None = None,
     decoder: str | None = None,
+    dtype: Precision = Precision.float32,
 ) -> NeuCodec:
     """Load the codec that the options name, perhaps with the decoder of another.
 
     Raises:
-        CheckpointError: there is no such codec, it has no files for the backend, or the decoder is for other codes.
+        CheckpointError: there is no such codec, it has no files for the backend or cannot have the format there, or the
+            decoder is for other codes.
         DeviceError: there is no such device.
     """
     name = default_codec(terminal, codec)
     with terminal.progress("loading the codec"):
         from neucodec_tts.codec.neucodec import NeuCodec
 
-        return NeuCodec.from_pretrained(name, device=device, backend=backend, decoder=decoder)
+        return NeuCodec.from_pretrained(
+            name, device=device, dtype=dtype.value, backend=backend, decoder=decoder
+        )
 
 
 def load_decoder(
@@ -210,13 +214,14 @@ def load_decoder(
     *,
     backend: str | None = None,
     decoder: str | None = None,
+    dtype: Precision = Precision.float32,
 ) -> ArrayCodec:
     """Load the codec as `load_codec` does, for decoding only: with ONNX Runtime that does without torch."""
     name = default_codec(terminal, codec)
     with terminal.progress("loading the codec"):
         from neucodec_tts.codec.arrays import load_array_codec
 
-        return load_array_codec(name, device=device, backend=backend, decoder=decoder)
+        return load_array_codec(name, device=device, backend=backend, decoder=decoder, dtype=dtype.value)
 
 
 class Stopwatch:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from neucodec_tts.cli.options import BackendOption, CodecOption, DeviceOption, VoicesOption
+from neucodec_tts.cli.options import (
+    BackendOption,
+    CodecOption,
+    DeviceOption,
+    DtypeOption,
+    Precision,
+    VoicesOption,
+)
 from neucodec_tts.cli.terminal import Terminal, command, load_codec
 
 CUT_TO_SECONDS = 15.0
@@ -61,6 +68,7 @@ def voice(
     codec_name: CodecOption = None,
     device: DeviceOption = None,
     backend: BackendOption = None,
+    dtype: DtypeOption = Precision.float32,
 ) -> None:
     """Make a voice from a recording.
 
@@ -99,7 +107,7 @@ def voice(
     if reference.suffix.lower() in VOICE_SUFFIXES:
         made = SpeakerPrompt.load(reference, text=text, language=language)
     else:
-        codec = load_codec(terminal, codec_name, device, backend=backend)
+        codec = load_codec(terminal, codec_name, device, backend=backend, dtype=dtype)
         made = SpeakerPrompt.from_audio(
             codec,
             reference,

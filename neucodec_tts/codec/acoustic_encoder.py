@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 
 import torch
@@ -53,6 +53,8 @@ def _matrices_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tens
 class SnakeBeta(nn.Module):
     """Parameters of x + sin^2(x e^alpha) / e^beta, one pair per channel (Ziyin et al., arXiv:2006.08195)."""
 
+    float32_parts = ("",)
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(channels))
@@ -71,12 +73,14 @@ class AntiAliasedSnake(nn.Module):
 
     def forward(self, x: Tensor, ragged: Ragged) -> Tensor:
         """(B, C, T) to (B, C, T)."""
-        frequency = self.act.alpha.exp()
-        magnitude = (self.act.beta.exp() + 1e-9).reciprocal()
-        fused = _fused_snake() if _may_be_fused(x, frequency) else None
+        # Exponentials and sines of angles of many turns need float32, whatever the format of the signal.
+        wide = torch.promote_types(self.act.alpha.dtype, torch.float32)
+        frequency = self.act.alpha.to(wide).exp()
+        magnitude = (self.act.beta.to(wide).exp() + 1e-9).reciprocal()
+        fused = _fused_snake(x.device, x.dtype) if _may_be_fused(x, frequency) else None
         if fused is not None:
             return fused(x, ragged.lengths, frequency, magnitude)
-        return self._in_steps(x, ragged, frequency, magnitude)
+        return self._in_steps(x.to(wide), ragged, frequency, magnitude).to(x.dtype)
 
     def _in_steps(self, x: Tensor, ragged: Ragged, frequency: Tensor, magnitude: Tensor) -> Tensor:
         upsampled = ragged.scaled(2)
@@ -110,35 +114,73 @@ class AntiAliasedSnake(nn.Module):
         return x.reshape(batch, channels, -1)[..., :size]
 
 
+# x (B, C, T), lengths (B,) or None, frequency (C,), magnitude (C,) to (B, C, T)
+_Fused = Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor]
+
+
 def _may_be_fused(x: Tensor, frequency: Tensor) -> bool:
-    differentiated = torch.is_grad_enabled() and (x.requires_grad or frequency.requires_grad)
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not differentiated
+    if torch.is_grad_enabled() and (x.requires_grad or frequency.requires_grad):
+        return False
+    if x.device.type == "cpu":
+        return x.dtype == torch.float32
+    return x.device.type == "cuda" and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
 
 
-@lru_cache(maxsize=1)
-def _fused_snake() -> Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor] | None:
-    """The activation in one pass, tried once on a small input; None without Numba, or if the result is not right."""
-    if find_spec("numba") is None:
+@cache
+def _fused_snake(device: torch.device, dtype: torch.dtype) -> _Fused | None:
+    """The activation in one pass: by Numba on a CPU, by Triton on a GPU.
+
+    None where that is not installed, or does not work; it is tried once for each device and format.
+    """
+    compiler = "numba" if device.type == "cpu" else "triton"
+    if find_spec(compiler) is None:
         return None
-    with torch.inference_mode():
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(2, 3, 700, generator=generator)
-        lengths = torch.tensor([700, 515])
-        frequency, magnitude = torch.rand(2, 3, generator=generator) + 0.5
-        steps = AntiAliasedSnake(3)
-        try:
-            from neucodec_tts.codec.fused_snake import fused_snake
+    try:
+        fused = _import_fused(compiler)
+        _check_fused(fused, device, dtype)
+    except Exception as error:  # whatever a compiler can meet on somebody's machine
+        logger.warning(
+            "encoding is slower: %s %s",
+            compiler.capitalize(),
+            str(error).strip().split("\n")[0] or type(error).__name__,
+        )
+        return None
+    return fused
 
-            found = fused_snake(x, lengths, frequency, magnitude)
-            for item, alone, n in zip(found, x, lengths.tolist(), strict=True):
-                whole = steps._in_steps(alone[None, :, :n], Ragged(None, n), frequency, magnitude)
-                torch.testing.assert_close(item[None, :, :n], whole, rtol=1e-4, atol=1e-4)
-        except Exception as error:  # whatever a compiler can meet on somebody's machine
-            logger.warning(
-                "encoding is slower: Numba %s", str(error).strip().split("\n")[0] or type(error).__name__
+
+def _import_fused(compiler: str) -> _Fused:
+    if compiler == "numba":
+        from neucodec_tts.codec.fused_snake import fused_snake
+
+        return fused_snake
+    from neucodec_tts.codec.triton_snake import triton_snake
+
+    return triton_snake
+
+
+@torch.inference_mode()
+def _check_fused(fused: _Fused, device: torch.device, dtype: torch.dtype) -> None:
+    """Compare with the separate steps on a small ragged batch.
+
+    Raises:
+        AssertionError: the results differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 3, 2060, generator=generator).to(device, dtype)
+    lengths = torch.tensor([2060, 1515, 1], device=device)
+    frequency, magnitude = (torch.rand(2, 3, generator=generator) + 0.5).to(device)
+    steps = AntiAliasedSnake(3)
+    tolerance = max(1e-4, 4 * torch.finfo(dtype).eps)
+    found = fused(x, lengths, frequency, magnitude)
+    whole = fused(x, None, frequency, magnitude)
+    for item, full, alone, n in zip(found, whole, x.float(), lengths.tolist(), strict=True):
+        for result, size in ((item, n), (full, x.shape[2])):
+            expected = steps._in_steps(
+                alone[None, :, :size].clone(), Ragged(None, size), frequency, magnitude
             )
-            return None
-    return fused_snake
+            torch.testing.assert_close(
+                result[None, :, :size].float(), expected, rtol=tolerance, atol=tolerance
+            )
 
 
 class ResidualUnit(nn.Module):
@@ -180,6 +222,8 @@ class EncoderBlock(nn.Module):
 class AcousticEncoder(nn.Module):
     """16 kHz waveform (B, 1, T) to (B, hidden_size, T / hop), T a multiple of the hop (320 samples)."""
 
+    float32_parts = ("conv1",)
+
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()
         self.ratios = tuple(config.downsampling_ratios)
@@ -215,7 +259,7 @@ class AcousticEncoder(nn.Module):
             (B, hidden_size, T / hop); what lies beyond an item's end has no meaning.
         """
         ragged = Ragged.of(lengths, waveform.shape[-1])
-        x = self.conv1(ragged.zero(waveform))
+        x = self.conv1(ragged.zero(waveform.to(self.conv1.weight.dtype))).to(self.conv2.weight.dtype)
         for ratio, block in zip(self.ratios, self.block, strict=True):
             x = block(x, ragged)
             ragged = ragged.strided(ratio)

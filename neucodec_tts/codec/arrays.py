@@ -157,16 +157,19 @@ def load_array_codec(
     device: str | None = None,
     backend: str | None = None,
     decoder: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
     hub: HubOptions | None = None,
 ) -> ArrayCodec:
     """Load a codec; arguments and errors as for `NeuCodec.from_pretrained`. For ONNX files torch is not imported."""
     hub = hub or HubOptions()
     location = locate(model, hub)
     if find_backend(location, backend) == ONNX_RUNTIME:
-        check_onnx_options(location, device, decoder)
+        check_onnx_options(location, device, decoder, dtype)
         return OnnxNetwork(location)
     from neucodec_tts.codec.neucodec import NeuCodec
 
     return TensorCodec(
-        NeuCodec.from_pretrained(model, device=device, backend=backend, decoder=decoder, **hub.keywords())
+        NeuCodec.from_pretrained(
+            model, device=device, dtype=dtype, backend=backend, decoder=decoder, **hub.keywords()
+        )
     )

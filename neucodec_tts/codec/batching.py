@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -46,22 +47,24 @@ def plan_batches(lengths: Sequence[int], max_total: int, max_padding: float = MA
 
 
 def run_in_batches(
-    run: Callable[[list[Tensor]], list[Tensor]],
+    run: Callable[[Any], list[Tensor]],
     items: list[Tensor],
     rate: float,
     device: torch.device,
     max_batch_seconds: float | None,
     on_progress: Callable[[float], None] | None = None,
+    stage: Callable[[list[Tensor]], Any] | None = None,
 ) -> list[Tensor]:
     """Call ``run`` on batches of items of like length.
 
     Args:
-        run: computes one batch.
+        run: computes one batch, given its items or what ``stage`` made of them.
         items: tensors (length,).
         rate: positions of an item a second, in Hz.
         device: of ``run``.
         max_batch_seconds: length of a batch, padding included; 60 s on a CPU and 480 s on a GPU by default.
         on_progress: is called with the seconds of each batch when it is done.
+        stage: makes ready for ``run`` the items of a batch, in a thread, while the batch before it is computed.
 
     Returns:
         The results in the order of the items.
@@ -71,9 +74,11 @@ def run_in_batches(
     """
     seconds = share_of(_BATCH_SECONDS, device) if max_batch_seconds is None else max_batch_seconds
     results: list[Tensor | None] = [None] * len(items)
-    for batch in plan_batches([item.numel() for item in items], int(seconds * rate)):
+    batches = plan_batches([item.numel() for item in items], int(seconds * rate))
+    staged = _staged(stage, [[items[i] for i in batch] for batch in batches])
+    for batch in batches:
         try:
-            outputs = run([items[i] for i in batch])
+            outputs = run(next(staged))
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -89,6 +94,19 @@ def run_in_batches(
         if on_progress is not None:
             on_progress(sum(items[i].numel() for i in batch) / rate)
     return [result for result in results if result is not None]
+
+
+def _staged(stage: Callable[[list[Tensor]], Any] | None, batches: list[list[Tensor]]) -> Iterator[Any]:
+    if stage is None or not batches:
+        yield from batches
+        return
+    with ThreadPoolExecutor(1, "speech-staging") as pool:
+        waiting = pool.submit(stage, batches[0])
+        for batch in batches[1:]:
+            ready = waiting.result()
+            waiting = pool.submit(stage, batch)
+            yield ready
+        yield waiting.result()
 
 
 def split_items(value: Any) -> tuple[list[Any], bool]:

@@ -15,6 +15,8 @@ from neucodec_tts.codec.frames import Frames, MemoryLayout
 class ResNetBlock(nn.Module):
     """Two convolutions with group norm over channels *and time*: its statistics are those of the whole item."""
 
+    float32_parts = ("norm1", "norm2")
+
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()
         size = config.hidden_size
@@ -101,6 +103,7 @@ class ISTFTHead(nn.Module):
     Source: ``gemelo-ai/vocos`` ``heads.py`` and ``spectral_ops.py``.
     """
 
+    float32_parts = ("",)
     window: Tensor
 
     def __init__(self, config: NeuCodecConfig) -> None:
@@ -114,7 +117,7 @@ class ISTFTHead(nn.Module):
 
     def forward(self, x: Tensor, frames: Frames) -> Tensor:
         """(B, L, C) to waveform, float32 (B, L * hop)."""
-        magnitude, phase = self.linear(x).float().chunk(2, dim=-1)
+        magnitude, phase = self.linear(x.to(self.linear.weight.dtype)).float().chunk(2, dim=-1)
         # Quirk of Vocos: magnitudes end at 100, "to prevent excessively large magnitudes".
         magnitude = magnitude.exp().clamp(max=1e2)
         spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
@@ -206,10 +209,10 @@ class Decoder(nn.Module):
         Returns:
             Waveform, float32 (B, L * hop), zero beyond an item's end; with an interpolator (B, factor * L * hop).
         """
-        x = self.fc(quantized)
+        x = self.fc(quantized.to(self.fc.weight.dtype))
         if interpolator is not None:
             factor = interpolator.factor
-            lengths = lengths * factor if isinstance(lengths, Tensor) else lengths
+            lengths = lengths * factor if isinstance(lengths, Tensor) else None
             lengths = Frames.of(lengths, x.shape[1] * factor)
             x = interpolator(x, lengths)
         frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, x.shape[1])

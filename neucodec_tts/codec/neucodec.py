@@ -24,11 +24,13 @@ from neucodec_tts.codec.checkpoints.load import check, load, replace_decoder
 from neucodec_tts.codec.checkpoints.save import save
 from neucodec_tts.codec.chunks import join_windows, split_windows
 from neucodec_tts.codec.codes import Codes, check_codes
+from neucodec_tts.codec.compiled import compile_decoder
 from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, find_device, find_dtype, share_of
 from neucodec_tts.codec.features import pad_waveforms, padded_length, semantic_features
-from neucodec_tts.codec.frames import ContinuedFrames
+from neucodec_tts.codec.frames import ContinuedFrames, Frames
 from neucodec_tts.codec.onednn import compute_with_onednn
+from neucodec_tts.codec.precision import check_finite, set_precision
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
@@ -109,8 +111,8 @@ class NeuCodec(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point format of the weights."""
-        return self.quantizer.project_in.weight.dtype
+        """Floating-point format of the weights, but for the few that half precision keeps in float32."""
+        return self.fc_encoder.weight.dtype
 
     @property
     def codebook_size(self) -> int:
@@ -331,6 +333,24 @@ class NeuCodec(nn.Module):
         settings = StreamSettings(lookback, chunk, lookahead, overlap, first_chunk, growth, slack)
         return StreamingDecoder(self, settings)
 
+    def compile_decoder(
+        self, compiled: bool = True, *, backend: str | Callable[..., Any] = "inductor"
+    ) -> bool:
+        """Compile the decoder with ``torch.compile``, or undo that.
+
+        The first batches then take a minute, and later ones less time on a GPU. The sound stays the same up to
+        rounding; it is compared on a small input, and where it differs, or the compiler fails, nothing changes but for
+        a warning.
+
+        Args:
+            compiled: False undoes it.
+            backend: of ``torch.compile``.
+
+        Returns:
+            True if the decoder is compiled now.
+        """
+        return compile_decoder(self, compiled, backend)
+
     def check_codes(self, codes: Codes, name: str = "codes") -> Tensor:
         """Codes as a LongTensor (frames,) on the CPU; ``name`` is what an error calls them.
 
@@ -368,7 +388,9 @@ class NeuCodec(nn.Module):
                 (``"HKUSTAudio/xcodec2-hf"``).
             device: where to put it; the GPU where there is one, else the CPU, by default.
             dtype: floating-point format of the weights, ``"float32"`` by default; ``"auto"`` takes the stored one.
-                Codes and audio are exact in float32 only.
+                Codes and audio are exact in float32 only. With ``"float16"`` and ``"bfloat16"`` the quantizer, the
+                decoder's head and its norms stay in float32; ``neucodec-tts bench --dtype`` says how far the results
+                agree with those of float32.
             backend: what computes: ``"torch"``, or ``"onnxruntime"`` for the ONNX files that ``neucodec-tts export``
                 writes, on the CPU. By default it goes by the files: torch where there is a checkpoint, else ONNX
                 Runtime.
@@ -388,11 +410,11 @@ class NeuCodec(nn.Module):
                 for other codes.
             DeviceError: there is no such device.
         """
-        target = find_device(device)
+        target, wanted = find_device(device), find_dtype(dtype)
         hub = HubOptions(revision, cache_dir, token, local_files_only)
         location = locate(model, hub)
         if find_backend(location, backend) == ONNX_RUNTIME:
-            check_onnx_options(location, device, decoder)
+            check_onnx_options(location, device, decoder, dtype)
             exported = pkgutil.resolve_name(_ONNX_CODEC).at(location)
             cls._class_for(exported.config, location.name)
             return cast("_Codec", exported)
@@ -413,7 +435,9 @@ class NeuCodec(nn.Module):
         codec.load_state_dict(weights, assign=True)
         if codec._codec_id is None:
             codec._codec_id = codec.codec_id  # before any conversion
-        codec = codec.to(device=target, dtype=find_dtype(dtype)).eval().requires_grad_(False)
+        # "auto" keeps the stored format, but for what half precision has in float32.
+        set_precision(codec, wanted or codec.dtype)
+        codec = codec.to(target).eval().requires_grad_(False)
         codec._placed = device is not None
         return codec
 
@@ -486,7 +510,7 @@ class NeuCodec(nn.Module):
         semantic = self.semantic_encoder(features, semantic_ragged).transpose(1, 2)
         semantic = self.semantic_adapter(semantic, semantic_ragged)
         # The semantic branch is a frame shorter: Kaldi's frames lie wholly inside the signal.
-        acoustic = self._encode_acoustic(waveform.to(self.dtype), lengths)[..., :count]
+        acoustic = self._encode_acoustic(waveform, lengths)[..., :count]
         joined = torch.cat([semantic, acoustic], dim=1).transpose(1, 2)
         return self.fc_encoder(joined), frames
 
@@ -503,7 +527,8 @@ class NeuCodec(nn.Module):
 
     def decode_latents(self, quantized: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Vectors (B, frames, quantization_dim) to waveform, float32 (B, frames * hop), differentiable."""
-        return self.acoustic_decoder(quantized, lengths)
+        # Made here, because a compiled decoder cannot ask for lengths.
+        return self.acoustic_decoder(quantized, Frames.of(lengths, quantized.shape[1]))
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode, quantize and decode, differentiable through the quantizer, for training.
@@ -521,9 +546,16 @@ class NeuCodec(nn.Module):
 
     def encode_batch(self, waveforms: list[Tensor]) -> list[Tensor]:
         """Waveforms, float32 (samples,) at 16 kHz on the CPU, to their codes, LongTensors (frames,) on the CPU."""
-        padded, lengths = pad_waveforms(waveforms, self.input_hop_length, self.device)
+        return self._encode_padded(self._pad(waveforms))
+
+    def _pad(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
+        return pad_waveforms(waveforms, self.input_hop_length, self.device)
+
+    def _encode_padded(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
+        padded, lengths = batch
         with exact_math(self.device), torch.no_grad():
             latents, frames = self.encode_latents(padded, lengths)
+            check_finite(latents, frames, self.dtype)
             codes = self.quantizer(latents)[1].cpu()
         return [item[:count] for item, count in zip(codes, frames.tolist(), strict=True)]
 
@@ -533,6 +565,7 @@ class NeuCodec(nn.Module):
         padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True).to(self.device)
         with exact_math(self.device), torch.no_grad():
             audio = self.decode_latents(self.quantizer.lookup(padded), lengths.to(self.device)).cpu()
+        check_finite(audio, lengths * self.output_hop_length, self.dtype)
         return [item[: n * self.output_hop_length] for item, n in zip(audio, lengths.tolist(), strict=True)]
 
     def decode_windows(self, windows: list[Window]) -> list[Decoded]:
@@ -550,6 +583,7 @@ class NeuCodec(nn.Module):
         )
         with exact_math(self.device), torch.no_grad():
             audio = self.acoustic_decoder(self.quantizer.lookup(padded.to(self.device)), frames).cpu()
+        check_finite(audio, lengths * self.output_hop_length, self.dtype)
         memory = frames.memory
         samples = (lengths * self.output_hop_length).tolist()
         return [
@@ -587,9 +621,17 @@ class NeuCodec(nn.Module):
             windows = list(split_windows(waveform, window, overlap))
             pieces += windows
             counts.append(len(windows))
+        on_gpu = self.device.type == "cuda"
         results = iter(
             run_in_batches(
-                self.encode_batch, pieces, self.input_sample_rate, self.device, max_batch_seconds, on_progress
+                self._encode_padded if on_gpu else self.encode_batch,
+                pieces,
+                self.input_sample_rate,
+                self.device,
+                max_batch_seconds,
+                on_progress,
+                # The CPU pads and copies a batch while the GPU computes the one before.
+                self._pad if on_gpu else None,
             )
         )
         joined = []

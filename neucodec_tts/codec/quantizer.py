@@ -14,6 +14,7 @@ class FiniteScalarQuantizer(nn.Module):
     of ``vector-quantize-pytorch``, which upstream trained with.
     """
 
+    float32_parts = ("",)  # of half precision
     levels: Tensor
     basis: Tensor
 
@@ -33,7 +34,7 @@ class FiniteScalarQuantizer(nn.Module):
 
         Quirk of the checkpoints: ``ResidualFSQ`` bounds its input, and the ``FSQ`` inside bounds it once more.
         """
-        return self._bound(self._bound(self.project_in(hidden).float()))
+        return self._bound(self._bound(self.project_in(hidden.to(self.project_in.weight.dtype)).float()))
 
     def bounds(self, eps: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:
         """Half the range of each digit, its offset, and the shift that keeps 0 where it is, (D,) each."""
@@ -60,7 +61,7 @@ class FiniteScalarQuantizer(nn.Module):
         half = self.levels // 2
         codes = ((rounded.long() + half) * self.basis).sum(dim=-1)
         digits = bounded + (rounded - bounded).detach()
-        return self.project_out((digits / half).to(hidden.dtype)), codes
+        return self.project_out((digits / half).to(self.project_out.weight.dtype)), codes
 
     def digits(self, codes: Tensor) -> Tensor:
         """Codes (...) to their digits, LongTensor (..., D), each from 0 to its level count less one."""

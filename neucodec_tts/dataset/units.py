@@ -223,14 +223,13 @@ def _encode_window(
     batch_seconds = recipe.settings.batch_seconds or 60.0
     waveforms = [audio.waveform for audio in window if audio.waveform is not None]
     lengths = [waveform.size for waveform in waveforms]
-    rows: dict[int, Row] = {}
-    for batch in plan_batches(lengths, int(batch_seconds * codec.input_sample_rate)):
-        encoded = codec.encode(
-            [waveforms[index] for index in batch], codec.input_sample_rate, max_batch_seconds=batch_seconds
-        )
-        for index, codes in zip(batch, encoded, strict=True):
-            item, seconds = window[index].item, lengths[index] / codec.input_sample_rate
-            rows[index] = Row(
+    rows: list[Row] = []
+    # All batches in one call: a GPU is given the next while it computes one.
+    encoded = codec.encode([*waveforms], codec.input_sample_rate, max_batch_seconds=batch_seconds)
+    for audio, codes, length in zip(window, encoded, lengths, strict=True):
+        item, seconds = audio.item, length / codec.input_sample_rate
+        rows.append(
+            Row(
                 item.id,
                 item.text,
                 codes.numpy().astype(np.uint16),
@@ -239,14 +238,18 @@ def _encode_window(
                 start=item.start,
                 end=item.end,
             )
-            progress.audio_seconds += seconds
+        )
+        progress.audio_seconds += seconds
+    for batch in plan_batches(
+        lengths, int(batch_seconds * codec.input_sample_rate)
+    ):  # as the codec divides them
         progress.encoded_frames += sum(lengths[index] for index in batch) // codec.input_hop_length
         progress.padded_frames += (
             max(lengths[index] for index in batch) * len(batch) // codec.input_hop_length
         )
     progress.kept += len(rows)
     progress.encode_seconds += time.perf_counter() - start
-    return [rows[index] for index in range(len(window))]
+    return rows
 
 
 class _Writer:

@@ -6,7 +6,6 @@ describes the code.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from neucodec_tts.errors import NeuCodecError
+from neucodec_tts.metrics.agreement import decibels
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +82,7 @@ def measure_speed(
     seconds: float = 10.0,
     batch: int = 1,
     repeats: int = 5,
+    exact: NeuCodec | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Speed:
     """Time `repeats` runs, after one to warm up; ours and those of ``transformers`` take turns.
@@ -95,6 +96,7 @@ def measure_speed(
         seconds: length of each item. All items have one length, the case in which ``transformers`` is right, too.
         batch: items at a time.
         repeats: timed runs of each.
+        exact: the codec in float32, whose weights ``transformers`` takes; by default the codec itself.
         advance: called with 1 after each of the `repeats` + 1 rounds.
 
     Raises:
@@ -116,18 +118,18 @@ def measure_speed(
             advance(1)
         totals, firsts = zip(*rounds[1:], strict=True)
         return Speed(work, seconds, 1, [*totals], [], None, firsts)
-    peer = _transformers_model(codec)
+    peer = transformers_model(exact or codec)
     samples = round(seconds * codec.input_sample_rate)
     waveforms = [generator.normal(0.0, 0.1, samples).astype(np.float32) for _ in range(batch)]
     runs: list[Callable[[], torch.Tensor]]
     if work == "encode":
         runs = [lambda: torch.stack(codec.encode([*waveforms], codec.input_sample_rate))]
         if peer is not None:
-            runs.append(lambda: _encode_with_transformers(peer, waveforms, codec.input_sample_rate))
+            runs.append(lambda: encode_with_transformers(peer, waveforms, codec.input_sample_rate))
     else:
         runs = [lambda: torch.stack(codec.decode([*sequences]))]
         if peer is not None:
-            runs.append(lambda: _decode_with_transformers(peer, sequences))
+            runs.append(lambda: decode_with_transformers(peer, sequences))
     outputs = [run() for run in runs]
     advance(1)
     times: list[list[float]] = [[], []]
@@ -154,7 +156,7 @@ def _stream(codec: NeuCodec, codes: torch.Tensor) -> tuple[float, float]:
     return time.perf_counter() - start, first
 
 
-def _transformers_model(codec: NeuCodec) -> NeuCodecModel | None:
+def transformers_model(codec: NeuCodec) -> NeuCodecModel | None:
     """``NeuCodecModel`` that shares the codec's weights in memory; None for a codec that ``transformers`` lacks."""
     import torch
     from transformers import NeuCodecModel
@@ -168,7 +170,8 @@ def _transformers_model(codec: NeuCodec) -> NeuCodecModel | None:
     return model
 
 
-def _encode_with_transformers(peer: NeuCodecModel, waveforms: list[np.ndarray], rate: int) -> torch.Tensor:
+def encode_with_transformers(peer: NeuCodecModel, waveforms: list[np.ndarray], rate: int) -> torch.Tensor:
+    """Waveforms (samples,) of one length to codes (B, frames) on the CPU."""
     import torch
     from transformers import NeuCodecFeatureExtractor
 
@@ -180,7 +183,8 @@ def _encode_with_transformers(peer: NeuCodecModel, waveforms: list[np.ndarray], 
     return codes
 
 
-def _decode_with_transformers(peer: NeuCodecModel, sequences: list[torch.Tensor]) -> torch.Tensor:
+def decode_with_transformers(peer: NeuCodecModel, sequences: list[torch.Tensor]) -> torch.Tensor:
+    """Codes (frames,) of one length to samples (B, n) on the CPU."""
     import torch
 
     with torch.inference_mode():
@@ -189,7 +193,4 @@ def _decode_with_transformers(peer: NeuCodecModel, sequences: list[torch.Tensor]
 
 
 def _agreement(work: Work, ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    if work == "encode":
-        return float((ours == theirs).double().mean())
-    noise = float((ours - theirs).double().pow(2).sum())
-    return float("inf") if noise == 0 else 10 * math.log10(theirs.double().pow(2).sum().item() / noise)
+    return float((ours == theirs).double().mean()) if work == "encode" else decibels(theirs, ours)

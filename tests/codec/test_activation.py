@@ -28,9 +28,9 @@ def way(request, monkeypatch):
     """Each of the two, on a processor."""
     if request.param == "compiled":
         pytest.importorskip("numba")
-        assert acoustic_encoder._fused_snake() is not None
+        assert acoustic_encoder._fused_snake(torch.device("cpu"), torch.float32) is not None
     else:
-        monkeypatch.setattr(acoustic_encoder, "_fused_snake", lambda: None)
+        monkeypatch.setattr(acoustic_encoder, "_fused_snake", lambda device, dtype: None)
     return request.param
 
 

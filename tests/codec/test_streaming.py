@@ -302,3 +302,55 @@ def test_windows_that_fit_no_fixed_shape_are_decoded_as_they_are(codec, codes):
     fixed = FixedShapeDecoder(codec, 40, lookback=20)
     for window in (Window(codes[:41], 0, 41, 20, None), Window(codes[:5], 0, 5, 21, None)):
         assert torch.equal(fixed([window])[0].audio, codec.decode_windows([window])[0].audio)
+
+
+@pytest.mark.parametrize("fault", [None, "nothing", "error"])
+def test_a_recorded_shape_is_compared_before_it_is_used(codec, codes, caplog, fault):
+    """As on a GPU, but that here the record is the function itself, or one that does not work."""
+    replayed = []
+
+    def record(compute):
+        if fault == "error":
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+        def replay():
+            replayed.append(1)
+            if fault is None:
+                compute()
+
+        return replay
+
+    fixed = FixedShapeDecoder(codec, (10, 40), lookback=20, batch_sizes=(1, 2))
+    fixed._record = record
+    windows = [Window(codes[i : i + 10], 0, 5, 20, None) for i in range(3)]
+    for _ in range(2):
+        for ours, expected in zip(fixed(windows), codec.decode_windows(windows), strict=True):
+            assert snr(expected.audio, ours.audio) > 80
+            assert snr(expected.memory, ours.memory) > 80
+    assert len(replayed) == {None: 6, "nothing": 1, "error": 0}[fault]
+    assert [record.getMessage() for record in caplog.records] == {
+        None: [],
+        "nothing": [
+            "streams are decoded more slowly: CUDA graphs give other results than their kernels one by one"
+        ],
+        "error": [
+            "streams are decoded more slowly: CUDA graphs operation not permitted when stream is capturing"
+        ],
+    }[fault]
+
+
+def test_fixed_shapes_share_their_memory(codec):
+    """The largest batch is what counts, however many shapes there are."""
+
+    def held(fixed):
+        fixed.warm_up()
+        return {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            for shape in fixed._shapes.values()
+            for tensor in vars(shape).values()
+            if isinstance(tensor, torch.Tensor)
+        }
+
+    one = held(FixedShapeDecoder(codec, 20, lookback=20, batch_sizes=(4,)))
+    many = held(FixedShapeDecoder(codec, (5, 10, 20), lookback=20, batch_sizes=(1, 2, 4)))
+    assert sum(one.values()) == sum(many.values())

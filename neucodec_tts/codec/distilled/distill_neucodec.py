@@ -59,7 +59,7 @@ class DistillNeuCodec(NeuCodec):
         semantic = self.semantic_encoder(waveform, lengths, self.config.normalize_waveform)
         ragged = Ragged.of(frames, semantic.shape[1])
         semantic = self.semantic_adapter(semantic.transpose(1, 2), ragged)
-        acoustic = self._encode_acoustic(waveform.to(self.dtype), lengths)
+        acoustic = self._encode_acoustic(waveform, lengths)
         return self.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2)), frames
 
     @property

@@ -27,6 +27,8 @@ class TrendConvolutions(nn.Module):
     Upstream's ``V3FirstBlock`` (``tconv/t_first.py``).
     """
 
+    float32_parts = ("convs",)
+
     def __init__(self, config: DistillNeuCodecConfig) -> None:
         super().__init__()
         self.pool_sizes = tuple(config.trend_pool_sizes)
@@ -40,12 +42,14 @@ class TrendConvolutions(nn.Module):
 
     def forward(self, waveform: Tensor, ragged: Ragged) -> Tensor:
         """(B, 1, T), zero beyond each item's end, to (B, C, T)."""
+        waveform = waveform.to(self.convs[0].weight.dtype)
+        dtype = self.mix1.weight.dtype
         trends = [
-            conv(self._pool(waveform, size, ragged))
+            conv(self._pool(waveform, size, ragged)).to(dtype)
             for conv, size in zip(self.convs, self.pool_sizes, strict=True)
         ]
         mixed = F.gelu(self.mix1(torch.cat(trends, dim=1)))
-        return self.mix2(torch.cat([mixed, waveform], dim=1))
+        return self.mix2(torch.cat([mixed, waveform.to(dtype)], dim=1))
 
     @staticmethod
     def _pool(waveform: Tensor, size: int, ragged: Ragged) -> Tensor:
@@ -61,6 +65,8 @@ class TrendConvolutions(nn.Module):
 class Snake(nn.Module):
     """x + sin^2(alpha x) / alpha, one alpha per channel (Ziyin et al., arXiv:2006.08195)."""
 
+    float32_parts = ("",)
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(channels))
@@ -68,7 +74,7 @@ class Snake(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) to (B, C, T)."""
         alpha = self.alpha[:, None]
-        return torch.addcmul(x, (x * alpha).sin().square(), (alpha + _EPS).reciprocal())
+        return torch.addcmul(x, (x * alpha).sin().square(), (alpha + _EPS).reciprocal()).to(x.dtype)
 
 
 class ConvUnit(nn.Module):

@@ -30,6 +30,8 @@ class DistilHubert(HubertModel):
     Only weight norm is missing: it is folded into the weights of the positional convolution.
     """
 
+    float32_parts = ("feature_extractor.conv_layers.0",)
+
     def __init__(self, config: HubertConfig) -> None:
         if config.feat_extract_norm != "group" or config.do_stable_layer_norm or config.conv_pos_batch_norm:
             raise CheckpointError(
@@ -73,14 +75,16 @@ class DistilHubert(HubertModel):
         return hidden
 
     @property
-    def _first_layer(self) -> HubertGroupNormConvLayer:
+    def first_layer(self) -> HubertGroupNormConvLayer:
+        """The convolution of the waveform, and the group norm behind it."""
         return cast("HubertGroupNormConvLayer", self.feature_extractor.conv_layers[0])
 
     def _convolve(self, padded: Tensor, samples: Tensor) -> Tensor:
         """Padded waveform (B, T + 320) to (B, C, frames); its convolutions pad nothing, so that pieces are exact."""
-        first, others = self._first_layer, self.feature_extractor.conv_layers[1:]
+        first, others = self.first_layer, self.feature_extractor.conv_layers[1:]
         scale, shift = self._group_norm(padded, samples)
         padded = padded.to(first.conv.weight.dtype)
+        dtype = self.feature_projection.projection.weight.dtype
         frames = (padded.shape[1] - self.width) // self.hop_length + 1
         chunk = max(1, int(share_of(_CHUNK_FRAMES, padded.device)) // padded.shape[0])
         pieces = []
@@ -88,7 +92,7 @@ class DistilHubert(HubertModel):
             stop = min(start + chunk, frames)
             begin, end = start * self.hop_length, (stop - 1) * self.hop_length + self.width
             hidden = first.conv(padded[:, None, begin:end])
-            hidden = first.activation(torch.addcmul(shift, hidden, scale))
+            hidden = first.activation(torch.addcmul(shift, hidden, scale)).to(dtype)
             for layer in others:
                 hidden = layer(hidden)
             pieces.append(hidden)
@@ -100,7 +104,7 @@ class DistilHubert(HubertModel):
         Its statistics are those of each channel over the whole item. They follow from the mean and the covariance
         of the few samples under the kernel, so that the convolution need not be computed for them.
         """
-        conv, norm = self._first_layer.conv, self._first_layer.layer_norm
+        conv, norm = self.first_layer.conv, self.first_layer.layer_norm
         kernel, stride = conv.kernel_size[0], conv.stride[0]
         dtype = torch.float32 if padded.device.type == "mps" else torch.float64
         patches = padded.to(dtype).unfold(-1, kernel, stride)

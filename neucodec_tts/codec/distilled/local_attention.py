@@ -10,6 +10,8 @@ from torch import Tensor, nn
 class PositionBias(nn.Module):
     """A bias for the score of a key at each distance, from a small network of the distance."""
 
+    float32_parts = ("",)
+
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
         self.linear1 = nn.Linear(1, size)
@@ -82,7 +84,7 @@ class LocalTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) to (B, L, C), in memory that grows with the window and not with its square by the length."""
-        bias = self._bias(x.shape[1])
+        bias = self._bias(x.shape[1]).to(x.dtype)
         before: list[Tensor | None] = [None] * len(self.layers)
         windows = []
         for index, part in enumerate(x.split(self.window, dim=1)):
