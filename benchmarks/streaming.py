@@ -112,7 +112,7 @@ def _decoded(codes: torch.Tensor, settings: StreamSettings) -> int:
     """Frames of all windows of a stream."""
     from neucodec_tts.codec.streaming import Stream
 
-    stream = Stream(settings, 1)
+    stream: Stream[torch.Tensor] = Stream(settings, 1)
     stream.push(codes)
     stream.finish()
     frames = 0

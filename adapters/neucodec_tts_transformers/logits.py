@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessor
 
-from neucodec_tts.errors import EngineError, VocabularyError
+from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.engine import SpeechTokens
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ def check_rows(model: PreTrainedModel, tokens: SpeechTokens) -> int:
     if output is None or inputs is None:
         raise EngineError(f"{type(model).__name__} is not a causal language model: it has no output layer")
     rows = min(int(output.weight.shape[0]), int(inputs.weight.shape[0]))
-    tokens.vocabulary.check_model_rows(rows)
-    if max(tokens.stop_ids) >= rows:
-        raise VocabularyError(
-            f"the stop token has id {max(tokens.stop_ids)}, but the model has only {rows:,} embedding rows: model "
-            "and tokenizer do not belong together"
-        )
+    tokens.check_rows(rows)
     if rows > tokens.required_rows + _PADDED_ROWS:
         logger.debug("the model has %d rows, %d above its codes", rows, rows - tokens.required_rows)
     return rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
-from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, VocabularyError
+from neucodec_tts.errors import CheckpointError, DeviceError, EngineError
 from neucodec_tts.speech.engine import (
     FinishReason,
     Generated,
@@ -55,12 +55,7 @@ class VLLMEngine:
         self.tokens = tokens
         self._allowed = allowed_tokens(tokens)
         rows = int(llm.model_config.get_vocab_size())
-        tokens.vocabulary.check_model_rows(rows)
-        if tokens.required_rows > rows:
-            raise VocabularyError(
-                f"the stop token has id {max(tokens.stop_ids)}, but the model has only {rows:,} embedding rows: model "
-                "and tokenizer do not belong together"
-            )
+        tokens.check_rows(rows)
         self._rows = rows
         self._lock = threading.Lock()  # of the engine and of what is below
         self._running: dict[str, _Running] = {}

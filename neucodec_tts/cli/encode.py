@@ -91,4 +91,4 @@ def encode(
         count=lambda waveform, codes: codes.numel(),
     )
     outcome = work_off(terminal, task, jobs, output)
-    report(terminal, task, outcome, output, codec)
+    report(terminal, task, outcome, output, codec.codec_id, str(codec.device))

@@ -17,7 +17,7 @@ from transformers import NeuCodecConfig
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.batching import run_in_batches, split_items
-from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, find_backend, onnx_config
+from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, check_onnx_options, find_backend
 from neucodec_tts.codec.checkpoints.fingerprints import codebook_id, weights_fingerprint
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.codec.checkpoints.load import check, load, replace_decoder
@@ -33,7 +33,7 @@ from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
 from neucodec_tts.codec.streaming import Decoded, StreamingDecoder, StreamSettings, Window, stack_memories
-from neucodec_tts.errors import AudioError, CheckpointError, CodesError, DeviceError
+from neucodec_tts.errors import AudioError, CheckpointError, CodesError
 
 if TYPE_CHECKING:
     from neucodec_tts.audio import Audio
@@ -392,18 +392,10 @@ class NeuCodec(nn.Module):
         hub = HubOptions(revision, cache_dir, token, local_files_only)
         location = locate(model, hub)
         if find_backend(location, backend) == ONNX_RUNTIME:
-            if device is not None and target.type != "cpu":
-                raise DeviceError(
-                    f"ONNX Runtime computes on the CPU here, not on {target}; leave out the device"
-                )
-            if decoder is not None:
-                raise CheckpointError(
-                    f"{location.name} is computed by ONNX Runtime, which takes the decoder that was exported with it; "
-                    f"export the codec with decoder {os.fspath(decoder)}, or leave out the decoder"
-                )
-            config = onnx_config(location)
-            cls._class_for(config, location.name)
-            return cast("_Codec", pkgutil.resolve_name(_ONNX_CODEC)(config, location))
+            check_onnx_options(location, device, decoder)
+            exported = pkgutil.resolve_name(_ONNX_CODEC).at(location)
+            cls._class_for(exported.config, location.name)
+            return cast("_Codec", exported)
         # Both are looked for before either is read: gigabytes are not read in vain.
         other = None if decoder is None else locate(decoder, replace(hub, revision=None))
         config, weights = load(location, semantic_model)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from neucodec_tts.errors import EngineError
+from neucodec_tts.errors import EngineError, VocabularyError
 
 if TYPE_CHECKING:
     from neucodec_tts.tokens import SpeechVocabulary
@@ -96,6 +96,22 @@ class SpeechTokens:
     def required_rows(self) -> int:
         """Rows that the model's output layer needs at least."""
         return max(self.vocabulary.required_rows, max(self.stop_ids) + 1)
+
+    def check_rows(self, rows: int) -> None:
+        """Check that a model has a row for each code and each stop.
+
+        Args:
+            rows: of its embedding and its output layer, the smaller of the two. More than enough are fine.
+
+        Raises:
+            VocabularyError: it has too few.
+        """
+        self.vocabulary.check_model_rows(rows)
+        if max(self.stop_ids) >= rows:
+            raise VocabularyError(
+                f"the stop token has id {max(self.stop_ids)}, but the model has only {rows:,} embedding rows: model "
+                "and tokenizer do not belong together"
+            )
 
 
 @dataclass(frozen=True)

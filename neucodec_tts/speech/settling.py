@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
-
-from torch import Tensor
 
 from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.engine import FinishReason
+from neucodec_tts.speech.joins import frame_levels
 from neucodec_tts.speech.script import Script, Sentence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SILENT = 10 ** (-50 / 20)
 """Of full scale: speech whose loudest frame is softer is silence."""
@@ -109,7 +113,7 @@ def plausible_seconds(text: str) -> tuple[float, float]:
     return max(_SHORTEST, len(letters) / _FASTEST), _PATIENCE + weight / _SLOWEST
 
 
-def is_silent(samples: Tensor, hop: int) -> bool:
+def is_silent(samples: NDArray[np.float32], hop: int) -> bool:
     """True if no frame of decoded speech, float32 (n,), can be heard.
 
     Args:
@@ -119,7 +123,6 @@ def is_silent(samples: Tensor, hop: int) -> bool:
     return loudest_frame(samples, hop) < SILENT
 
 
-def loudest_frame(samples: Tensor, hop: int) -> float:
+def loudest_frame(samples: NDArray[np.float32], hop: int) -> float:
     """The root mean square of the loudest frame of `hop` samples, relative to full scale; 0 if there is none."""
-    frames = samples[: samples.numel() // hop * hop].reshape(-1, hop)
-    return float(frames.square().mean(-1).max().sqrt()) if len(frames) else 0.0
+    return float(frame_levels(samples, hop).max(initial=0.0))

@@ -55,7 +55,7 @@ def test_a_listener_never_runs_dry_where_codes_come_fast_enough(codec, growth, s
     """By reckoning, in frames: codes come `growth` times as fast as they are played, and decoding all chunks but the
     first takes as long as is said that it may."""
     settings = StreamSettings(growth=growth, slack=slack, first_chunk=first_chunk)
-    stream = Stream(settings, codec.output_hop_length)
+    stream: Stream[torch.Tensor] = Stream(settings, codec.output_hop_length)
     begun = (first_chunk + settings.lookahead) / growth  # when the first chunk can be heard
     for known in range(1, 1500):
         stream.push(torch.zeros(1, dtype=torch.long))

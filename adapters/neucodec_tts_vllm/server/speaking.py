@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from neucodec_tts.codec.arrays import TensorCodec
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.prompts import with_emotion
 from neucodec_tts.speech.assembly import Assembly, assemble
@@ -141,15 +142,15 @@ class Speaker:
         waiting: asyncio.Queue[_Live | Exception | None] = asyncio.Queue(1)
         opened: list[_Live] = []
         producer = asyncio.create_task(self._produce(script, account, settings, waiting, opened, lora))
-        assembly = Assembly(self.worker.codec, self._pauses)
+        assembly = Assembly(TensorCodec(self.worker.codec), self._pauses)
         try:
             while (live := await waiting.get()) is not None:
                 if isinstance(live, Exception):
                     raise live
                 async with aclosing(self._hear(live, script, account, assembly)) as sounds:
                     async for sound in sounds:
-                        if sound.numel():
-                            yield sound.numpy()
+                        if sound.size:
+                            yield sound
                 opened.remove(live)
         finally:
             producer.cancel()
@@ -166,8 +167,8 @@ class Speaker:
             EngineError: the model gave no codes, or the codec failed.
         """
         sentences = await self._sentences(script, account, retries, lora, decode=True)
-        sounds = [(spoken, sound) for spoken, sound in sentences if sound is not None]
-        codec, pauses = self.worker.codec, self._pauses
+        sounds = [(spoken, sound.numpy()) for spoken, sound in sentences if sound is not None]
+        codec, pauses = TensorCodec(self.worker.codec), self._pauses
         samples, _ = await self.worker.call(lambda: assemble(codec, pauses, sounds))
         return samples
 
@@ -220,7 +221,7 @@ class Speaker:
             if found is None and decode:
                 with account.trace.span("speech.decode"):
                     sound = await self.worker.decode(spoken.codes)
-                spoken = replace(spoken, silent=is_silent(sound, codec.output_hop_length))
+                spoken = replace(spoken, silent=is_silent(sound.numpy(), codec.output_hop_length))
             verdict = Verdict()
             if found is not None or spoken.silent:
                 verdict = await self._in_text_thread(lambda: self._settle(spoken, script, retries))
@@ -314,7 +315,7 @@ class Speaker:
 
     async def _hear(
         self, live: _Live, script: Script, account: Account, assembly: Assembly
-    ) -> AsyncGenerator[Tensor, None]:
+    ) -> AsyncGenerator[NDArray[np.float32], None]:
         head = assembly.head_frames
         while len(live.codes) < max(1, head) and not live.ended:
             await live.wait()
@@ -325,7 +326,7 @@ class Speaker:
                 else:
                     yield assembly.begin(live.codes)
                 async for samples in live.stream:
-                    yield assembly.push(samples)
+                    yield assembly.push(samples.numpy())
         if live.error is not None:
             raise live.error
         spoken = Spoken(live.sentence, live.codes, live.reason, assembly.silent)

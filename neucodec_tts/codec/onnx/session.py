@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neucodec_tts.codec.onnx.layout import INSTALL, VERSION
-from neucodec_tts.errors import CheckpointError
+from neucodec_tts.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,7 @@ class Session:
             raise CheckpointError(f"{path} needs onnxruntime, which is not installed: {INSTALL}")
         import onnxruntime
 
+        self.path = path
         check_locations(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -80,9 +81,35 @@ class Session:
             )
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
-        """Compute; safe to call from several threads."""
-        results: list[np.ndarray] = self.runtime.run(None, inputs)
+        """Compute; safe to call from several threads.
+
+        Raises:
+            CheckpointError: the file does not compute what its inputs promise.
+            DeviceError: there is too little memory.
+        """
+        try:
+            results: list[np.ndarray] = self.runtime.run(None, inputs)
+        except Exception as error:  # as above
+            reason = str(error).splitlines()[0]
+            if "allocate memory" in reason:
+                raise DeviceError(f"there is too little memory for {self.path.name}: {reason}") from error
+            raise CheckpointError(
+                f"{self.path} cannot be computed: {reason}; it is no file of this release, export it again"
+            ) from error
         return results
+
+    def number(self, name: str) -> int:
+        """A number that the file says of itself.
+
+        Raises:
+            CheckpointError: it does not say it, as after tools that rewrite ONNX files.
+        """
+        try:
+            return int(self.metadata[name])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path} does not say its {name}: its metadata are lost; export it again"
+            ) from error
 
 
 def check_locations(path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neucodec_tts import CheckpointError, CodesError, DeviceError, DistillNeuCodec, NeuCodec, TextToSpeech
-from neucodec_tts.codec.onnx import onnx_codec
+from neucodec_tts.codec.onnx import network
 from neucodec_tts.codec.onnx.export import export
 from neucodec_tts.codec.onnx.onnx_codec import OnnxCodec
 from tests.assets import DEMO
@@ -67,7 +67,7 @@ def test_streams_do_not_depend_on_the_split(loaded, tiny, codes, sizes):
 
 
 def test_long_items_go_through_windows(loaded, tiny, monkeypatch):
-    monkeypatch.setattr(onnx_codec, "_EXACT_SECONDS", 12.0)
+    monkeypatch.setattr(network, "EXACT_SECONDS", 12.0)
     codes = torch.randint(4096, (50 * 30,), generator=torch.manual_seed(0))
     wave = loaded.decode(codes)
     assert wave.shape == (480 * 50 * 30,)
