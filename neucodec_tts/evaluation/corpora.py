@@ -100,7 +100,7 @@ def cmu_arctic(speakers: Sequence[str], root: Path | None = None) -> list[Clip]:
             raise AudioError(
                 f"{folder} is incomplete ({problem}); remove it, and it is downloaded again"
             ) from problem
-        said = dict(match.groups() for match in map(_LINE.match, lines) if match)
+        said = {match[1]: match[2] for match in map(_LINE.match, lines) if match}
         clips += [Clip(folder / "wav" / f"{name}.wav", text) for name, text in said.items()]
     return clips
 

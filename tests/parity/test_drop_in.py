@@ -146,7 +146,8 @@ def test_the_decoder_for_onnx(exported: Path):
     )
     codes = np.random.default_rng(0).integers(0, 4096, (2, 1, 30))
     sound = decoder.decode_code(codes)
-    assert (sound.shape, sound.dtype, decoder.sample_rate) == ((2, 1, 14_400), np.float32, 24_000)
+    assert (sound.shape, decoder.sample_rate) == ((2, 1, 14_400), 24_000)
+    assert sound.dtype == np.float32
     assert snr(codec.decode_code(torch.from_numpy(codes)), torch.from_numpy(sound)) >= MIN_SNR
     for kind in (np.int32, np.uint16):
         np.testing.assert_array_equal(decoder.decode_code(codes.astype(kind)), sound)
@@ -279,7 +280,7 @@ def test_upstreams_own_tests(exported: Path, tmp_path: Path):
     pytest.importorskip("librosa", reason="upstream's tests read recordings with it")
     quiet = random_codec(small_distilled_config())
     with torch.no_grad():  # random weights do not sound like the recording, and must not be louder than it
-        quiet.acoustic_decoder.head.linear.bias -= 3
+        quiet.acoustic_decoder.head.linear.bias.sub_(3)
     quiet.save_pretrained(tmp_path / "distilled")
     folders = {
         "neuphonic/neucodec": "tiny",
