@@ -105,10 +105,24 @@ def save_backbone(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def run_neutts(folders: dict[str, str], backbone: Path, recording: Path, onnx: str) -> dict[str, Any]:
+    """Run the script above, and return its answers."""
+    arguments = [neutts_package.fetch(), json.dumps(folders), backbone, recording]
+    done = subprocess.run(
+        [sys.executable, "-c", NEUTTS, *map(str, arguments)],
+        input=onnx,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answers
+
+
 @pytest.mark.upstream
-def test_neutts_speaks_with_ours(exported: Path, tmp_path: Path):
+def test_neutts_encodes_and_decodes_with_ours(tmp_path: Path):
     pytest.importorskip("librosa", reason="neutts reads recordings with it")
-    pytest.importorskip("phonemizer", reason="neutts writes phones with it")
     configs = {
         "neuphonic/neucodec": small_config(),
         "neuphonic/distill-neucodec": small_distilled_config(),
@@ -116,19 +130,9 @@ def test_neutts_speaks_with_ours(exported: Path, tmp_path: Path):
     folders = {name: str(tmp_path / name) for name in configs}
     for name, config in configs.items():
         random_codec(config).save_pretrained(folders[name])
-    save_backbone(tmp_path / "backbone")
     wave = speechlike(24_123, seed=1)
     soundfile.write(tmp_path / "voice.wav", wave, 16_000, subtype="FLOAT")
-    arguments = [neutts_package.fetch(), json.dumps(folders), tmp_path / "backbone", tmp_path / "voice.wav"]
-    done = subprocess.run(
-        [sys.executable, "-c", NEUTTS, *map(str, arguments)],
-        input=str(exported / "model.onnx"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
+    answers = run_neutts(folders, tmp_path, tmp_path / "voice.wav", "")
     for name, folder in folders.items():
         codec = NeuCodec.from_pretrained(folder, device="cpu")
         codes = answers[name]["codes"]
@@ -136,7 +140,16 @@ def test_neutts_speaks_with_ours(exported: Path, tmp_path: Path):
         assert answers[name]["dtype"] == "float32"
         sound = np.array(answers[name]["sound"], np.float32)
         np.testing.assert_allclose(sound, codec.decode(codes).numpy(), atol=1e-5)
-    whole = answers["whole"]
+
+
+@pytest.mark.slow
+@pytest.mark.upstream
+def test_neutts_speaks_with_our_decoder(exported: Path, tmp_path: Path):
+    """From the text to the sound, by its constructor and `infer`."""
+    pytest.importorskip("librosa", reason="neutts imports it")
+    pytest.importorskip("phonemizer", reason="neutts writes phones with it")
+    save_backbone(tmp_path / "backbone")
+    whole = run_neutts({}, tmp_path / "backbone", tmp_path, str(exported / "model.onnx"))["whole"]
     codes = [int(part.partition("|>")[0]) for part in whole["said"].split("<|speech_")[1:]]
     assert len(codes) > 30
     assert whole["dtype"] == "float32"
