@@ -36,7 +36,7 @@ install:  ## make .venv with the project and all that tests and linters need
 
 figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debian, for flite, and a compiler
 	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
-	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
+	@$(BIN)/python examples/train_codec/evaluate_voice.py tiny
 
 gpu: install  ## check and time the codec on a GPU, in eight minutes; writes docs/benchmarks_gpu.md
 	$(BIN)/python benchmarks/gpu.py $(PARTS)

@@ -1,8 +1,9 @@
 """Time speech from GGUF on this machine's CPU: ours, llama.cpp alone, and Neuphonic's neutts with the same files.
 
-    python benchmarks/laptop.py --size air --kind q4_0 --codec decoder.onnx --neutts /path/to/its/venv/bin/python
+    python benchmarks/laptop.py --neutts /path/to/its/venv/bin/python
 
-The models have random weights, and as many tokens as are asked for. All are loaded, and then they take turns.
+The models and the ONNX decoder have random weights, and as many tokens as are asked for. Both take the same files. For
+each model all are loaded, and then they take turns. Each text is another one, in the same voice.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
-from neucodec_tts.cli.environment import set_threads
 from neucodec_tts.cli.terminal import Terminal, command
 from random_gguf import SHAPES, write_random_gguf
+from random_models import write_random_decoder
 
 WORKER = Path(__file__).with_name("laptop_worker.py")
 TASKS = {"first": "first sound", "whole": "all sound", "tokens": "tokens"}
@@ -60,21 +61,25 @@ class Worker:
 @command
 def main(
     terminal: Terminal,
-    size: Annotated[str, typer.Option(help=f"Of the model: {' or '.join(SHAPES)}.")] = "nano",
-    kind: Annotated[str, typer.Option(help="Bits of its weights: q4_0 or q8_0.")] = "q4_0",
+    size: Annotated[
+        list[str] | None, typer.Option(help=f"Of the model: {' or '.join(SHAPES)}; all by default.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Bits of its weights: q4_0 or q8_0; both by default.")
+    ] = None,
     codec: Annotated[
         str,
         typer.Option(
-            help="For our speaker: a folder of `neucodec-tts export`; - is PyTorch, random weights."
+            help="A folder of `neucodec-tts export`; int8 and float32 are NeuCodec's decoder with random weights."
         ),
-    ] = "-",
+    ] = "int8",
     neutts: Annotated[
-        str | None, typer.Option(help="The Python of an environment with neutts and llama-cpp-python.")
+        str | None,
+        typer.Option(
+            help="The Python of an environment with neutts and all its extras; it takes the same files."
+        ),
     ] = None,
-    neutts_codec: Annotated[
-        str | None, typer.Option(help="For neutts: an ONNX decoder, a file; the one in --codec by default.")
-    ] = None,
-    frames: Annotated[int, typer.Option(min=30, help="Codes of the speech; 250 are 5 s.")] = 250,
+    frames: Annotated[int, typer.Option(min=40, help="Codes of the speech; 250 are 5 s.")] = 250,
     threads: Annotated[int, typer.Option(min=0, help="0 leaves their number to each speaker.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Timed turns, after one to warm up.")] = 3,
     models: Annotated[Path, typer.Option(help="Folder for the models, which are made once.")] = Path(
@@ -83,50 +88,59 @@ def main(
 ) -> None:
     """Measure text to first sound, text to all sound, and tokens alone."""
     models.mkdir(exist_ok=True)
-    path = str(write_random_gguf(models / f"{size}-{kind}.gguf", size, kind))
-    numbers = [str(frames), str(threads)]
-    speakers = [("ours", sys.executable, codec), ("llama.cpp", sys.executable, "-")]
+    folder = Path(codec)
+    if codec in ("int8", "float32"):
+        folder = write_random_decoder(models / f"onnx-{codec}", int8=codec == "int8")
+    rows: list[dict[str, Any]] = []
+    for each in size or list(SHAPES):
+        for bits in kind or ["q4_0", "q8_0"]:
+            path = write_random_gguf(models / f"{each}-{bits}.gguf", each, bits)
+            measured = _measure(path, folder, neutts, frames, threads, repeats)
+            rows += [{"size": each, "kind": bits, **row} for row in measured]
+            _print(terminal, f"{each} {bits}", measured, frames, repeats)
+    terminal.result(
+        {"frames": frames, "threads": threads, "codec": codec, "cpus": os.cpu_count(), "rows": rows}
+    )
+
+
+def _measure(
+    model: Path, codec: Path, neutts: str | None, frames: int, threads: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Medians of each speaker's wall and processor seconds, and its peak of memory in bytes."""
+    speakers = [("ours", sys.executable, str(codec), ("first", "whole", "tokens"))]
     if neutts is not None:
-        decoder = neutts_codec or (codec if codec == "-" else str(Path(codec) / "model.onnx"))
-        speakers.insert(1, ("neutts", neutts, decoder))
-    heard = ("first", "whole") if codec != "-" else ()
-    wanted = {"ours": (*heard, "tokens"), "neutts": (*heard, "tokens"), "llama.cpp": ("tokens",)}
-    workers = [Worker(python, who, [path, decoder, *numbers]) for who, python, decoder in speakers]
+        speakers.append(("neutts", neutts, str(codec / "model.onnx"), ("first", "whole")))
+    speakers.append(("llama.cpp", sys.executable, "-", ("tokens",)))
+    numbers = [str(frames), str(threads)]
+    workers = [Worker(python, who, [str(model), decoder, *numbers]) for who, python, decoder, _ in speakers]
     times: dict[tuple[str, str], list[dict[str, float]]] = {}
     for turn in range(repeats + 1):
         for task in TASKS:
-            for worker in workers:
-                if task in wanted[worker.who]:
+            for worker, (who, _, _, wanted) in zip(workers, speakers, strict=True):
+                if task in wanted:
                     measured = worker(task)
                     if turn:
-                        times.setdefault((worker.who, task), []).append(measured)
+                        times.setdefault((who, task), []).append(measured)
     for worker in workers:
         worker.close()
+    return [
+        {"who": who, "task": task, **{key: statistics.median(one[key] for one in each) for key in each[0]}}
+        for (who, task), each in times.items()
+    ]
+
+
+def _print(terminal: Terminal, model: str, rows: list[dict[str, Any]], frames: int, repeats: int) -> None:
     seconds = frames * FRAME_SECONDS
-    rows: list[dict[str, Any]] = []
-    for (who, task), each in times.items():
-        medians = {key: statistics.median(one[key] for one in each) for key in each[0]}
-        rows.append({"who": who, "task": task, **medians})
-    terminal.result(
-        {
-            "size": size,
-            "kind": kind,
-            "frames": frames,
-            "threads": threads,
-            "cpus": os.cpu_count(),
-            "load_seconds": {worker.who: worker.load_seconds for worker in workers},
-            "rows": rows,
-        }
-    )
-    terminal.say(f"{size} {kind}, {seconds:.1f} s of speech, medians of {repeats} turns")
-    terminal.say("                            wall  processor   of real time   peak memory")
-    for line in rows:
+    ours = {row["task"]: row for row in rows if row["who"] == "ours"}
+    terminal.say(f"{model}, {seconds:.1f} s of speech, medians of {repeats} turns")
+    terminal.say("                            wall  processor   of real time   peak memory   ours is faster")
+    for row in rows:
+        faster = "" if row["who"] == "ours" else f"{row['wall'] / ours[row['task']]['wall']:12.2f} times"
         terminal.say(
-            f"  {line['who']:<10} {TASKS[line['task']]:<12} {line['wall']:6.2f} s {line['processor']:8.2f} s"
-            f"{line['wall'] / seconds:13.2f} {line['peak_bytes'] / 2**30:11.2f} GiB"
+            f"  {row['who']:<10} {TASKS[row['task']]:<12} {row['wall']:6.2f} s {row['processor']:8.2f} s"
+            f"{row['wall'] / seconds:13.2f} {row['peak_bytes'] / 2**30:11.2f} GiB{faster}"
         )
 
 
 if __name__ == "__main__":
-    set_threads()
     typer.run(main)

@@ -5,21 +5,37 @@
 WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is a
 folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0
 leaves their number to the speaker. The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and
-``tokens`` (those after a prompt that has been computed before; neutts computes it again each time).
+``tokens`` (those after a prompt that has been computed before). Each ``first`` and ``whole`` says another text than the
+one before, of the same length, so that only the voice can be known.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-TEXT = "Alice was beginning to get very tired of sitting by her sister on the bank."
+NAMES = (
+    "Alice",
+    "Bruno",
+    "Clara",
+    "David",
+    "Emily",
+    "Frank",
+    "Grace",
+    "Henry",
+    "Irene",
+    "James",
+    "Karen",
+    "Louis",
+)
+TEXT = "{} was beginning to get very tired of sitting by her sister on the bank."
 VOICE_TEXT = (
     "So I'm live on radio. And I say, well, my dear friend James here clearly, and the whole room just froze."
 )
@@ -28,6 +44,11 @@ NONE = "-"
 PROMPT = 600
 """About as many tokens as this text and voice have."""
 Task = Callable[[], object]
+
+
+def texts() -> Iterator[str]:
+    """Texts without end, each of the same length and unlike the one before."""
+    return (TEXT.format(name) for name in itertools.cycle(NAMES))
 
 
 def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
@@ -44,19 +65,21 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     described = SpeechModel.load(model)
     sampling = replace(described.sampling, min_frames=frames, max_frames=frames, repetition_frames=0, seed=1)
     voice = SpeakerPrompt(codes=np.array(VOICE), text=VOICE_TEXT)
-    prompt = described.prompt_format.prompt_ids(TEXT, voice)
+    prompt = described.prompt_format.prompt_ids(next(texts()), voice)
     if codec == NONE:
         engine = LlamaCppEngine(model, described.tokens, gpu=False, **options)
         return {"tokens": lambda: engine.generate(prompt, sampling).collect()}
     tts = TextToSpeech.from_pretrained(model, codec=codec, device="cpu", watermark=False, **options)
 
+    said = texts()
+
     def first() -> object:
-        with tts.stream(TEXT, voice, sampling=sampling, ahead_seconds=0) as stream:
+        with tts.stream(next(said), voice, sampling=sampling, ahead_seconds=0) as stream:
             return next(stream)
 
     return {
         "first": first,
-        "whole": lambda: tts.speak(TEXT, voice, sampling=sampling, retries=0),
+        "whole": lambda: tts.speak(next(said), voice, sampling=sampling, retries=0),
         "tokens": lambda: tts.engine.generate(prompt, sampling).collect(),
     }
 
@@ -66,26 +89,16 @@ def neutts(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]
     import neutts.neutts as module
     import numpy as np
 
-    class Speaker(module.NeuTTS):
-        """As it is, but it may do without a codec."""
-
-        def _load_codec(self, codec_repo: str, codec_device: str) -> None:
-            if codec_repo != NONE:
-                super()._load_codec(codec_repo, codec_device)
-
     if threads:
         module._n_perf_cores = lambda: threads
-    tts = Speaker(model, "cpu", codec, "cpu", language="en-us", seed=1)
+    tts = module.NeuTTS(model, "cpu", codec, "cpu", language="en-us", seed=1)
     tts.watermarker = None
     tts.max_context = frames  # the most tokens that it asks for
-    codes = np.array(VOICE)
-    tasks: dict[str, Task] = {
-        "tokens": lambda: tts._infer_ggml(codes, VOICE_TEXT, TEXT),
+    codes, said = np.array(VOICE), texts()
+    return {
+        "first": lambda: next(iter(tts.infer_stream(next(said), codes, VOICE_TEXT))),
+        "whole": lambda: tts.infer(next(said), codes, VOICE_TEXT),
     }
-    if codec != NONE:
-        tasks["first"] = lambda: next(iter(tts.infer_stream(TEXT, codes, VOICE_TEXT)))
-        tasks["whole"] = lambda: tts.infer(TEXT, codes, VOICE_TEXT)
-    return tasks
 
 
 def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, Task]:
@@ -124,6 +137,10 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
 def main() -> None:
     """Load, say so, and do the tasks on standard input."""
     who, model, codec, frames, threads = sys.argv[1:]
+    if who == "ours":  # as its commands do; the others have what the user's environment says
+        from neucodec_tts.cli.environment import set_threads
+
+        set_threads()
     begin = time.perf_counter()
     makers = {"ours": ours, "neutts": neutts, "llama.cpp": llama_cpp}
     with contextlib.redirect_stdout(sys.stderr):

@@ -54,7 +54,7 @@ def processor_seconds(codec: NeuCodec, recordings: list[torch.Tensor]) -> float:
     """The seconds that all threads of this process take to encode recordings one by one."""
     before = time.process_time()
     for recording in recordings:
-        codec.encode(recording, codec.sample_rate)
+        codec.encode(recording, codec.input_sample_rate)
     return time.process_time() - before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -45,10 +46,8 @@ def main(
     set_threads()
     import torch
 
-    from neucodec_tts.codec.checkpoints.hub import HubOptions, Location
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.codec.onnx.export import export_decoders
-    from neucodec_tts.codec.onnx.onnx_codec import OnnxCodec
     from neucodec_tts.metrics.speed import random_codec
 
     frames = frames or [30, 100, 500]
@@ -61,7 +60,9 @@ def main(
             folder = Path(temporary) / name
             written = export_decoders(whole, folder, int8=name == "int8", whole=False)
             sizes[name] = written[0].bytes
-            peers[name] = OnnxCodec(whole.config, Location(name, folder, HubOptions()))
+            said = whole.config.to_dict() | {"codec_id": whole.codec_id}
+            (folder / "config.json").write_text(json.dumps(said))
+            peers[name] = NeuCodec.from_pretrained(folder)
 
         def window(peer: NeuCodec, count: int) -> None:
             peer.decode_batch([codes[:count]])

@@ -178,3 +178,29 @@ def random_speaker(
     return tts, SpeakerPrompt(
         codes, "Please hold, and your call will be answered in the order it was received, she said."
     )
+
+
+def write_random_decoder(folder: Path, *, int8: bool) -> Path:
+    """Write NeuCodec's decoder with random weights as ONNX files; one that is there already stays.
+
+    Args:
+        folder: of the files.
+        int8: with linear layers and convolutions in 8 bits, as for `neucodec_tts.codec.onnx.export.export`.
+    """
+    described = folder / "config.json"
+    if described.exists():
+        return folder
+    import torch
+    from transformers import NeuCodecConfig
+
+    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.codec.onnx.export import export_decoders
+
+    torch.manual_seed(0)
+    # One layer of its encoder, which is not written.
+    config = NeuCodecConfig(semantic_model_config={"model_type": "wav2vec2-bert", "num_hidden_layers": 1})
+    codec = NeuCodec(config).eval().requires_grad_(False)
+    export_decoders(codec, folder, int8=int8)
+    said = codec.config.to_dict() | {"codec_id": codec.codec_id}
+    described.write_text(json.dumps(said), encoding="utf-8")
+    return folder

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Sequence
 from statistics import median
 
-import torch
-
 from neucodec_tts import NeuCodecError, TextToSpeech
 from neucodec_tts.speech.settling import is_silent
 
@@ -89,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lengths[text] = spoken.duration
             again += any(segment.attempts > 1 for segment in spoken.segments)
             hop = tts.codec.output_hop_length
-            if is_silent(torch.from_numpy(spoken.samples), hop):
+            if is_silent(spoken.samples, hop):
                 wrong.append(f"{text!r}: silent, {spoken.duration:.2f} s")
             elif spoken.duration < SHORTEST:
                 wrong.append(f"{text!r}: {spoken.duration:.2f} s")

@@ -78,9 +78,9 @@ def measure_streaming(
     from neucodec_tts.codec.streaming import StreamingDecoder
     from neucodec_tts.metrics.scores import align, snr, stoi
 
-    sequences = codec.encode([*recordings], codec.sample_rate)
+    sequences = codec.encode([*recordings], codec.input_sample_rate)
     wholes = codec.decode(sequences)
-    rates = (codec.sample_rate, codec.output_sample_rate)
+    rates = (codec.input_sample_rate, codec.output_sample_rate)
     best = mean(stoi(*align(r, rates[0], w, rates[1])) for r, w in zip(recordings, wholes, strict=True))
     rows = []
     for each in settings:
@@ -112,7 +112,7 @@ def _decoded(codes: torch.Tensor, settings: StreamSettings) -> int:
     """Frames of all windows of a stream."""
     from neucodec_tts.codec.streaming import Stream
 
-    stream = Stream(settings, 1)
+    stream: Stream[torch.Tensor] = Stream(settings, 1)
     stream.push(codes)
     stream.finish()
     frames = 0
@@ -137,7 +137,9 @@ def main(
     from neucodec_tts.codec.streaming import StreamSettings
 
     with as_file(files("neucodec_tts") / "assets" / "demo.flac") as shipped:
-        waveforms = [as_waveform(path, target_rate=codec.sample_rate) for path in recordings or [shipped]]
+        waveforms = [
+            as_waveform(path, target_rate=codec.input_sample_rate) for path in recordings or [shipped]
+        ]
     settings = compare_settings(StreamSettings())
     with terminal.progress("streaming", len(settings)) as advance:
         rows, best = measure_streaming(codec, waveforms, settings, advance)

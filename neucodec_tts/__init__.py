@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from neucodec_tts.codec.distilled.distill_neucodec import DistillNeuCodec as DistillNeuCodec
     from neucodec_tts.codec.neucodec import NeuCodec as NeuCodec
+    from neucodec_tts.codec.onnx.upstream_decoder import NeuCodecOnnxDecoder as NeuCodecOnnxDecoder
     from neucodec_tts.codec.scheduling import DecodeScheduler as DecodeScheduler
     from neucodec_tts.codec.streaming import StreamingDecoder as StreamingDecoder
     from neucodec_tts.codec.streaming import StreamSettings as StreamSettings
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "NeuCodec": "neucodec_tts.codec.neucodec",
     "DistillNeuCodec": "neucodec_tts.codec.distilled.distill_neucodec",
+    "NeuCodecOnnxDecoder": "neucodec_tts.codec.onnx.upstream_decoder",
     "StreamingDecoder": "neucodec_tts.codec.streaming",
     "DecodeScheduler": "neucodec_tts.codec.scheduling",
     "StreamSettings": "neucodec_tts.codec.streaming",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _SPARE = 2
 """Sequences beside those that run, so that voices are kept while others speak."""
+_STUCK_SECONDS = 10.0
+"""A generation that waits for a place fails if no other computes anything for so long."""
 _SAME_VOICE = 32
 """Prompts that have so many tokens in common at their beginning are taken to be of one voice."""
 
@@ -43,6 +46,8 @@ class LlamaCppEngine:
 
     Tokens are drawn as in the other engines, from the logits of codes and stops. The prompt of a voice is computed
     once: a sequence that has spoken keeps it, and the next prompt that begins alike goes on from there.
+
+    Any thread may generate. Where ``max_batch`` generations run already, the next waits for one of them to end.
 
     Args:
         path: of the GGUF file.
@@ -98,6 +103,7 @@ class LlamaCppEngine:
         )
         self._sequences = [_Sequence(number) for number in range(max_batch + _SPARE)]
         self._clock = itertools.count(1)
+        self._room = threading.Condition(self.runtime.lock)
 
     @classmethod
     def load(
@@ -149,8 +155,8 @@ class LlamaCppEngine:
         """Continue one prompt; each token is there as soon as it is drawn, and no thread is involved.
 
         Raises:
-            EngineError: the prompt leaves no room for speech, holds ids that the model lacks, or ``max_batch``
-                generations run already.
+            EngineError: the prompt leaves no room for speech, or holds ids that the model lacks; or, when the first
+                token is asked for, ``max_batch`` generations run that cannot go on before this one does.
         """
         check_prompt(prompt_ids, self.context_length, self._rows)
         return TokenStream(self._generate(prompt_ids, sampling))
@@ -189,8 +195,11 @@ class LlamaCppEngine:
         running: list[_Running] = []
         try:
             while waiting or running:
-                while waiting and len(running) < self.max_batch and (self._has_room() or not running):
-                    running.append(self._begin(*waiting.pop()))
+                while waiting and len(running) < self.max_batch:
+                    with self.runtime.lock:
+                        if running and not self._has_room():
+                            break  # others may be waiting for these
+                        running.append(self._begin(*waiting.pop()))
                 for each in list(running):
                     token = self._draw(each)
                     reason: FinishReason | None = "stop"
@@ -209,9 +218,10 @@ class LlamaCppEngine:
         """Compute a prompt; what it has in common with another that is still there is not computed again."""
         prompt = [int(id) for id in prompt]
         with self.runtime.lock:
+            self._wait_for_room()
             sequence, common = self._take(prompt)
             logger.debug("a prompt of %d tokens, %d of which are known", len(prompt), common)
-            sequence.busy = True
+            sequence.busy, sequence.thread = True, threading.get_ident()
             try:
                 new = [
                     Token(id, position, sequence.number, position == len(prompt) - 1)
@@ -228,19 +238,26 @@ class LlamaCppEngine:
                 )
             except BaseException:
                 sequence.busy = False
+                self._room.notify()
                 raise
 
-    def _take(self, prompt: list[int]) -> tuple[_Sequence, int]:
-        """A free sequence that holds as much as possible of a prompt, and how many tokens that is.
+    def _wait_for_room(self) -> None:
+        """Wait until fewer than ``max_batch`` generations run.
 
         Raises:
-            EngineError: none is free.
+            EngineError: they are all of this thread, or none of them goes on.
         """
+        while not self._has_room():
+            computed, mine = self.runtime.computed, threading.get_ident()
+            waits = any(each.busy and each.thread != mine for each in self._sequences)
+            if not waits or (not self._room.wait(_STUCK_SECONDS) and self.runtime.computed == computed):
+                raise EngineError(
+                    f"{self.max_batch} generations run already; close one, or load the engine with a larger max_batch"
+                )
+
+    def _take(self, prompt: list[int]) -> tuple[_Sequence, int]:
+        """A free sequence that holds as much as possible of a prompt, and how many tokens that is."""
         free = [each for each in self._sequences if not each.busy]
-        if len(self._sequences) - len(free) >= self.max_batch or not free:
-            raise EngineError(
-                f"{self.max_batch} generations run already; close one, or load the engine with a larger max_batch"
-            )
         best = max(self._sequences, key=lambda each: each.common(prompt))
         common = min(best.common(prompt), len(prompt) - 1)  # the last is computed for its logits
         target = best
@@ -292,6 +309,7 @@ class LlamaCppEngine:
             sequence = running.sequence
             sequence.ids = sequence.ids[: self.runtime.cut(sequence.number, len(sequence.ids))]
             sequence.busy = False
+            self._room.notify()
 
 
 @dataclass(eq=False)
@@ -302,12 +320,14 @@ class _Sequence:
         number: llama.cpp's.
         ids: the prompt, all of it computed.
         busy: True while a generation runs.
+        thread: that began it.
         used: when it was last asked for.
     """
 
     number: int
     ids: list[int] = field(default_factory=list)
     busy: bool = False
+    thread: int = 0
     used: int = 0
 
     def common(self, prompt: Sequence[int]) -> int:

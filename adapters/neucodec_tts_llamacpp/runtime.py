@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ class Runtime:
         rows: number of logits.
         context_length: most tokens of a sequence: no more than the model was trained with.
         computed: tokens that have been computed so far.
-        lock: held while a sequence is changed.
+        lock: held while a sequence is changed; whoever computes, cuts or copies must hold it.
 
     Raises:
         CheckpointError: the file is damaged, or llama.cpp does not know its kind of model.
@@ -114,7 +115,9 @@ class Runtime:
         gpu: bool | None,
     ) -> None:
         self._api = api = binding()
-        self.lock = threading.Lock()
+        # The garbage collector may end a generation, which takes the lock, in the thread that holds it.
+        self.lock = threading.RLock()
+        self._freed = threading.Event()
         self.computed = 0
         offers_gpu = bool(api.llama_supports_gpu_offload())
         if gpu and not offers_gpu:
@@ -145,7 +148,7 @@ class Runtime:
             wanted.kv_unified = False
             wanted.no_perf = True
             self._context = api.llama_init_from_model(model, wanted)
-            self._finalizer = weakref.finalize(self, _free, api, model, self._context)
+            self._finalizer = weakref.finalize(self, _free, api, model, self._context, self.lock, self._freed)
             if not self._context:
                 self.close()
                 raise DeviceError(
@@ -159,8 +162,10 @@ class Runtime:
         """Compute tokens, and return the logits (rows,) of those that want them; valid until the next call.
 
         Raises:
-            EngineError: llama.cpp fails.
+            EngineError: llama.cpp fails, or the memory was freed: by `close`, or because the program ends.
         """
+        if self._freed.is_set():
+            raise EngineError("the model has been closed; load it again")
         found: list[NDArray[np.float32]] = []
         for first in range(0, len(tokens), self._batch.size):
             part = tokens[first : first + self._batch.size]
@@ -180,6 +185,8 @@ class Runtime:
 
         A model whose memory is no list of tokens forgets all.
         """
+        if self._freed.is_set():
+            return 0
         if self._api.llama_memory_seq_rm(self._memory, sequence, length, -1):
             return length
         self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
@@ -191,7 +198,7 @@ class Runtime:
         self._api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def close(self) -> None:
-        """Free the memory. Nothing else may be called then."""
+        """Free the memory, once nothing is being computed. What is generated later fails."""
         self._finalizer()
 
 
@@ -261,8 +268,12 @@ class _Failures(logging.Handler):
         return "; ".join(dict.fromkeys(self.texts)) or "no reason given"
 
 
-def _free(api: Any, model: Any, context: Any) -> None:
-    if context:
-        api.llama_free(context)
-    if model:
-        api.llama_model_free(model)
+def _free(
+    api: Any, model: Any, context: Any, lock: AbstractContextManager[Any], freed: threading.Event
+) -> None:
+    with lock:  # at the end of the program, too, another thread may compute
+        freed.set()
+        if context:
+            api.llama_free(context)
+        if model:
+            api.llama_model_free(model)

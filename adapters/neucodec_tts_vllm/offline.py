@@ -15,7 +15,7 @@ from functools import cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-import torch
+import numpy as np
 
 from neucodec_tts.errors import EngineError, NeuCodecError
 from neucodec_tts.speech import SpeechResult, TextToSpeech
@@ -26,6 +26,8 @@ from neucodec_tts.speech.settling import Spoken, Verdict, is_silent, settle
 from neucodec_tts_vllm.engine import Batch, VLLMEngine
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from neucodec_tts import NeuCodec
     from neucodec_tts.speech import Generated, Sampling
     from neucodec_tts.speech.watermark import Watermarker
@@ -367,9 +369,9 @@ class _Decoder:
         texts = []
         while not self._waiting.empty():  # nothing, if an earlier call took it
             texts.append(self._waiting.get())
-        codec = self._tts.codec
+        codec = self._tts.decoder
         parts = [part for text in texts if text.error is None for part in text.spoken]
-        sounds = iter(codec.decode([torch.tensor(part.codes) for part in parts]) if parts else [])
+        sounds = iter(codec.decode([np.array(part.codes, np.int64) for part in parts]) if parts else [])
         items, again = [], []
         for text in texts:
             if text.error is not None:
@@ -386,8 +388,8 @@ class _Decoder:
             items.append(self._item(text, pairs))
         return items, again
 
-    def _item(self, text: _Text, sounds: list[tuple[Spoken, torch.Tensor]]) -> BatchItem:
-        codec = self._tts.codec
+    def _item(self, text: _Text, sounds: list[tuple[Spoken, NDArray[np.float32]]]) -> BatchItem:
+        codec = self._tts.decoder
         samples, segments = assemble(codec, self._tts.pauses, sounds)
         rate = codec.output_sample_rate
         if self._mark is not None:

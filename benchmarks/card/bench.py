@@ -202,7 +202,7 @@ class Bench:
         seen: list[Tensor] = []
         hook = project.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         try:
-            codec.encode(noise(2.0, 1), codec.sample_rate)
+            codec.encode(noise(2.0, 1), codec.input_sample_rate)
         finally:
             hook.remove()
         # Pulled back through both bounds of the quantizer, its rounding boundaries lie at -0.81, -0.24 and 0.41.

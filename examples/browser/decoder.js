@@ -1,12 +1,13 @@
-// A worker that decodes. It gets {kind: "load"}, then for each sentence {kind: "codes", codes} and {kind: "end"}, and
-// {kind: "done"} after the last. It answers {kind: "ready", config}, {kind: "samples", samples, seconds}, {kind: "ended"},
-// {kind: "done"}, or {kind: "error", message}. A worker goes on while its tab is hidden.
+// A worker that decodes. It gets {kind: "load"}. For each speech it gets {kind: "begin", job}, then for each sentence
+// {kind: "codes", codes} and {kind: "end"}, and {kind: "done"} after the last. It answers {kind: "ready", config},
+// {kind: "samples", samples, seconds, job}, {kind: "ended", job}, {kind: "done", job}, or {kind: "error", message, job}.
+// A worker goes on while its tab is hidden.
 
 import { Stream } from "./stream.js";
 
 const CODEC = new URL("codec/", import.meta.url);
 const RUNTIME = new URL("onnxruntime/", import.meta.url);
-let ort, session, config, stream;
+let ort, session, config, stream, job;
 
 async function load() {
   const answer = await fetch(new URL("config.json", CODEC));
@@ -49,7 +50,7 @@ async function decodeWhatIsThere() {
     stream.memory = results.next_memory.data;
     const samples = stream.play(window, results.audio.data);
     const seconds = (performance.now() - begun) / 1000;
-    postMessage({ kind: "samples", samples, seconds }, [samples.buffer]);
+    postMessage({ kind: "samples", samples, seconds, job }, [samples.buffer]);
   }
 }
 
@@ -57,6 +58,9 @@ async function handle(message) {
   if (message.kind === "load") {
     settings = await load();
     postMessage({ kind: "ready", config: settings });
+  } else if (message.kind === "begin") {
+    stream = null; // of a speech that failed
+    job = message.job;
   } else if (message.kind === "codes") {
     stream ??= new Stream(settings.hop);
     stream.push(message.codes);
@@ -65,9 +69,9 @@ async function handle(message) {
     stream?.finish();
     if (stream) await decodeWhatIsThere();
     stream = null;
-    postMessage({ kind: "ended" });
+    postMessage({ kind: "ended", job });
   } else {
-    postMessage({ kind: "done" });
+    postMessage({ kind: "done", job });
   }
 }
 
@@ -78,6 +82,6 @@ onmessage = ({ data }) => {
     .then(() => handle(data))
     .catch((error) => {
       stream = null;
-      postMessage({ kind: "error", message: error.message });
+      postMessage({ kind: "error", message: error.message, job });
     });
 };

@@ -7,6 +7,7 @@ const LEAD_SECONDS = 0.05; // of the first samples before they are heard
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
 const byId = (id) => document.getElementById(id);
 let worker, config, context, job;
+let jobs = 0; // that have begun
 
 function say(text) {
   byId("status").textContent = text;
@@ -21,6 +22,8 @@ function fail(error) {
 /** One speech that is being decoded and played. */
 class Job {
   constructor() {
+    this.number = ++jobs;
+    worker.postMessage({ kind: "begin", job: this.number });
     this.begun = performance.now();
     this.parts = [];
     this.samples = 0;
@@ -112,10 +115,10 @@ function onMessage({ data }) {
     config = data.config;
     for (const button of document.querySelectorAll("button, #file")) button.disabled = false;
     say(`ready: decodes codes of ${config.codecId}`);
+  } else if (data.job !== job?.number) {
+    return; // of a speech that failed
   } else if (data.kind === "error") {
     fail(new Error(data.message));
-  } else if (!job) {
-    return; // of a speech that failed
   } else if (data.kind === "samples") {
     job.play(data.samples, data.seconds);
   } else if (data.kind === "ended") {

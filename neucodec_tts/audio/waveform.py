@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -154,9 +155,8 @@ def _open_row(row: Mapping[str, Any], name: str) -> tuple[np.ndarray, int | None
 
 def as_samples(audio: object, name: str) -> np.ndarray:
     """An array, tensor or list as float32 or float64 numbers, scaled by the range of an integer type."""
-    import torch
-
-    if isinstance(audio, torch.Tensor):
+    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    if torch is not None and isinstance(audio, torch.Tensor):
         tensor = audio.detach().cpu()
         # NumPy has no bfloat16.
         audio = tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()

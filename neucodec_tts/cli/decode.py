@@ -20,10 +20,11 @@ from neucodec_tts.cli.options import (
 )
 from neucodec_tts.cli.paths import CODE_SUFFIXES, Job, plan
 from neucodec_tts.cli.sinks import STANDARD, check_stdout, write_stdout
-from neucodec_tts.cli.terminal import Terminal, command, load_codec
+from neucodec_tts.cli.terminal import Terminal, command, load_decoder
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class AudioFormat(str, Enum):
@@ -86,21 +87,21 @@ def decode(
             things="files of codes",
         )
     )
-    codec = load_codec(terminal, codec_name, device, backend=backend, decoder=decoder, dtype=dtype)
+    codec = load_decoder(terminal, codec_name, device, backend=backend, decoder=decoder, dtype=dtype)
     from neucodec_tts.audio import write_audio
     from neucodec_tts.codec.storage import load_codes
 
-    task: Task[torch.Tensor, torch.Tensor] = Task(
+    task: Task[NDArray[np.int64], NDArray[np.float32]] = Task(
         verb="decoded",
         read=lambda path: load_codes(path, codec),
-        run=lambda sequences, told: codec.decode([*sequences]),
+        run=lambda sequences, told: codec.decode(sequences),
         write=lambda path, waveform: (
             write_stdout(waveform, codec.output_sample_rate)
             if to_stdout
             else write_audio(path, waveform, codec.output_sample_rate)
         ),
-        seconds=lambda codes: codes.numel() / codec.frame_rate,
-        count=lambda codes, waveform: codes.numel(),
+        seconds=lambda codes: codes.size / codec.frame_rate,
+        count=lambda codes, waveform: codes.size,
     )
     outcome = work_off(terminal, task, jobs, output)
-    report(terminal, task, outcome, output, codec, to_stdout=to_stdout)
+    report(terminal, task, outcome, output, codec.codec_id, codec.device_name, to_stdout=to_stdout)

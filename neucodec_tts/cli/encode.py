@@ -73,12 +73,12 @@ def encode(
 
     def read(path: Path) -> torch.Tensor:
         if path == STANDARD:
-            waveform = as_waveform(read_stdin(), target_rate=codec.sample_rate, name="standard input")
+            waveform = as_waveform(read_stdin(), target_rate=codec.input_sample_rate, name="standard input")
         else:
-            waveform = as_waveform(path, target_rate=codec.sample_rate)
+            waveform = as_waveform(path, target_rate=codec.input_sample_rate)
         if waveform.numel() < codec.min_samples:
             raise AudioError(
-                f"{path}: {1000 * waveform.numel() / codec.sample_rate:.1f} ms are shorter than one frame "
+                f"{path}: {1000 * waveform.numel() / codec.input_sample_rate:.1f} ms are shorter than one frame "
                 f"({1000 / codec.frame_rate:g} ms); leave it out"
             )
         return waveform
@@ -86,10 +86,10 @@ def encode(
     task: Task[torch.Tensor, torch.Tensor] = Task(
         verb="encoded",
         read=read,
-        run=lambda waveforms, told: codec.encode([*waveforms], codec.sample_rate, on_progress=told),
+        run=lambda waveforms, told: codec.encode([*waveforms], codec.input_sample_rate, on_progress=told),
         write=lambda path, codes: save_codes(path, codes, codec),
-        seconds=lambda waveform: waveform.numel() / codec.sample_rate,
+        seconds=lambda waveform: waveform.numel() / codec.input_sample_rate,
         count=lambda waveform, codes: codes.numel(),
     )
     outcome = work_off(terminal, task, jobs, output)
-    report(terminal, task, outcome, output, codec)
+    report(terminal, task, outcome, output, codec.codec_id, str(codec.device))

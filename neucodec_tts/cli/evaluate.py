@@ -29,7 +29,8 @@ def evaluate(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="AUDIO", help="Recordings, or folders of them; transcripts are text files beside them."
+            metavar="AUDIO",
+            help="Recordings, or folders of them; transcripts are text files beside them. cmu-arctic is downloaded.",
         ),
     ],
     codecs: Annotated[
@@ -72,7 +73,8 @@ def evaluate(
     published: Annotated[
         bool,
         typer.Option(
-            "--published", help="Put the figures of NeuCodec's model card beside the measured ones."
+            "--published",
+            help="Put the figures of NeuCodec's model card and paper beside the measured ones.",
         ),
     ] = False,
     bit_errors: Annotated[
@@ -104,10 +106,11 @@ def evaluate(
     """
     from transformers.utils import logging
 
-    from neucodec_tts.evaluation.codecs import check_codec_name, load_codec
+    from neucodec_tts.evaluation.codecs import ORIGINAL, check_codec_name, load_codec
+    from neucodec_tts.evaluation.corpora import find_clips
     from neucodec_tts.evaluation.measuring import MEASURES, Measures
-    from neucodec_tts.evaluation.published import PUBLISHED
-    from neucodec_tts.evaluation.run import ORIGINAL, Results, evaluate_codec, evaluate_originals, find_clips
+    from neucodec_tts.evaluation.published import PUBLISHED, PUBLISHED_BIT_ERRORS, PUBLISHED_IN_PAPER
+    from neucodec_tts.evaluation.run import Results, evaluate_codec, evaluate_originals
     from neucodec_tts.evaluation.table import (
         add_differences,
         markdown,
@@ -148,9 +151,10 @@ def evaluate(
         try:
             with terminal.progress(f"loading {name}"):
                 codec = load_codec(name, device)
-        except NeuCodecError as problem:
-            terminal.error(problem)
-            summaries.append({"codec": name, "files": 0, "error": str(problem)})
+        except Exception as problem:  # codecs of other packages may raise anything, and the others go on
+            why = problem if isinstance(problem, NeuCodecError) else NeuCodecError(f"{name}: {problem!r}")
+            terminal.error(why)
+            summaries.append({"codec": name, "files": 0, "error": str(why)})
             continue
         with terminal.progress(name, len(clips)) as advance:
             evaluate_codec(name, codec, clips, taken, results, advance)
@@ -163,18 +167,24 @@ def evaluate(
                 curves[name] = found
         del codec
     if published:
-        summaries += PUBLISHED
+        summaries += [*PUBLISHED, *PUBLISHED_IN_PAPER]
     add_differences(summaries)
     shown = markdown(summaries)
     report: dict[str, Any] = {"output": output, "codecs": summaries}
     if curves:
-        from neucodec_tts.evaluation.bit_errors import plot_bit_errors
-
-        plot_bit_errors(output / "bit-errors.png", curves, f"{len(clips)} recordings")
         report["bit_errors"] = curves
         shown += "\n" + markdown([row for curve in curves.values() for row in curve])
+        if published:
+            report["published_bit_errors"] = PUBLISHED_BIT_ERRORS
+            shown += f"- {PUBLISHED_BIT_ERRORS}.\n"
     if len(loaded) == 2:
-        report["agreement"] = _agreement(terminal, loaded, results)
+        try:
+            report["agreement"], said = _agreement(loaded, results, published)
+        except NeuCodecError as problem:
+            terminal.error(problem)
+            report["agreement"], said = {"error": str(problem)}, f"- No agreement: {problem}.\n"
+        shown += f"\n{said}"
+    # The tables first: a picture needs a package that may be missing.
     with atomic_path(output / "table.md") as path:
         path.write_text(shown, "utf-8")
     with atomic_path(output / "table.json") as path:
@@ -182,6 +192,10 @@ def evaluate(
     write_parquet(output / "files.parquet", results)
     if any(row.get("bit_rate") and row.get("files") for row in summaries):
         plot_quality(output / "table.png", summaries, f"{len(clips)} recordings")
+    if curves:
+        from neucodec_tts.evaluation.bit_errors import plot_bit_errors
+
+        plot_bit_errors(output / "bit-errors.png", curves, f"{len(clips)} recordings")
     terminal.say(shown.rstrip())
     terminal.say(f"{output}: table.md, table.json, files.parquet, table.png")
     terminal.result(report)
@@ -241,18 +255,33 @@ def _with_bit_errors(
     return curve
 
 
-def _agreement(terminal: Terminal, loaded: dict[str, AudioCodec], results: Results) -> dict[str, object]:
+def _agreement(
+    loaded: dict[str, AudioCodec], results: Results, published: bool
+) -> tuple[dict[str, object], str]:
+    """What is reported, and a table of it."""
     import numpy as np
 
     from neucodec_tts.evaluation.agreement import compare
+    from neucodec_tts.evaluation.published import PUBLISHED_AGREEMENT
 
     (first, one), (second, other) = loaded.items()
     files = [row["file"] for row in results.of(first) if "error" not in row]
     paths = [(results.codes_path(first, file), results.codes_path(second, file)) for file in files]
     found = compare(one, other, [(np.load(a), np.load(b)) for a, b in paths if a.is_file() and b.is_file()])
-    terminal.say(
-        f"{first} and {second}: {100 * found.codes:.2f} % of {found.frames} codes are equal, "
-        f"{100 * sum(found.digits) / len(found.digits):.1f} % of their digits, "
-        f"{100 * found.near_digits:.1f} % differ by one level at most"
-    )
-    return {"first": first, "second": second, **asdict(found)}
+    measured = {
+        "codes": found.codes,
+        "digits": sum(found.digits) / len(found.digits),
+        "near_digits": found.near_digits,
+        "cosine": found.cosine,
+    }
+    rows = [(f"{first}, {second}", measured)]
+    report: dict[str, object] = {"first": first, "second": second, **asdict(found)}
+    if published:
+        rows.append(("NeuCodec, Distill-NeuCodec (arXiv:2509.09550)", PUBLISHED_AGREEMENT))
+        report["published"] = PUBLISHED_AGREEMENT
+    lines = ["| encoders | equal codes | equal digits | digits within a level | cosine of vectors |"]
+    lines.append("|" + "---|" * 5)
+    for name, shares in rows:
+        cells = [f"{100 * shares[key]:.3g} %" for key in ("codes", "digits", "near_digits")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {shares['cosine']:.2f} |")
+    return report, "\n".join(lines) + "\n"

@@ -78,7 +78,7 @@ def info(
     description: dict[str, object] = {
         "codec": what or "tiny",
         "codec_id": codec.codec_id,
-        "sample_rate": codec.sample_rate,
+        "input_sample_rate": codec.input_sample_rate,
         "output_sample_rate": codec.output_sample_rate,
         "frame_rate": codec.frame_rate,
         "codebook_size": codec.codebook_size,
@@ -89,7 +89,7 @@ def info(
     }
     terminal.say(f"codec      {description['codec']}, codec id {codec.codec_id}")
     terminal.say(
-        f"audio      {codec.sample_rate} Hz in, {codec.output_sample_rate} Hz out; {codec.frame_rate:g} codes "
+        f"audio      {codec.input_sample_rate} Hz in, {codec.output_sample_rate} Hz out; {codec.frame_rate:g} codes "
         f"a second, one of {codec.codebook_size}, {bits:.0f} bit/s"
     )
     total = sum(parameters.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import typer
 
@@ -13,9 +13,6 @@ from neucodec_tts.cli.paths import Job, make_parents
 from neucodec_tts.cli.terminal import Stopwatch, Terminal, real_time
 from neucodec_tts.errors import NeuCodecError
 from neucodec_tts.files import cannot_write
-
-if TYPE_CHECKING:
-    from neucodec_tts.codec.neucodec import NeuCodec
 
 GROUP_SECONDS = 240.0
 """Files are read, computed and written in groups of about this much audio, so that a folder of any size fits."""
@@ -114,7 +111,8 @@ def report(
     task: Task[Item, Result],
     outcome: Outcome,
     output: Path,
-    codec: NeuCodec,
+    codec_id: str,
+    device: str,
     *,
     to_stdout: bool = False,
 ) -> None:
@@ -127,8 +125,8 @@ def report(
         {
             "files": outcome.files,
             "failed": outcome.failed,
-            "codec_id": codec.codec_id,
-            "device": codec.device,
+            "codec_id": codec_id,
+            "device": device,
             "audio_seconds": outcome.audio_seconds,
             "codes": outcome.codes,
             "work_seconds": outcome.watch.seconds,
@@ -138,7 +136,7 @@ def report(
         name, where = f"{len(outcome.files)} files", f"the folder {output}"
         if len(outcome.files) == 1:
             name, where = str(outcome.files[0]["input"]), str(outcome.files[0]["output"])
-        speed = real_time(outcome.watch.seconds, outcome.audio_seconds, codec.device)
+        speed = real_time(outcome.watch.seconds, outcome.audio_seconds, device)
         if to_stdout:
             where = "standard output"
         (terminal.note if to_stdout else terminal.say)(

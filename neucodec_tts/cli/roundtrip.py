@@ -81,11 +81,11 @@ def run_roundtrip(
     from neucodec_tts.codec.storage import save_codes
     from neucodec_tts.metrics.scores import bit_rate, score
 
-    original = as_waveform(source, target_rate=codec.sample_rate)
-    seconds = original.numel() / codec.sample_rate
+    original = as_waveform(source, target_rate=codec.input_sample_rate)
+    seconds = original.numel() / codec.input_sample_rate
     encoding, decoding = Stopwatch(), Stopwatch()
     with terminal.progress(f"encoding {seconds:.0f} s"), encoding:
-        codes = codec.encode(original, codec.sample_rate)
+        codes = codec.encode(original, codec.input_sample_rate)
     if codes_file is not None:
         save_codes(codes_file, codes, codec)
     with terminal.progress(f"decoding {seconds:.0f} s"), decoding:
@@ -96,7 +96,7 @@ def run_roundtrip(
         + (f", codes in {codes_file}" if codes_file else "")
     )
     with terminal.progress("scoring"):
-        scores = score(original, codec.sample_rate, reconstruction, codec.output_sample_rate)
+        scores = score(original, codec.input_sample_rate, reconstruction, codec.output_sample_rate)
     bits = bit_rate(codec.codebook_size, codec.frame_rate)
 
     def line(name: str, value: str, meaning: str = "") -> None:
@@ -145,7 +145,7 @@ def run_roundtrip(
             plot_roundtrip(
                 plot,
                 original,
-                codec.sample_rate,
+                codec.input_sample_rate,
                 reconstruction,
                 codec.output_sample_rate,
                 codec.quantizer.digits(codes.to(codec.device)).cpu().numpy(),

@@ -380,8 +380,8 @@ def _report(
         {
             "output": output,
             "audio_seconds": seconds,
-            "sample_rate": tts.codec.output_sample_rate,
-            "device": tts.codec.device,
+            "sample_rate": tts.sample_rate,
+            "device": tts.decoder.device_name,
             "seed": spoken.seed,
             "watermarked": spoken.watermarked,
             "warnings": spoken.warnings,
@@ -394,7 +394,7 @@ def _report(
     where = f"to {output}" if output is not None else "as a stream"
     if output == STANDARD:
         where = "to standard output"
-    speed = real_time(watch.seconds, seconds, tts.codec.device)
+    speed = real_time(watch.seconds, seconds, tts.decoder.device_name)
     line = (
         f"said {len(segments)} sentence{'s' if len(segments) != 1 else ''} {where}: {seconds:.2f} s of speech "
         f"({speed}), {'with' if spoken.watermarked else 'without'} a watermark, seed {spoken.seed}"

@@ -26,6 +26,7 @@ from neucodec_tts.files import printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from neucodec_tts.codec.arrays import ArrayCodec
     from neucodec_tts.codec.neucodec import NeuCodec
 
 PROGRESS_AFTER_SECONDS = 2.0
@@ -204,6 +205,23 @@ def load_codec(
         return NeuCodec.from_pretrained(
             name, device=device, dtype=dtype.value, backend=backend, decoder=decoder
         )
+
+
+def load_decoder(
+    terminal: Terminal,
+    codec: str | None,
+    device: str | None,
+    *,
+    backend: str | None = None,
+    decoder: str | None = None,
+    dtype: Precision = Precision.float32,
+) -> ArrayCodec:
+    """Load the codec as `load_codec` does, for decoding only: with ONNX Runtime that does without torch."""
+    name = default_codec(terminal, codec)
+    with terminal.progress("loading the codec"):
+        from neucodec_tts.codec.arrays import load_array_codec
+
+        return load_array_codec(name, device=device, backend=backend, decoder=decoder, dtype=dtype.value)
 
 
 class Stopwatch:

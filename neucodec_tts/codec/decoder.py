@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -152,6 +154,27 @@ class ISTFTHead(nn.Module):
         return total.flatten(1)[:, padding : total[0].numel() - padding]
 
 
+class Interpolator(Protocol):
+    """Fills in the vectors of codes that were left out. ``Decoder.forward`` takes one."""
+
+    @property
+    def factor(self) -> int:
+        """Every so-many-th code is there: 2 for 25 codes a second, 4 for 12.5."""
+        ...
+
+    def __call__(self, x: Tensor, frames: Frames) -> Tensor:
+        """Fill in.
+
+        Args:
+            x: (B, L, hidden_size), what the decoder's first layer makes of the codes that are there.
+            frames: of the result, factor * L of them; those beyond an item's end have no meaning.
+
+        Returns:
+            (B, factor * L, hidden_size).
+        """
+        ...
+
+
 class Decoder(nn.Module):
     """Vectors of the quantizer (B, L, quantization_dim) to waveform (B, L * hop), 24 kHz with hops of 480.
 
@@ -168,19 +191,32 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size, eps=1e-6)
         self.head = ISTFTHead(config)
 
-    def forward(self, quantized: Tensor, lengths: Tensor | Frames | None = None) -> Tensor:
+    def forward(
+        self,
+        quantized: Tensor,
+        lengths: Tensor | Frames | None = None,
+        interpolator: Interpolator | None = None,
+    ) -> Tensor:
         """Decode a batch at once.
 
         Args:
             quantized: (B, L, quantization_dim).
             lengths: valid frames of each item, LongTensor (B,), or ``Frames``, which may go on from others; None if
                 all have L.
+            interpolator: fills in frames after the first layer, where codes were left out; L is then their number
+                before, and ``lengths`` are not ``Frames``.
 
         Returns:
-            Waveform, float32 (B, L * hop), zero beyond an item's end.
+            Waveform, float32 (B, L * hop), zero beyond an item's end; with an interpolator (B, factor * L * hop).
         """
-        frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, quantized.shape[1])
-        x = frames.conv1d(self.embed, self.fc(quantized.to(self.fc.weight.dtype)))
+        x = self.fc(quantized.to(self.fc.weight.dtype))
+        if interpolator is not None:
+            factor = interpolator.factor
+            lengths = lengths * factor if isinstance(lengths, Tensor) else lengths
+            lengths = Frames.of(lengths, x.shape[1] * factor)
+            x = interpolator(x, lengths)
+        frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, x.shape[1])
+        x = frames.conv1d(self.embed, x)
         for block in self.prior_net:
             x = block(x, frames)
         for layer in self.layers:

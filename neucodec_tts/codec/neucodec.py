@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import NeuCodecConfig
 
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.batching import run_in_batches, split_items
-from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, find_backend, onnx_config
+from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, check_onnx_options, find_backend
 from neucodec_tts.codec.checkpoints.fingerprints import codebook_id, weights_fingerprint
 from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
 from neucodec_tts.codec.checkpoints.load import check, load, replace_decoder
@@ -26,7 +27,7 @@ from neucodec_tts.codec.codes import Codes, check_codes
 from neucodec_tts.codec.compiled import compile_decoder
 from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, find_device, find_dtype, share_of
-from neucodec_tts.codec.features import pad_waveforms, semantic_features
+from neucodec_tts.codec.features import pad_waveforms, padded_length, semantic_features
 from neucodec_tts.codec.frames import ContinuedFrames, Frames
 from neucodec_tts.codec.onednn import compute_with_onednn
 from neucodec_tts.codec.precision import check_finite, set_precision
@@ -34,7 +35,7 @@ from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.semantic_encoder import SemanticAdapter, SemanticEncoder, semantic_config
 from neucodec_tts.codec.streaming import Decoded, StreamingDecoder, StreamSettings, Window, stack_memories
-from neucodec_tts.errors import AudioError, CheckpointError, CodesError, DeviceError
+from neucodec_tts.errors import AudioError, CheckpointError, CodesError
 
 if TYPE_CHECKING:
     from neucodec_tts.audio import Audio
@@ -73,6 +74,8 @@ class NeuCodec(nn.Module):
     architecture: ClassVar[str] = "NeuCodecModel"
     """The name of the class in ``config.json``."""
     config_class: ClassVar[type[NeuCodecConfig]] = NeuCodecConfig
+    # False where `from_pretrained` chose the device: upstream's calls then answer on the CPU, where its module is.
+    _placed = True
 
     def __init__(self, config: NeuCodecConfig) -> None:
         super().__init__()
@@ -117,7 +120,7 @@ class NeuCodec(nn.Module):
         return self.quantizer.codebook_size
 
     @property
-    def sample_rate(self) -> int:
+    def input_sample_rate(self) -> int:
         """Rate of encoded waveforms, in Hz: 16,000."""
         return int(self.config.input_sampling_rate)
 
@@ -127,7 +130,7 @@ class NeuCodec(nn.Module):
         return int(self.config.output_sampling_rate)
 
     @property
-    def hop_length(self) -> int:
+    def input_hop_length(self) -> int:
         """Samples that are encoded into one code: 320."""
         return int(self.config.encoder_hop_length)
 
@@ -137,19 +140,33 @@ class NeuCodec(nn.Module):
         return int(self.config.hop_length)
 
     @property
+    def sample_rate(self) -> int:
+        """Upstream's name of ``output_sample_rate``."""
+        return self.output_sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Upstream's name of ``output_hop_length``."""
+        return self.output_hop_length
+
+    @property
     def frame_rate(self) -> float:
         """Codes a second, in Hz: 50."""
-        return self.sample_rate / self.hop_length
+        return self.input_sample_rate / self.input_hop_length
 
     @property
     def min_samples(self) -> int:
         """Fewest samples that can be encoded."""
-        return self.hop_length
+        return self.input_hop_length
 
     @property
     def exact_seconds(self) -> float:
         """Longest item that is computed as a whole, in seconds: 600."""
         return EXACT_SECONDS
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NeuCodec:
+        self._placed = True  # by ``to``, ``cuda`` and their like
+        return super()._apply(fn, recurse)
 
     # Encoding and decoding
 
@@ -250,23 +267,24 @@ class NeuCodec(nn.Module):
         return decoded if many else decoded[0]
 
     def encode_code(self, audio_or_path: Tensor | str | os.PathLike[str]) -> Tensor:
-        """Upstream's call: a tensor (B, 1, T) at 16 kHz, or a path, to codes, LongTensor (B, 1, frames).
+        """Upstream's call: a tensor (B, 1, T) at 16 kHz, or a path, to codes, int32 (B, 1, frames).
+
+        They lie where upstream's would: on the device that the codec was moved to or loaded on by name, else on the
+        CPU, even where the codec computes on a GPU.
 
         Raises:
             AudioError: the tensor has another shape, or what it holds is not audio.
         """
         if not isinstance(audio_or_path, Tensor):
             codes = [self.encode(audio_or_path)]
-        elif audio_or_path.ndim != 3 or audio_or_path.shape[1] != 1 or not len(audio_or_path):
-            raise AudioError(
-                f"encode_code takes a tensor (B, 1, T) at 16 kHz, not {tuple(audio_or_path.shape)}"
-            )
         else:
-            codes = self.encode([wave[0] for wave in audio_or_path], self.sample_rate)
-        return torch.stack(codes)[:, None].to(self.device)
+            codes = self.encode([wave[0] for wave in _batch(audio_or_path)], self.input_sample_rate)
+        return torch.stack(codes)[:, None].to(self._answer_device, torch.int32)
 
     def decode_code(self, fsq_codes: Tensor) -> Tensor:
         """Upstream's call: codes (B, 1, frames) to samples, float32 (B, 1, output_hop_length * frames).
+
+        They lie where those of ``encode_code`` do.
 
         Raises:
             CodesError: the codes have another shape, or are not of this codebook.
@@ -279,13 +297,28 @@ class NeuCodec(nn.Module):
         ):
             shape = tuple(fsq_codes.shape) if isinstance(fsq_codes, Tensor) else type(fsq_codes).__name__
             raise CodesError(f"decode_code takes a tensor (B, 1, frames), not {shape}")
-        return torch.stack(self.decode([item[0] for item in fsq_codes]))[:, None].to(self.device)
+        return torch.stack(self.decode([item[0] for item in fsq_codes]))[:, None].to(self._answer_device)
+
+    @property
+    def _answer_device(self) -> torch.device:
+        return self.device if self._placed else torch.device("cpu")
+
+    def _prepare_audio(self, audio_or_path: Tensor | str | os.PathLike[str]) -> Tensor:
+        """Upstream's: a tensor or a path, as for ``encode_code``, to what is encoded, float32 (B, 1, T).
+
+        It is padded with zeros to the next frame, and by a whole frame where it ends with one.
+        """
+        if not isinstance(audio_or_path, Tensor):
+            waves = as_waveform(audio_or_path, target_rate=self.input_sample_rate)[None, None]
+        else:
+            waves = _batch(audio_or_path)
+        return F.pad(waves, (0, padded_length(waves.shape[-1], self.input_hop_length) - waves.shape[-1]))
 
     def stream(
         self,
         *,
         lookback: int = 50,
-        chunk: int = 100,
+        chunk: int = 50,
         lookahead: int = 5,
         overlap: int = 1,
         first_chunk: int = 5,
@@ -342,6 +375,8 @@ class NeuCodec(nn.Module):
         local_files_only: bool = False,
         semantic_model: str | None = None,
         decoder: str | os.PathLike[str] | None = None,
+        map_location: object = None,
+        strict: bool = True,
     ) -> _Codec:
         """Load a checkpoint, ready for use (``eval`` mode).
 
@@ -367,6 +402,8 @@ class NeuCodec(nn.Module):
                 it; ``facebook/w2v-bert-2.0``, or ``ntu-spml/distilhubert`` for the distilled codec, by default.
             decoder: hub id or folder of a checkpoint whose decoder takes the place of the model's own. Decoders of
                 other rates, such as that of ``"Scicom-intl/neucodec-44k-d20"`` at 44.1 kHz, decode NeuCodec's codes.
+            map_location: upstream's; it changes nothing, since weights are read to the CPU and put on ``device``.
+            strict: upstream's; it changes nothing, since a checkpoint must always fit.
 
         Raises:
             CheckpointError: there is no such checkpoint, it cannot be downloaded, or it is damaged; or the decoder is
@@ -377,23 +414,10 @@ class NeuCodec(nn.Module):
         hub = HubOptions(revision, cache_dir, token, local_files_only)
         location = locate(model, hub)
         if find_backend(location, backend) == ONNX_RUNTIME:
-            if device is not None and target.type != "cpu":
-                raise DeviceError(
-                    f"ONNX Runtime computes on the CPU here, not on {target}; leave out the device"
-                )
-            if wanted not in (None, torch.float32):
-                raise CheckpointError(
-                    f"{location.name} is computed by ONNX Runtime in the format of its files, not in {dtype}; leave "
-                    "out the dtype"
-                )
-            if decoder is not None:
-                raise CheckpointError(
-                    f"{location.name} is computed by ONNX Runtime, which takes the decoder that was exported with it; "
-                    f"export the codec with decoder {os.fspath(decoder)}, or leave out the decoder"
-                )
-            config = onnx_config(location)
-            cls._class_for(config, location.name)
-            return cast("_Codec", pkgutil.resolve_name(_ONNX_CODEC)(config, location))
+            check_onnx_options(location, device, decoder, None if wanted is None else str(wanted))
+            exported = pkgutil.resolve_name(_ONNX_CODEC).at(location)
+            cls._class_for(exported.config, location.name)
+            return cast("_Codec", exported)
         # Both are looked for before either is read: gigabytes are not read in vain.
         other = None if decoder is None else locate(decoder, replace(hub, revision=None))
         config, weights = load(location, semantic_model)
@@ -413,7 +437,9 @@ class NeuCodec(nn.Module):
             codec._codec_id = codec.codec_id  # before any conversion
         # "auto" keeps the stored format, but for what half precision has in float32.
         set_precision(codec, wanted or codec.dtype)
-        return codec.to(target).eval().requires_grad_(False)
+        codec = codec.to(target).eval().requires_grad_(False)
+        codec._placed = device is not None
+        return codec
 
     @classmethod
     def _class_for(cls: type[_Codec], config: NeuCodecConfig, name: str) -> type[_Codec]:
@@ -448,11 +474,11 @@ class NeuCodec(nn.Module):
         return {
             "feature_extractor_type": "NeuCodecFeatureExtractor",
             "feature_size": 80,
-            "hop_length": self.hop_length,
+            "hop_length": self.input_hop_length,
             "padding_side": "right",
             "padding_value": 1.0,
             "return_attention_mask": True,
-            "sampling_rate": self.sample_rate,
+            "sampling_rate": self.input_sample_rate,
         }
 
     @property
@@ -489,9 +515,9 @@ class NeuCodec(nn.Module):
         return self.fc_encoder(joined), frames
 
     def _encode_acoustic(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        samples = int(share_of(_ACOUSTIC_SECONDS, self.device) * self.sample_rate)
+        samples = int(share_of(_ACOUSTIC_SECONDS, self.device) * self.input_sample_rate)
         rows = max(1, samples // waveform.shape[-1])
-        chunk_frames = samples // self.hop_length
+        chunk_frames = samples // self.input_hop_length
         return torch.cat(
             [
                 self.acoustic_encoder.forward_in_chunks(part[:, None], part_lengths, chunk_frames)
@@ -523,7 +549,7 @@ class NeuCodec(nn.Module):
         return self._encode_padded(self._pad(waveforms))
 
     def _pad(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
-        return pad_waveforms(waveforms, self.hop_length, self.device)
+        return pad_waveforms(waveforms, self.input_hop_length, self.device)
 
     def _encode_padded(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
         padded, lengths = batch
@@ -570,13 +596,14 @@ class NeuCodec(nn.Module):
 
     def _waveform(self, audio: Audio, sample_rate: int | None, channels_first: bool | None) -> Tensor:
         waveform = as_waveform(
-            audio, sample_rate, target_rate=self.sample_rate, channels_first=channels_first
+            audio, sample_rate, target_rate=self.input_sample_rate, channels_first=channels_first
         )
         if waveform.numel() < self.min_samples:
             name = os.fspath(audio) if isinstance(audio, str | os.PathLike) else "audio"
             raise AudioError(
-                f"{name}: {waveform.numel()} samples at {self.sample_rate} Hz are shorter than one frame "
-                f"({self.hop_length} samples, {1000 / self.frame_rate:.0f} ms); pad it with silence or leave it out"
+                f"{name}: {waveform.numel()} samples at {self.input_sample_rate} Hz are shorter than one frame "
+                f"({self.input_hop_length} samples, {1000 / self.frame_rate:.0f} ms); pad it with silence or leave it "
+                "out"
             )
         return waveform
 
@@ -586,8 +613,8 @@ class NeuCodec(nn.Module):
         max_batch_seconds: float | None,
         on_progress: Callable[[float], None] | None,
     ) -> list[Tensor]:
-        window = int(self.exact_seconds * self.sample_rate)
-        overlap = int(_WINDOW_OVERLAP_SECONDS * self.sample_rate)
+        window = int(self.exact_seconds * self.input_sample_rate)
+        overlap = int(_WINDOW_OVERLAP_SECONDS * self.input_sample_rate)
         pieces: list[Tensor] = []
         counts = []
         for waveform in waveforms:
@@ -599,7 +626,7 @@ class NeuCodec(nn.Module):
             run_in_batches(
                 self._encode_padded if on_gpu else self.encode_batch,
                 pieces,
-                self.sample_rate,
+                self.input_sample_rate,
                 self.device,
                 max_batch_seconds,
                 on_progress,
@@ -611,7 +638,7 @@ class NeuCodec(nn.Module):
         for count in counts:
             codes = [next(results) for _ in range(count)]
             # A codec may have one frame more, for what upstream pads a recording with; only the last window ends so.
-            codes[:-1] = [piece[: window // self.hop_length] for piece in codes[:-1]]
+            codes[:-1] = [piece[: window // self.input_hop_length] for piece in codes[:-1]]
             joined.append(join_windows(codes, int(_WINDOW_OVERLAP_SECONDS * self.frame_rate)))
         return joined
 
@@ -632,3 +659,14 @@ class NeuCodec(nn.Module):
             lookback=margin, chunk=chunk, lookahead=margin, overlap=1, first_chunk=chunk, slack=0
         ) as decoder:
             return torch.cat([decoder.push(codes), decoder.flush()])
+
+
+def _batch(waves: Tensor) -> Tensor:
+    """Waveforms as upstream takes them, (B, 1, T).
+
+    Raises:
+        AudioError: they have another shape.
+    """
+    if waves.ndim != 3 or waves.shape[1] != 1 or not len(waves):
+        raise AudioError(f"upstream's calls take a tensor (B, 1, T) at 16 kHz, not {tuple(waves.shape)}")
+    return waves

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from neucodec_tts.files import atomic_path
 if TYPE_CHECKING:
     import torch
 
+    from neucodec_tts.codec.codes import Codes
     from neucodec_tts.codec.neucodec import NeuCodec
+
+Checked = TypeVar("Checked", covariant=True)
 
 SUFFIXES = (".safetensors", ".npy")
 _FORMAT, _VERSION = "neucodec-codes", "1"
@@ -116,11 +119,24 @@ def read_codes(path: str | os.PathLike[str]) -> StoredCodes:
     return StoredCodes(array.astype(np.uint16), codec_id)
 
 
-def load_codes(path: str | os.PathLike[str], codec: NeuCodec) -> torch.Tensor:
+class Decodes(Protocol[Checked]):
+    """The part of a codec that knows its codes."""
+
+    @property
+    def codec_id(self) -> str:
+        """Name of the codebook."""
+        ...
+
+    def check_codes(self, codes: Codes, name: str = "codes") -> Checked:
+        """Codes of the kind that the codec decodes."""
+        ...
+
+
+def load_codes(path: str | os.PathLike[str], codec: Decodes[Checked]) -> Checked:
     """Read codes that `codec` is to decode.
 
     Returns:
-        LongTensor (frames,) on the CPU.
+        Int64 (frames,) on the CPU: a tensor for a `NeuCodec`, an array for an `ArrayCodec`.
 
     Raises:
         CodesError: as for `read_codes`, or another codec made them. A ``.npy`` does not say which codec made it, so

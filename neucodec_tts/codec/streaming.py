@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from neucodec_tts.codec.codes import Codes
 from neucodec_tts.errors import StreamError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neucodec_tts.codec.codes import Codes
+
+Array = TypeVar("Array")
+"""Tensors, or NumPy's arrays for a codec that does without torch. Streams cut, join and cross-fade both."""
 
 
 class StreamingCodec(Protocol):
@@ -26,26 +32,26 @@ class StreamingCodec(Protocol):
         """Codes as a LongTensor (frames,) on the CPU."""
         ...
 
-    def decode_windows(self, windows: list[Window]) -> list[Decoded]:
+    def decode_windows(self, windows: list[Window[Tensor]]) -> list[Decoded[Tensor]]:
         """Decode windows of streams, all of one lookback, in one batch."""
         ...
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Generic[Array]):
     """Codes of a stream that are decoded together.
 
     Positions are frames of the stream: ``codes`` begin at ``start``, those up to ``stop`` are played, and those behind
     them are only foreseen.
     """
 
-    codes: Tensor
-    """LongTensor (frames,)."""
+    codes: Array
+    """Int64 (frames,)."""
     start: int
     stop: int
     lookback: int
     """Frames before ``start`` that the decoder's attention sees."""
-    memory: Tensor | None
+    memory: Array | None
     """The decoder's memory of the frames before ``start``, (S,); None at the beginning of a stream."""
 
     @property
@@ -54,16 +60,19 @@ class Window:
         return self.stop - self.start
 
 
-def stack_memories(windows: Sequence[Window]) -> Tensor | None:
+def stack_memories(windows: Sequence[Window[Tensor]]) -> Tensor | None:
     """The memories of windows, (B, S), zeros at the beginning of a stream; None if all windows begin one."""
     known = next((window.memory for window in windows if window.memory is not None), None)
     if known is None:
         return None
+    import torch
+
     nothing = torch.zeros_like(known)
     return torch.stack([nothing if window.memory is None else window.memory for window in windows])
 
 
-class Decoded(NamedTuple):
+@dataclass(frozen=True)
+class Decoded(Generic[Array]):
     """The samples of one decoded window, and the decoder's memory after it.
 
     Attributes:
@@ -71,8 +80,8 @@ class Decoded(NamedTuple):
         memory: for the stream's next window, (S,) on the codec's device; see ``ContinuedFrames``.
     """
 
-    audio: Tensor
-    memory: Tensor
+    audio: Array
+    memory: Array
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ class StreamSettings:
     Attributes:
         lookback: frames before a chunk that attention sees, through the keys and values that it kept (50 = 1 s, as in
             NeuTTS). It costs no latency and little work, but memory: NeuCodec keeps 5 MB a stream.
-        chunk: largest number of new frames in a window (100 = 2 s). Larger chunks are less work.
+        chunk: largest number of new frames in a window (50 = 1 s). Larger chunks are less work, and who plays codes
+            that come slowly waits longer for them.
         lookahead: frames after a chunk that are decoded with it, and again with the next (5 = 100 ms of latency). By
             default ten seconds cost 1.17 times the work of decoding them at once, five 1.28, two 1.5.
         overlap: frames of a chunk that are cross-faded with the foresight of the window before it (1). It is part of
@@ -92,7 +102,7 @@ class StreamSettings:
         growth: expected rate of the codes, over that at which they are spoken (1.25). A chunk is generated while the
             sound before it is played, and grows with it: by default chunks are 5, 3, 4, 5, 6, 8, 10, 12 frames and so
             on, up to ``chunk``. A listener who plays the first at once then never runs dry. At 1 chunks do not grow; 2
-            is less work.
+            is less work. Where codes come more slowly, `lateness` says how long to wait.
         slack: delay that a later chunk may have against the first, as a part of the first one's length (0.4 = 40 ms, or
             50 ms if codes come 1.5 times as fast). More slack makes later chunks shorter, which is more work. No chunk
             is shorter than a frame or the overlap.
@@ -103,7 +113,7 @@ class StreamSettings:
     """
 
     lookback: int = 50
-    chunk: int = 100
+    chunk: int = 50
     lookahead: int = 5
     overlap: int = 1
     first_chunk: int = 5
@@ -142,8 +152,27 @@ class StreamSettings:
         frames = int(self.first_chunk * (1 - self.growth * self.slack) + (self.growth - 1) * start)
         return start + max(1, self.overlap, min(self.chunk, frames))
 
+    def lateness(self, known: int, total: int, speed: float) -> float:
+        """How late the latest chunk will be if the first is played now, in frames of speech; negative if all are early.
 
-class Stream:
+        So much longer must the first chunk wait for a listener who never runs dry. Decoding takes no time here.
+
+        Args:
+            known: frames that have come, those that the first chunk needs among them.
+            total: frames that the stream will have.
+            speed: expected rate of the codes, over that at which they are played.
+        """
+        latest, start = float("-inf"), self.chunk_end(0)
+        while start < total:
+            stop, needed = self.chunk_end(start), self.needed(start)
+            if needed > total:
+                stop = needed = total  # the rest comes in one piece
+            latest = max(latest, (needed - known) / speed - start)
+            start = stop
+        return latest
+
+
+class Stream(Generic[Array]):
     """The codes, the position and the cross-fade of one stream. It hands out windows that its owner decodes.
 
     Windows depend on the number of codes that have come, never on how they were split, and so does the sound.
@@ -152,10 +181,10 @@ class Stream:
     def __init__(self, settings: StreamSettings, hop_length: int) -> None:
         self.settings = settings
         self._hop = hop_length
-        self._codes = torch.empty(0, dtype=torch.long)  # from frame self._asked on
+        self._codes: Any = ()  # from frame self._asked on
         self._asked = 0  # frames up to which windows have been handed out
-        self._memory: Tensor | None = None
-        self._tail: Tensor | None = None  # samples that the last window foresaw
+        self._memory: Array | None = None
+        self._tail: Any = None  # samples that the last window foresaw
         self._finished = False
 
     @property
@@ -181,19 +210,19 @@ class Stream:
 
     @property
     def _known(self) -> int:
-        return self._asked + self._codes.numel()
+        return self._asked + len(self._codes)
 
-    def push(self, codes: Tensor) -> None:
-        """Add codes, LongTensor (frames,)."""
+    def push(self, codes: Array) -> None:
+        """Add codes, int64 (frames,)."""
         if self._finished:
             raise StreamError("the stream has ended; start another for more codes")
-        self._codes = torch.cat([self._codes, codes])
+        self._codes = join([self._codes, codes] if len(self._codes) else [codes])
 
     def finish(self) -> None:
         """No more codes will come: the rest may be decoded without lookahead."""
         self._finished = True
 
-    def next_window(self) -> Window | None:
+    def next_window(self) -> Window[Array] | None:
         """The next window whose codes are all there, or None. It goes on from what ``play`` was given last."""
         span = self._next_span()
         if span is None:
@@ -214,18 +243,38 @@ class Stream:
             stop = end = self._known
         return stop, end
 
-    def play(self, window: Window, decoded: Decoded) -> Tensor:
+    def play(self, window: Window[Array], decoded: Decoded[Array]) -> Array:
         """The samples to play of a decoded window, float32 (hop * frames,)."""
-        audio, self._memory = decoded
+        audio: Any = decoded.audio
+        self._memory = decoded.memory
         settled = window.settled * self._hop
-        samples = audio[:settled].clone()
+        samples = join([audio[:settled]])  # a copy
         if self._tail is not None:
-            fade = min(self._tail.numel(), samples.numel())
-            weight = (torch.arange(fade) + 0.5) / self._tail.numel()
-            samples[:fade] = self._tail[:fade] + (samples[:fade] - self._tail[:fade]) * weight
+            fade = min(len(self._tail), len(samples))
+            weight = (np.arange(fade, dtype=np.float32) + np.float32(0.5)) / np.float32(len(self._tail))
+            samples[:fade] = self._tail[:fade] + (samples[:fade] - self._tail[:fade]) * like(weight, samples)
         tail = audio[settled : settled + self.settings.overlap * self._hop]
-        self._tail = tail.clone() if tail.numel() else None
-        return samples
+        self._tail = join([tail]) if len(tail) else None
+        found: Array = samples
+        return found
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Tensors or arrays one after the other, a copy."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(list(parts))
+
+
+def like(array: np.ndarray, other: Any) -> Any:
+    """An array, as a tensor if ``other`` is one."""
+    if isinstance(other, np.ndarray):
+        return array
+    import torch
+
+    return torch.from_numpy(array)
 
 
 class StreamingDecoder:
@@ -244,7 +293,7 @@ class StreamingDecoder:
     def __init__(self, codec: StreamingCodec, settings: StreamSettings | None = None) -> None:
         self.codec = codec
         self.settings = settings or StreamSettings()
-        self._stream = Stream(self.settings, codec.output_hop_length)
+        self._stream: Stream[Tensor] = Stream(self.settings, codec.output_hop_length)
 
     def __enter__(self) -> StreamingDecoder:
         return self
@@ -278,6 +327,8 @@ class StreamingDecoder:
         return samples
 
     def _play(self) -> Tensor:
+        import torch
+
         parts = [torch.empty(0)]
         while (window := self._stream.next_window()) is not None:
             (decoded,) = self.codec.decode_windows([window])

@@ -225,9 +225,9 @@ def _encode_window(
     lengths = [waveform.size for waveform in waveforms]
     rows: list[Row] = []
     # All batches in one call: a GPU is given the next while it computes one.
-    encoded = codec.encode([*waveforms], codec.sample_rate, max_batch_seconds=batch_seconds)
+    encoded = codec.encode([*waveforms], codec.input_sample_rate, max_batch_seconds=batch_seconds)
     for audio, codes, length in zip(window, encoded, lengths, strict=True):
-        item, seconds = audio.item, length / codec.sample_rate
+        item, seconds = audio.item, length / codec.input_sample_rate
         rows.append(
             Row(
                 item.id,
@@ -240,9 +240,13 @@ def _encode_window(
             )
         )
         progress.audio_seconds += seconds
-    for batch in plan_batches(lengths, int(batch_seconds * codec.sample_rate)):  # as the codec divides them
-        progress.encoded_frames += sum(lengths[index] for index in batch) // codec.hop_length
-        progress.padded_frames += max(lengths[index] for index in batch) * len(batch) // codec.hop_length
+    for batch in plan_batches(
+        lengths, int(batch_seconds * codec.input_sample_rate)
+    ):  # as the codec divides them
+        progress.encoded_frames += sum(lengths[index] for index in batch) // codec.input_hop_length
+        progress.padded_frames += (
+            max(lengths[index] for index in batch) * len(batch) // codec.input_hop_length
+        )
     progress.kept += len(rows)
     progress.encode_seconds += time.perf_counter() - start
     return rows

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
 from neucodec_tts.errors import CodesError
 from neucodec_tts.evaluation.codecs import AudioCodec, OurCodec
 
@@ -21,6 +24,8 @@ class Agreement:
     """Digits that are equal, each digit of the code by itself, the least significant first."""
     near_digits: float
     """Digits that differ by one level at most."""
+    cosine: float
+    """Mean cosine of the angle between the vectors that the codes stand for."""
     one_codebook: bool
     """True if both codes mean the same, so that each codec decodes those of the other."""
 
@@ -50,6 +55,10 @@ def compare(first: AudioCodec, second: AudioCodec, pairs: list[tuple[np.ndarray,
         np.concatenate([pair[side][0, :n] for pair, n in zip(pairs, lengths, strict=True)]).astype(np.int64)
         for side in (0, 1)
     )
+    if any(not hasattr(each, "project_out") for each in quantizers):
+        raise CodesError("the vectors of codes lie in checkpoints, not in ONNX files; name the checkpoints")
+    parts = zip(*(np.array_split(codes, len(pairs)) for codes in (a, b)), strict=True)
+    cosines = torch.cat([_cosines(quantizers, part) for part in parts])
     basis = quantizers[0].basis.cpu().numpy()
     digits = [(codes[:, None] // basis) % np.array(levels[0]) for codes in (a, b)]
     return Agreement(
@@ -57,5 +66,16 @@ def compare(first: AudioCodec, second: AudioCodec, pairs: list[tuple[np.ndarray,
         codes=float(np.mean(a == b)),
         digits=tuple(float(share) for share in np.mean(digits[0] == digits[1], axis=0)),
         near_digits=float(np.mean(np.abs(digits[0] - digits[1]) <= 1)),
+        cosine=float(cosines.mean()),
         one_codebook=first.codec.codec_id == second.codec.codec_id,
     )
+
+
+@torch.no_grad()
+def _cosines(quantizers: list[FiniteScalarQuantizer], codes: Sequence[np.ndarray]) -> torch.Tensor:
+    """Of the angles between the vectors of two sequences of codes (frames,), float32 (frames,)."""
+    one, other = (
+        quantizer.lookup(torch.from_numpy(each).to(quantizer.basis.device)).float().cpu()
+        for quantizer, each in zip(quantizers, codes, strict=True)
+    )
+    return torch.cosine_similarity(one, other, dim=-1)

@@ -25,6 +25,8 @@ GROUP = "neucodec_tts.codecs"
 """Entry points of codecs: the name is the codec's, the value a `Loader`."""
 
 
+ORIGINAL = "original"
+"""The row of the recordings themselves."""
 _QUANTIZERS = 8
 """That NeuCodec's model card compares with: DAC at 6 kbit/s, Mimi at 1.1."""
 
@@ -33,7 +35,7 @@ class AudioCodec(Protocol):
     """A codec as an evaluation sees it: recordings in, codes, recordings out, one at a time."""
 
     @property
-    def sample_rate(self) -> int:
+    def input_sample_rate(self) -> int:
         """Of what is encoded, in Hz."""
         ...
 
@@ -79,14 +81,14 @@ class OurCodec:
 
     def __init__(self, codec: NeuCodec) -> None:
         self.codec = codec
-        self.sample_rate, self.output_sample_rate = codec.sample_rate, codec.output_sample_rate
+        self.input_sample_rate, self.output_sample_rate = codec.input_sample_rate, codec.output_sample_rate
         self.frame_rate: float | None = codec.frame_rate
         self.codebooks = (codec.codebook_size,)
         self.parameters: int | None = sum(each.numel() for each in codec.parameters())
 
     def encode(self, waveform: Tensor) -> Tensor:
         """Float32 (samples,) to codes, LongTensor (1, frames)."""
-        return self.codec.encode(waveform, self.sample_rate)[None]
+        return self.codec.encode(waveform, self.input_sample_rate)[None]
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (1, frames) to float32 (samples,)."""
@@ -111,12 +113,12 @@ class TransformersCodec:
     def __init__(self, model: Any, quantizers: int | None = None) -> None:
         self.model, self._kind = model, str(model.config.model_type)
         config = model.config
-        self.sample_rate = self.output_sample_rate = int(config.sampling_rate)
+        self.input_sample_rate = self.output_sample_rate = int(config.sampling_rate)
         most = int(config.n_codebooks if self._kind == "dac" else config.num_quantizers)
         count = min(_QUANTIZERS, most) if quantizers is None else quantizers
-        hop = config.hop_length if self._kind != "mimi" else round(self.sample_rate / config.frame_rate)
+        hop = config.hop_length if self._kind != "mimi" else round(self.input_sample_rate / config.frame_rate)
         self._hop = int(hop)
-        rate = self.sample_rate / self._hop
+        rate = self.input_sample_rate / self._hop
         self.frame_rate: float | None = rate
         if self._kind == "encodec":
             # It is told the bit rate in kbit/s, and takes those that it was trained with.
@@ -226,6 +228,8 @@ def check_codec_name(name: str) -> None:
         CheckpointError: it is no known name, folder or hub id; the message lists what is known.
     """
     plain = name.partition("@")[0]
+    if name == ORIGINAL:
+        raise CheckpointError(f"{name!r} is the row of the recordings themselves; name the folder ./{name}")
     if plain in codec_names() or (plain and Path(plain).expanduser().is_dir()) or plain.count("/") == 1:
         return
     raise CheckpointError(

@@ -23,7 +23,7 @@ class _FfmpegCodec:
     input: tuple[str, ...]
 
     def __init__(self, sample_rate: int) -> None:
-        self.sample_rate = self.output_sample_rate = sample_rate
+        self.input_sample_rate = self.output_sample_rate = sample_rate
         self._raw = ("-f", "f32le", "-ar", str(sample_rate), "-ac", "1")
         # A moment of silence tells whether this ffmpeg has the codec, before anything is read.
         self.encode(torch.zeros(sample_rate // 5))

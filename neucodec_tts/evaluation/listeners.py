@@ -1,19 +1,21 @@
 """Listeners in place of people: recognisers of words, DNSMOS, and resemblyzer, which knows voices.
 
-All take float32 samples (n,) at 16 kHz. They need the extra ``listeners``, and say so.
+All take float32 samples (n,) at 16 kHz, and may be called from several threads. They need the extra ``listeners``, and
+say so.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.metrics.scores import SCORE_RATE, ScoreError
@@ -40,10 +42,20 @@ def load_recogniser(name: str, device: str | None = None) -> Recogniser:
         CheckpointError: there is no such model.
     """
     if name == "pocketsphinx":
-        return _pocketsphinx()
+        return _one_at_a_time(_pocketsphinx())
     if (Path(name).expanduser() / "model.bin").is_file():
         return _faster_whisper(Path(name).expanduser())
-    return _transformers(name, device)
+    return _one_at_a_time(_transformers(name, device))
+
+
+def _one_at_a_time(hear: Recogniser) -> Recogniser:
+    lock = Lock()
+
+    def hear_alone(sound: Sound) -> str:
+        with lock:
+            return hear(sound)
+
+    return hear_alone
 
 
 def _pocketsphinx() -> Recogniser:
@@ -70,7 +82,10 @@ def _faster_whisper(folder: Path) -> Recogniser:
     except ImportError as problem:
         raise _needs("the recogniser", "faster-whisper") from problem
     try:
-        model = WhisperModel(str(folder), device="cpu", cpu_threads=os.cpu_count() or 1, compute_type="int8")
+        # A thread for each recording makes more of the processors than many for one.
+        model = WhisperModel(
+            str(folder), device="cpu", cpu_threads=1, num_workers=torch.get_num_threads(), compute_type="int8"
+        )
     except (RuntimeError, ValueError, OSError) as problem:
         raise CheckpointError(f"{folder} holds no model of faster-whisper: {problem}") from problem
 
@@ -148,13 +163,27 @@ def load_dnsmos() -> Callable[[Sound], tuple[float, float]]:
         ScoreError: ``speechmos`` or what it needs is not installed.
     """
     try:
+        import onnxruntime
         from speechmos import dnsmos
     except ImportError as problem:
         raise _needs("DNSMOS", "speechmos") from problem
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = (
+        1  # its own threads spin while they wait; recordings run side by side instead
+    )
+    models = [
+        Path(dnsmos.__file__).parent / "dnsmos_models" / name
+        for name in ("sig_bak_ovr.onnx", "model_v8.onnx")
+    ]
+    model = dnsmos.DNSMOS(*map(str, models))
+    model.onnx_sess, model.p808_onnx_sess = (
+        onnxruntime.InferenceSession(str(each), options, providers=["CPUExecutionProvider"])
+        for each in models
+    )
 
     def judge(sound: Sound) -> tuple[float, float]:
         peak = max(1.0, float(np.abs(sound).max(initial=0.0)))  # it takes nothing beyond [-1, 1]
-        found = dnsmos.run(sound.astype(np.float32) / peak, SCORE_RATE)
+        found = model(sound.astype(np.float32) / peak, SCORE_RATE, False)
         return float(found["ovrl_mos"]), float(found["p808_mos"])
 
     return judge

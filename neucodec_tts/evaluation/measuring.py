@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from neucodec_tts.evaluation.listeners import (
     Recogniser,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 MEASURES = ("pesq", "stoi", "si_sdr", "mel_mse", "dnsmos", "speaker", "wer")
 """Names for `Measures`. ``dnsmos`` gives two numbers, ``wer`` counts of words and characters."""
+_PACKAGES = {"pesq": ("pesq", "pesq"), "stoi": ("pystoi", "evaluate"), "wer": ("jiwer", "evaluate")}
 _PAIRED: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pesq": scores.pesq,
     "stoi": scores.stoi,
@@ -56,7 +60,12 @@ class Measures:
                 "error rates need a recogniser: --recogniser pocketsphinx, a folder of faster-whisper, or the hub id "
                 "of a model; or leave wer out of --measures"
             )
+        for name, (package, extra) in _PACKAGES.items():
+            if name in names and find_spec(package) is None:
+                raise ScoreError(f"{name} needs the package {package}: pip install 'neucodec-tts[{extra}]'")
         self.names = tuple(names)
+        self.workers = torch.get_num_threads()
+        """How many recordings may be measured at once, each on a thread."""
         self._hear: Recogniser | None = (
             load_recogniser(recogniser, device) if recogniser and "wer" in names else None
         )
@@ -112,9 +121,15 @@ class Measures:
         missing: dict[str, str] = {}
         for name, part in parts.items():
             try:
-                found |= part()
+                values = part()
             except ScoreError as problem:
                 missing[name] = str(problem)
+                continue
+            for key, value in values.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    missing[key] = "it has no finite value here"
+                else:
+                    found[key] = value
         return found, missing
 
     def _of_pair(self, name: str, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,63 +13,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from neucodec_tts.audio import AUDIO_SUFFIXES, as_waveform
+from neucodec_tts.audio import as_waveform
 from neucodec_tts.errors import AudioError, NeuCodecError
-from neucodec_tts.evaluation.codecs import AudioCodec
+from neucodec_tts.evaluation.codecs import ORIGINAL, AudioCodec
+from neucodec_tts.evaluation.corpora import Clip
 from neucodec_tts.evaluation.measuring import Measures
 from neucodec_tts.files import atomic_path
 from neucodec_tts.metrics.scores import SCORE_RATE
 
-ORIGINAL = "original"
-"""The row of the recordings themselves."""
 SETTINGS, ROWS, CODES = "settings.json", "rows.jsonl", "codes"
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One recording, and its transcript if there is one."""
-
-    path: Path
-    text: str | None
-
-    @classmethod
-    def of(cls, path: Path) -> Clip:
-        """A recording with the transcript in the text file of the same name, if there is one."""
-        beside = path.with_suffix(".txt")
-        try:
-            text = beside.read_text("utf-8-sig").strip() if beside.is_file() else None
-        except (OSError, UnicodeDecodeError) as problem:
-            raise AudioError(f"{beside} cannot be read as UTF-8: {problem}; mend or remove it") from problem
-        return cls(path, text or None)
-
-
-def find_clips(inputs: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Clip]:
-    """Find recordings.
-
-    Args:
-        inputs: files, and folders for all recordings in and below them.
-        limit: take so many, drawn at random.
-        seed: of the draw.
-
-    Raises:
-        AudioError: a file or folder is missing, or a folder holds no recordings.
-    """
-    found: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-            if not inside:
-                raise AudioError(f"there are no recordings in the folder {path}; name another")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise AudioError(f"{path}: there is no such file or folder; check the path (now in {Path.cwd()})")
-    chosen = list(dict.fromkeys(found))
-    if limit is not None and limit < len(chosen):
-        chosen = sorted(random.Random(seed).sample(chosen, limit))
-    return [Clip.of(path) for path in chosen]
+_AT_ONCE = 16  # recordings that a codec has done before they are measured
 
 
 class Results:
@@ -139,18 +93,35 @@ def evaluate_originals(
     clips: Iterable[Clip], measures: Measures, results: Results, advance: Callable[[int], None]
 ) -> None:
     """Measure the recordings themselves, beside which all else is read."""
-    for clip in clips:
-        if (ORIGINAL, str(clip.path)) not in results.rows:
-            row: Row = {"codec": ORIGINAL, "file": str(clip.path)}
-            try:
-                wave = as_waveform(clip.path, target_rate=SCORE_RATE)
-                found, missing = measures.alone(wave, clip.text)
-                row |= {"seconds": wave.numel() / SCORE_RATE, **found, "missing": missing}
-                row["has_transcript"] = clip.text is not None
-            except NeuCodecError as problem:
-                row["error"] = str(problem)
+
+    def measure(clip: Clip) -> Row:
+        row: Row = {"codec": ORIGINAL, "file": str(clip.path)}
+        try:
+            wave = as_waveform(clip.path, target_rate=SCORE_RATE)
+            found, missing = measures.alone(wave, clip.text)
+            row |= {"seconds": wave.numel() / SCORE_RATE, **found, "missing": missing}
+            row["has_transcript"] = clip.text is not None
+        except Exception as problem:
+            row["error"] = _reason(problem)
+        return row
+
+    clips = list(clips)
+    missing = [clip for clip in clips if (ORIGINAL, str(clip.path)) not in results.rows]
+    advance(len(clips) - len(missing))
+    with ThreadPoolExecutor(measures.workers) as pool:
+        for row in pool.map(measure, missing):
             results.add(row)
-        advance(1)
+            advance(1)
+
+
+@dataclass
+class _Coded:
+    """A recording behind a codec, before it is measured."""
+
+    clip: Clip
+    row: Row
+    codes: Tensor | None = None
+    decoded: Tensor | None = None
 
 
 def evaluate_codec(
@@ -164,39 +135,71 @@ def evaluate_codec(
 ) -> None:
     """Encode, decode and measure each recording that has no row yet; one that fails keeps its reason.
 
+    The codec runs alone, for its speed is told; then a few recordings are measured at a time.
+
     Args:
         name: of the row.
         codec: to evaluate.
         clips: recordings.
         measures: to take.
         results: where they go.
-        advance: called with 1 after each recording.
+        advance: called with a number of recordings that are done, from time to time.
         change: makes other codes of the codes and the number of the recording, before they are decoded.
     """
-    for number, clip in enumerate(clips):
-        file = str(clip.path)
-        if (name, file) not in results.rows:
-            row: Row = {"codec": name, "file": file}
-            codes = None
-            try:
-                wave = as_waveform(clip.path, target_rate=codec.sample_rate)
-                codes, encoding = _timed(codec.encode, wave)
-                sent = codes if change is None else change(codes, number)
-                decoded, decoding = _timed(codec.decode, sent)
-                seconds = wave.numel() / codec.sample_rate
-                reference = as_waveform(clip.path, target_rate=SCORE_RATE)
-                heard = results.rows.get((ORIGINAL, file), {}).get("heard")
-                found, missing = measures.of(
-                    reference, SCORE_RATE, decoded, codec.output_sample_rate, clip.text, heard
-                )
-                row |= {"seconds": seconds, "bits": codec.bits(codes), "encode_seconds": encoding}
-                row |= {"decode_seconds": decoding, "codes": codes.numel() if codec.codebooks else None}
-                row |= {**found, "missing": missing}
-            except Exception as problem:  # a codec may raise anything, and the others go on
-                row["error"] = str(problem) if isinstance(problem, NeuCodecError) else repr(problem)
-                codes = None
-            results.add(row, codes if codec.codebooks and change is None else None)
-        advance(1)
+
+    def measure(coded: _Coded) -> None:
+        if coded.decoded is None:
+            return
+        file = str(coded.clip.path)
+        try:
+            reference = as_waveform(coded.clip.path, target_rate=SCORE_RATE)
+            heard = results.rows.get((ORIGINAL, file), {}).get("heard")
+            found, missing = measures.of(
+                reference, SCORE_RATE, coded.decoded, codec.output_sample_rate, coded.clip.text, heard
+            )
+            coded.row |= {**found, "missing": missing}
+        except Exception as problem:
+            coded.row["error"] = _reason(problem)
+
+    clips = list(clips)
+    left = [(number, clip) for number, clip in enumerate(clips) if (name, str(clip.path)) not in results.rows]
+    advance(len(clips) - len(left))
+    with ThreadPoolExecutor(measures.workers) as pool:
+        for start in range(0, len(left), _AT_ONCE):
+            some = [
+                _code(name, codec, clip, number, change) for number, clip in left[start : start + _AT_ONCE]
+            ]
+            for coded, _ in zip(some, pool.map(measure, some), strict=True):
+                kept = codec.codebooks and change is None and "error" not in coded.row
+                results.add(coded.row, coded.codes if kept else None)
+                advance(1)
+
+
+def _code(
+    name: str,
+    codec: AudioCodec,
+    clip: Clip,
+    number: int,
+    change: Callable[[Tensor, int], Tensor] | None,
+) -> _Coded:
+    coded = _Coded(clip, {"codec": name, "file": str(clip.path)})
+    try:
+        wave = as_waveform(clip.path, target_rate=codec.input_sample_rate)
+        codes, encoding = _timed(codec.encode, wave)
+        decoded, decoding = _timed(codec.decode, codes if change is None else change(codes, number))
+        seconds = wave.numel() / codec.input_sample_rate
+        coded.row |= {"seconds": seconds, "bits": codec.bits(codes), "encode_seconds": encoding}
+        coded.row |= {"decode_seconds": decoding, "codes": codes.numel() if codec.codebooks else None}
+        if not bool(decoded.isfinite().all()):
+            raise AudioError("what was decoded holds values that are no numbers")
+        coded.codes, coded.decoded = codes, decoded
+    except Exception as problem:  # a codec may raise anything, and the others go on
+        coded.row["error"] = _reason(problem)
+    return coded
+
+
+def _reason(problem: Exception) -> str:
+    return str(problem) if isinstance(problem, NeuCodecError) else repr(problem)
 
 
 def _timed(work: Callable[[Tensor], Tensor], given: Tensor) -> tuple[Tensor, float]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.evaluation.run import ORIGINAL, Results
+from neucodec_tts.evaluation.codecs import ORIGINAL
+from neucodec_tts.evaluation.run import Results
 from neucodec_tts.files import atomic_path
 from neucodec_tts.metrics.figure import BLUE, INK, ORANGE, new_figure, save_figure
 
@@ -137,11 +138,11 @@ def markdown(summaries: Sequence[dict[str, Any]]) -> str:
     lines.append("|" + "---|" * len(columns))
     notes = []
     for row in summaries:
-        name = f"{row['codec']} (published)" if "source" in row else row["codec"]
+        name = f"{row['codec']} ({row['by']})" if "source" in row else row["codec"]
         cells = [name, *(_cell(row.get(key), form) for key, _, form in columns[1:])]
         lines.append("| " + " | ".join(cells) + " |")
         if "source" in row:
-            notes.append(f"{name}: {row['source']}.")
+            notes.append(f"{name}, published: {row['source']}.")
         if "error" in row:
             notes.append(f"{row['codec']} failed: {row['error']}.")
         for measure, files in row.get("left_out", {}).items():
@@ -212,7 +213,7 @@ def plot_quality(path: str | os.PathLike[str], summaries: Sequence[dict[str, Any
             colour = ORANGE if "source" in row else BLUE
             axis.scatter(row["bit_rate"], row[name], color=colour, s=28, zorder=3)
             axis.annotate(
-                row["codec"],
+                f"{row['codec']}, {row['by']}" if "source" in row else row["codec"],
                 (row["bit_rate"], row[name]),
                 xytext=(5, 4),
                 textcoords="offset points",

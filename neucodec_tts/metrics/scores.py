@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,7 @@ SCORE_RATE = 16_000
 _PESQ_PIECE_SECONDS = 20.0
 _PIECE_SECONDS = 300.0
 _STOI_SECONDS = 0.4  # thirty of its frames
+_WARNINGS = Lock()  # which are caught for all threads
 # torchmetrics would save nothing: its STOI and PESQ call the same two packages, and SI-SDR is five lines here.
 _MEL_BANDS, _MEL_WINDOW, _MEL_HOP, _MEL_FLOOR = 80, 512, 160, 1e-5
 
@@ -130,7 +132,7 @@ def stoi(reference: Waveform, estimate: Waveform, sample_rate: int = SCORE_RATE)
     def of_piece(x: np.ndarray, y: np.ndarray) -> float:
         if x.size < _STOI_SECONDS * sample_rate or not np.any(x):
             raise ScoreError(f"STOI needs at least {_STOI_SECONDS} s of sound")
-        with warnings.catch_warnings(record=True) as caught:
+        with _WARNINGS, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             value = float(pystoi_stoi(x, y, sample_rate, extended=False))
         # pystoi warns and returns 1e-5 when fewer than 30 of its frames are left after silence is removed.

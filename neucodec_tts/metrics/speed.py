@@ -119,13 +119,13 @@ def measure_speed(
         totals, firsts = zip(*rounds[1:], strict=True)
         return Speed(work, seconds, 1, [*totals], [], None, firsts)
     peer = transformers_model(exact or codec)
-    samples = round(seconds * codec.sample_rate)
+    samples = round(seconds * codec.input_sample_rate)
     waveforms = [generator.normal(0.0, 0.1, samples).astype(np.float32) for _ in range(batch)]
     runs: list[Callable[[], torch.Tensor]]
     if work == "encode":
-        runs = [lambda: torch.stack(codec.encode([*waveforms], codec.sample_rate))]
+        runs = [lambda: torch.stack(codec.encode([*waveforms], codec.input_sample_rate))]
         if peer is not None:
-            runs.append(lambda: encode_with_transformers(peer, waveforms, codec.sample_rate))
+            runs.append(lambda: encode_with_transformers(peer, waveforms, codec.input_sample_rate))
     else:
         runs = [lambda: torch.stack(codec.decode([*sequences]))]
         if peer is not None:

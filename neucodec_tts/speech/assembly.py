@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from neucodec_tts.speech.joins import HEAD_FRAMES, TAIL_FRAMES, Joiner, Pauses, Seam, seam
 from neucodec_tts.speech.results import Segment
@@ -16,11 +14,11 @@ from neucodec_tts.speech.settling import SILENT, Spoken, loudest_frame
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.codec.arrays import ArrayCodec
 
 
 class Assembly:
-    """Takes the sounds of sentences in turn: `begin`, `push` as often as needed, `end`.
+    """Takes the sounds of sentences in turn: `begin`, `push` as often as needed, `end` or `give_up`.
 
     The silence at a seam is measured on the last second of one segment and the first 0.2 s of the next, decoded on
     their own. So it depends on codes only, and speech has the same length whether it is decoded in chunks or as a
@@ -34,7 +32,7 @@ class Assembly:
         segments: those that have ended.
     """
 
-    def __init__(self, codec: NeuCodec, pauses: Pauses) -> None:
+    def __init__(self, codec: ArrayCodec, pauses: Pauses) -> None:
         self.segments: list[Segment] = []
         self._codec = codec
         self._pauses = pauses
@@ -49,7 +47,7 @@ class Assembly:
         """Codes of the next segment that `begin` needs, if the segment has so many."""
         return HEAD_FRAMES if self._before is not None else 0
 
-    def begin(self, codes: list[int]) -> Tensor:
+    def begin(self, codes: list[int]) -> NDArray[np.float32]:
         """Begin a segment; returns the silence before it, float32 (n,).
 
         Args:
@@ -59,7 +57,7 @@ class Assembly:
         self._loudest = 0.0
         if self._before is not None:
             tail, head = self._before.codes[-TAIL_FRAMES:], codes[:HEAD_FRAMES]
-            sounds = self._codec.decode_batch([torch.tensor(tail), torch.tensor(head)])
+            sounds = self._codec.decode_batch([np.array(tail), np.array(head)])
             self._seam = seam(
                 sounds[0],
                 sounds[1],
@@ -70,7 +68,7 @@ class Assembly:
         self._position += self._seam.silence
         return self._joiner.start(self._seam)
 
-    def push(self, samples: Tensor) -> Tensor:
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Add samples of the segment, float32 (n,); returns those that are final, float32 (m,)."""
         self._loudest = max(self._loudest, loudest_frame(samples, self._codec.output_hop_length))
         return self._joiner.push(samples)
@@ -80,7 +78,13 @@ class Assembly:
         """True if nothing that was pushed of this segment can be heard."""
         return self._loudest < SILENT
 
-    def end(self, spoken: Spoken) -> Tensor:
+    def give_up(self, spoken: Spoken) -> NDArray[np.float32]:
+        """End a segment that another attempt follows; returns its last samples, float32 (n,). It gets no record."""
+        self._position += len(spoken.codes) * self._codec.output_hop_length - self._seam.skip
+        self._before = spoken
+        return self._joiner.end()
+
+    def end(self, spoken: Spoken) -> NDArray[np.float32]:
         """End the segment; returns its last samples, float32 (n,)."""
         samples = len(spoken.codes) * self._codec.output_hop_length - self._seam.skip
         rate = self._codec.output_sample_rate
@@ -99,15 +103,13 @@ class Assembly:
                 attempts=sentence.attempt + 1,
             )
         )
-        self._position += samples
-        self._before = spoken
-        return self._joiner.end()
+        return self.give_up(spoken)
 
 
 def assemble(
-    codec: NeuCodec,
+    codec: ArrayCodec,
     pauses: Pauses,
-    sounds: Iterable[tuple[Spoken, Tensor]],
+    sounds: Iterable[tuple[Spoken, NDArray[np.float32]]],
     on_segment: Callable[[Segment], None] | None = None,
 ) -> tuple[NDArray[np.float32], tuple[Segment, ...]]:
     """Join the sentences of a text.
@@ -122,10 +124,9 @@ def assemble(
         The sound, float32 (n,), and the record of its segments.
     """
     assembly = Assembly(codec, pauses)
-    parts: list[Tensor] = []
+    parts: list[NDArray[np.float32]] = []
     for spoken, sound in sounds:
         parts += [assembly.begin(spoken.codes), assembly.push(sound), assembly.end(spoken)]
         if on_segment is not None:
             on_segment(assembly.segments[-1])
-    samples: NDArray[np.float32] = torch.cat(parts).numpy()
-    return samples, tuple(assembly.segments)
+    return np.concatenate(parts), tuple(assembly.segments)

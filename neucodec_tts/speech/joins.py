@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.sentences import Ending
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FADE_SECONDS = 0.005
 TAIL_FRAMES = 50
@@ -60,7 +63,9 @@ class Seam:
     skip: int = 0
 
 
-def seam(tail: Tensor, head: Tensor, pause: float, hop: int, sample_rate: int) -> Seam:
+def seam(
+    tail: NDArray[np.float32], head: NDArray[np.float32], pause: float, hop: int, sample_rate: int
+) -> Seam:
     """Compute the seam that gives a pause of this length, with the silence that the segments bring themselves.
 
     Missing silence is added. Silence that is too much is taken from the beginning of the later segment, because the
@@ -74,21 +79,27 @@ def seam(tail: Tensor, head: Tensor, pause: float, hop: int, sample_rate: int) -
         sample_rate: in Hz.
     """
     wanted = round(pause * sample_rate / hop)
-    before, after = _silent_frames(tail.flip(0), hop), _silent_frames(head, hop)
+    before, after = _silent_frames(tail[::-1], hop), _silent_frames(head, hop)
     lacking = wanted - before - after
     if lacking >= 0:
         return Seam(silence=lacking * hop)
     return Seam(skip=min(after, -lacking) * hop)
 
 
-def _silent_frames(samples: Tensor, hop: int) -> int:
+def _silent_frames(samples: NDArray[np.float32], hop: int) -> int:
     """Whole frames of silence at the beginning."""
-    frames = samples[: samples.numel() // hop * hop].reshape(-1, hop)
-    if not len(frames):
+    level = frame_levels(samples, hop)
+    if not level.size:
         return 0
-    level = frames.square().mean(-1).sqrt()
     loud = level > max(_SILENT, _RELATIVE * float(level.max()))
-    return int(loud.long().argmax()) if bool(loud.any()) else len(frames)
+    return int(loud.argmax()) if loud.any() else level.size
+
+
+def frame_levels(samples: NDArray[np.float32], hop: int) -> NDArray[np.float32]:
+    """The root mean square of each whole frame of `hop` samples, relative to full scale, float32 (frames,)."""
+    frames = samples[: samples.size // hop * hop].reshape(-1, hop)
+    levels: NDArray[np.float32] = np.sqrt(np.square(frames).mean(-1))
+    return levels
 
 
 class Joiner:
@@ -102,38 +113,39 @@ class Joiner:
     """
 
     def __init__(self, sample_rate: int) -> None:
-        self._fade = torch.linspace(0, 1, round(FADE_SECONDS * sample_rate) + 2)[1:-1]
+        self._fade = np.linspace(0, 1, round(FADE_SECONDS * sample_rate) + 2, dtype=np.float32)[1:-1]
         self._begin(Seam())
 
     def _begin(self, between: Seam) -> None:
         self._between = between
         self._skip = between.skip
         self._done = 0  # samples of this segment that have been faded in or lie beyond
-        self._held = torch.empty(0)  # may turn out to be the end of the segment
+        self._held = np.empty(0, np.float32)  # may turn out to be the end of the segment
 
-    def start(self, between: Seam) -> Tensor:
+    def start(self, between: Seam) -> NDArray[np.float32]:
         """Begin a segment; returns the silence before it, float32 (n,)."""
         self._begin(between)
-        return torch.zeros(between.silence)
+        return np.zeros(between.silence, np.float32)
 
-    def push(self, samples: Tensor) -> Tensor:
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Add samples of the segment, float32 (n,); returns all that are final, but for the last 5 ms."""
-        skipped = min(self._skip, samples.numel())
+        skipped = min(self._skip, samples.size)
         self._skip -= skipped
         samples = self._faded_in(samples[skipped:])
-        waiting = torch.cat([self._held, samples])
-        ready = max(0, waiting.numel() - self._fade.numel())
+        waiting = np.concatenate([self._held, samples])
+        ready = max(0, waiting.size - self._fade.size)
         self._held = waiting[ready:]
         return waiting[:ready]
 
-    def end(self) -> Tensor:
+    def end(self) -> NDArray[np.float32]:
         """End the segment; returns its last samples, float32 (n,), faded out."""
-        held, self._held = self._held, torch.empty(0)
-        return held * self._fade.flip(0)[self._fade.numel() - held.numel() :]
+        held, self._held = self._held, np.empty(0, np.float32)
+        faded: NDArray[np.float32] = held * self._fade[::-1][self._fade.size - held.size :]
+        return faded
 
-    def _faded_in(self, samples: Tensor) -> Tensor:
-        fade = self._fade[self._done : self._done + samples.numel()]
-        self._done += samples.numel()
-        if not fade.numel():
+    def _faded_in(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        fade = self._fade[self._done : self._done + samples.size]
+        self._done += samples.size
+        if not fade.size:
             return samples
-        return torch.cat([samples[: fade.numel()] * fade, samples[fade.numel() :]])
+        return np.concatenate([samples[: fade.size] * fade, samples[fade.size :]])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neucodec_tts.built_in import speech_model
+from neucodec_tts.codec.arrays import ArrayCodec, as_array_codec, load_array_codec
 from neucodec_tts.codec.checkpoints.hub import GGUF, HubOptions, find_gguf, locate
-from neucodec_tts.codec.neucodec import NeuCodec
 from neucodec_tts.errors import CheckpointError, VocabularyError
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.speech.engine import Sampling, SpeechTokens
@@ -18,6 +18,7 @@ from neucodec_tts.tokens.gguf import TOKENIZER_JSON, GGUFFile
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import PromptFormat
     from neucodec_tts.tokens import SpeechVocabulary
 
@@ -96,7 +97,17 @@ class SpeechModel:
         backend: str | None = None,
         decoder: str | os.PathLike[str] | None = None,
     ) -> NeuCodec:
-        """Load the codec to a device.
+        """Load the codec to a device; arguments and errors as for `load_decoder`."""
+        return self.load_decoder(codec, device, backend, decoder).codec
+
+    def load_decoder(
+        self,
+        codec: NeuCodec | str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        backend: str | None = None,
+        decoder: str | os.PathLike[str] | None = None,
+    ) -> ArrayCodec:
+        """Load the codec to a device, as speech needs it. One of ONNX files is loaded without torch.
 
         Args:
             codec: the codec, its folder or its hub id, if it is not the one that the model names.
@@ -109,17 +120,19 @@ class SpeechModel:
             VocabularyError: it is not the codec whose codes the model speaks.
             DeviceError: there is no such device.
         """
-        if not isinstance(codec, NeuCodec):
+        if codec is None or isinstance(codec, (str, os.PathLike)):
             hub = replace(self.hub, revision=None)  # the revision is the language model's
-            codec = NeuCodec.from_pretrained(
-                codec or self._codec_name(), device=device, backend=backend, decoder=decoder, **hub.keywords()
+            loaded = load_array_codec(
+                codec or self._codec_name(), device=device, backend=backend, decoder=decoder, hub=hub
             )
-        if self.config.codec_id not in (None, codec.codec_id):
+        else:
+            loaded = as_array_codec(codec)
+        if self.config.codec_id not in (None, loaded.codec_id):
             raise VocabularyError(
-                f"{self.name} speaks the codes of the codec {self.config.codec_id!r}, and {codec.codec_id!r} was "
+                f"{self.name} speaks the codes of the codec {self.config.codec_id!r}, and {loaded.codec_id!r} was "
                 f"loaded; give the right one (codec={self.config.codec!r})"
             )
-        return codec
+        return loaded
 
     def _codec_name(self) -> str:
         """The name of the codec; with a leading dot it is a path relative to the model's folder."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
-
-from torch import Tensor
 
 from neucodec_tts.errors import EngineError
 from neucodec_tts.speech.engine import FinishReason
+from neucodec_tts.speech.joins import frame_levels
 from neucodec_tts.speech.script import Script, Sentence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SILENT = 10 ** (-50 / 20)
 """Of full scale: speech whose loudest frame is softer is silence."""
@@ -47,7 +51,7 @@ class Verdict:
     warning: str | None = None
 
 
-def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> Verdict:
+def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float, *, sent: bool = False) -> Verdict:
     """Decide what happens to a finished generation.
 
     Speech without a `fault` is kept. A faulty sentence is generated again while `retries` are left and `Script.again`
@@ -56,8 +60,10 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
     Args:
         spoken: the generation.
         script: the text that the sentence is part of.
-        retries: how often a sentence may be generated again; 0 for speech that has been heard already.
+        retries: how often a sentence may be generated again.
         frame_rate: codes a second.
+        sent: True for speech that somebody has got already. What can be heard is not taken back, and so it is kept;
+            after silence another attempt may follow.
 
     Raises:
         EngineError: nothing is left to try, and there are no codes.
@@ -66,7 +72,8 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
     if found is None:
         return Verdict()
     sentence, quoted = spoken.sentence, repr(spoken.sentence.text[:60])
-    again = script.again(sentence) if sentence.attempt < retries else []
+    open_to_change = not sent or spoken.silent
+    again = script.again(sentence) if open_to_change and sentence.attempt < retries else []
     if again:
         return Verdict(again)
     if not spoken.codes:
@@ -109,7 +116,7 @@ def plausible_seconds(text: str) -> tuple[float, float]:
     return max(_SHORTEST, len(letters) / _FASTEST), _PATIENCE + weight / _SLOWEST
 
 
-def is_silent(samples: Tensor, hop: int) -> bool:
+def is_silent(samples: NDArray[np.float32], hop: int) -> bool:
     """True if no frame of decoded speech, float32 (n,), can be heard.
 
     Args:
@@ -119,7 +126,6 @@ def is_silent(samples: Tensor, hop: int) -> bool:
     return loudest_frame(samples, hop) < SILENT
 
 
-def loudest_frame(samples: Tensor, hop: int) -> float:
+def loudest_frame(samples: NDArray[np.float32], hop: int) -> float:
     """The root mean square of the loudest frame of `hop` samples, relative to full scale; 0 if there is none."""
-    frames = samples[: samples.numel() // hop * hop].reshape(-1, hop)
-    return float(frames.square().mean(-1).max().sqrt()) if len(frames) else 0.0
+    return float(frame_levels(samples, hop).max(initial=0.0))

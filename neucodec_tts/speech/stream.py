@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import numpy as np
 
-from neucodec_tts.codec.streaming import StreamingDecoder
+from neucodec_tts.codec.streaming import Stream
 from neucodec_tts.run_ahead import RunAhead
 from neucodec_tts.speech.assembly import Assembly
 from neucodec_tts.speech.settling import Spoken, settle
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from neucodec_tts.codec.neucodec import NeuCodec
+    from neucodec_tts.codec.arrays import ArrayCodec
     from neucodec_tts.codec.streaming import StreamSettings
     from neucodec_tts.speech.engine import SpeechEngine
     from neucodec_tts.speech.results import Segment
@@ -34,7 +34,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
     `close` or ``with`` leaves it early; a stream that is not referenced any more closes itself.
 
     Args:
-        chunks: the sound, float32 tensors (n,); generated as they are asked for.
+        chunks: the sound, float32 (n,); generated as they are asked for.
         assembly: keeps the record.
         sample_rate: in Hz.
         seed: of the random numbers.
@@ -51,7 +51,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
 
     def __init__(
         self,
-        chunks: Generator[Tensor, None, None],
+        chunks: Generator[NDArray[np.float32], None, None],
         assembly: Assembly,
         sample_rate: int,
         seed: int,
@@ -65,9 +65,9 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         self.seed = seed
         self._assembly = assembly
         self._chunks = chunks
-        self._ahead: RunAhead[Tensor] | None = None
+        self._ahead: RunAhead[NDArray[np.float32]] | None = None
         if ahead_seconds > 0:
-            self._ahead = RunAhead(chunks, lambda chunk: chunk.numel(), ahead_seconds * sample_rate)
+            self._ahead = RunAhead(chunks, lambda chunk: chunk.size, ahead_seconds * sample_rate)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -75,8 +75,7 @@ class SpeechStream(Iterator["NDArray[np.float32]"]):
         return tuple(self._assembly.segments)
 
     def __next__(self) -> NDArray[np.float32]:
-        samples: NDArray[np.float32] = next(self._ahead or self._chunks).numpy()
-        return samples
+        return next(self._ahead or self._chunks)
 
     def __enter__(self) -> SpeechStream:
         return self
@@ -95,11 +94,21 @@ def stream_chunks(
     script: Script,
     engine: SpeechEngine,
     vocabulary: SpeechVocabulary,
-    codec: NeuCodec,
+    codec: ArrayCodec,
     settings: StreamSettings,
     assembly: Assembly,
-) -> Generator[Tensor, None, None]:
+    retries: int = 1,
+) -> Generator[NDArray[np.float32], None, None]:
     """Generate, decode and join a text, a token at a time.
+
+    Args:
+        script: the text.
+        engine: generates.
+        vocabulary: of its tokens.
+        codec: decodes.
+        settings: of the windows.
+        assembly: joins the sentences and keeps the record.
+        retries: how often a sentence of which nothing is to be heard is generated again.
 
     Yields:
         Samples as soon as they are final, float32 (n,), never none: the first after ``first_chunk + lookahead``
@@ -108,46 +117,60 @@ def stream_chunks(
     Raises:
         EngineError: the model gave no codes for a sentence.
     """
+
+    def speak(sentence: Sentence) -> Generator[NDArray[np.float32], None, None]:
+        stream: Stream[NDArray[Any]] = Stream(settings, codec.output_hop_length)
+        codes: list[int] = []
+        pushed = 0  # codes that the decoder has got
+        begun = False
+        needed = max(settings.needed(0), assembly.head_frames)  # before them there is no sound to send
+        tokens = engine.generate(sentence.prompt_ids, sentence.sampling)
+        try:
+            for count, token in enumerate(tokens, start=1):
+                codes += vocabulary.codes_among([token])
+                if not begun and len(codes) >= needed:
+                    begun = True
+                    yield assembly.begin(codes)
+                if begun:
+                    stream.push(np.array(codes[pushed:], np.int64))
+                    pushed = len(codes)
+                    yield from _sounds(stream, codec, assembly)
+                if count == sentence.sampling.max_frames:
+                    break  # an engine that does not count must not hold us for ever
+        finally:
+            tokens.close()
+        spoken = Spoken(sentence, codes, tokens.finish_reason or "length")
+        if not begun:
+            verdict = settle(spoken, script, retries, codec.frame_rate)
+            if verdict.again:
+                for other in verdict.again:
+                    yield from speak(other)
+                return
+            yield assembly.begin(codes)
+        stream.push(np.array(codes[pushed:], np.int64))
+        stream.finish()
+        yield from _sounds(stream, codec, assembly)
+        spoken = replace(spoken, silent=assembly.silent)
+        verdict = settle(spoken, script, retries, codec.frame_rate, sent=True)
+        if verdict.again:
+            yield assembly.give_up(spoken)
+            for other in verdict.again:
+                yield from speak(other)
+            return
+        if verdict.warning is not None:
+            logger.warning("%s", verdict.warning)
+        yield assembly.end(spoken)
+
     for sentence in script:
-        for chunk in _speak(sentence, script, engine, vocabulary, codec, settings, assembly):
-            if chunk.numel():
+        for chunk in speak(sentence):
+            if chunk.size:
                 yield chunk
 
 
-def _speak(
-    sentence: Sentence,
-    script: Script,
-    engine: SpeechEngine,
-    vocabulary: SpeechVocabulary,
-    codec: NeuCodec,
-    settings: StreamSettings,
-    assembly: Assembly,
-) -> Generator[Tensor, None, None]:
-    decoder = StreamingDecoder(codec, settings)
-    codes: list[int] = []
-    pushed = 0  # codes that the decoder has got
-    begun = False
-    tokens = engine.generate(sentence.prompt_ids, sentence.sampling)
-    try:
-        for count, token in enumerate(tokens, start=1):
-            codes += vocabulary.codes_among([token])
-            if not begun and len(codes) >= max(1, assembly.head_frames):
-                begun = True
-                yield assembly.begin(codes)
-            if begun:
-                yield assembly.push(decoder.push(codes[pushed:]))
-                pushed = len(codes)
-            if count == sentence.sampling.max_frames:
-                break  # an engine that does not count must not hold us for ever
-    finally:
-        tokens.close()
-    if codes:
-        if not begun:
-            yield assembly.begin(codes)
-        yield assembly.push(decoder.push(codes[pushed:]))
-        yield assembly.push(decoder.flush())
-    spoken = Spoken(sentence, codes, tokens.finish_reason or "length", assembly.silent)
-    warning = settle(spoken, script, 0, codec.frame_rate).warning  # what has been heard cannot be taken back
-    if warning is not None:
-        logger.warning("%s", warning)
-    yield assembly.end(spoken)
+def _sounds(
+    stream: Stream[NDArray[Any]], codec: ArrayCodec, assembly: Assembly
+) -> Generator[NDArray[np.float32], None, None]:
+    """Decode what is ready of a stream."""
+    while (window := stream.next_window()) is not None:
+        (decoded,) = codec.decode_windows([window])
+        yield assembly.push(stream.play(window, decoded))

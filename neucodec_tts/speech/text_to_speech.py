@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from neucodec_tts.codec.arrays import ArrayCodec, as_array_codec
 from neucodec_tts.codec.checkpoints.hub import HubOptions
 from neucodec_tts.codec.streaming import StreamSettings
 from neucodec_tts.errors import EngineError, VocabularyError
@@ -34,6 +34,8 @@ from neucodec_tts.text import TextReader
 from neucodec_tts.voices import VoiceLibrary
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from neucodec_tts.codec.neucodec import NeuCodec
     from neucodec_tts.prompts import PromptFormat
     from neucodec_tts.text import TextFormat
@@ -56,7 +58,7 @@ class TextToSpeech:
 
     Args:
         engine: runs the language model.
-        codec: decodes.
+        codec: decodes; see `load_array_codec` for one that does without torch.
         prompt_format: builds prompts; made for the model's tokenizer.
         vocabulary: maps codes to token ids of the tokenizer.
         context_length: longest sequence the model was trained with; the engine's limit by default.
@@ -78,7 +80,7 @@ class TextToSpeech:
     def __init__(
         self,
         engine: SpeechEngine,
-        codec: NeuCodec,
+        codec: NeuCodec | ArrayCodec,
         prompt_format: PromptFormat,
         vocabulary: SpeechVocabulary,
         *,
@@ -99,7 +101,7 @@ class TextToSpeech:
                 f"{codec.codebook_size:,}; give the codec that the model was trained with (codec=...)"
             )
         self.engine = engine
-        self.codec = codec
+        self.decoder = as_array_codec(codec)
         self.prompt_format = prompt_format
         self.vocabulary = vocabulary
         self.context_length = min(context_length or engine.context_length, engine.context_length)
@@ -165,12 +167,12 @@ class TextToSpeech:
         loader = None if engine is None else engine_loader(engine)
         description = SpeechModel.load(os.fspath(model), hub)
         loader = loader or engine_loader("llama-cpp" if description.is_gguf else "transformers")
-        codec = description.load_codec(codec, device, codec_backend, decoder)
+        decoding = description.load_decoder(codec, device, codec_backend, decoder)
         return cls(
             loader.load(
                 description.name, description.tokens, device=device, dtype=dtype, hub=hub, **engine_options
             ),
-            codec,
+            decoding,
             description.prompt_format,
             description.vocabulary,
             context_length=description.config.context_length,
@@ -182,6 +184,16 @@ class TextToSpeech:
             utterance_frames=description.config.utterance_frames,
             watermark=watermark,
         )
+
+    @property
+    def codec(self) -> NeuCodec:
+        """The codec, which encodes, too. Where ONNX Runtime computes it, asking for it imports torch."""
+        return self.decoder.codec
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the speech, in Hz."""
+        return self.decoder.output_sample_rate
 
     def speak(
         self,
@@ -238,8 +250,8 @@ class TextToSpeech:
             emotion=emotion,
         )
         sounds = self._sounds(script, retries, batch_size)
-        samples, segments = assemble(self.codec, self.pauses, sounds, on_segment)
-        rate = self.codec.output_sample_rate
+        samples, segments = assemble(self.decoder, self.pauses, sounds, on_segment)
+        rate = self.sample_rate
         if mark is not None:
             samples = mark.apply(samples, rate)
         return SpeechResult(samples, rate, segments, seed, mark is not None, script.warnings)
@@ -251,6 +263,7 @@ class TextToSpeech:
         *,
         seed: int | None = None,
         sampling: Sampling | None = None,
+        retries: int = 1,
         ahead_seconds: float = 10.0,
         watermark: bool | None = None,
         text_format: TextFormat = "markdown",
@@ -261,13 +274,15 @@ class TextToSpeech:
 
         The first sound comes after ``first_chunk + lookahead`` tokens and one decode, 0.16 s of sound later with a
         watermark. With the same seed the same codes are spoken as by `speak`, unless that generates a sentence again:
-        what has been heard cannot be taken back.
+        what has been heard cannot be taken back. A sentence of which nothing is to be heard is followed by another
+        attempt.
 
         Args:
             text: of any length.
             voice: as for `speak`.
             seed: as for `speak`.
             sampling: as for `speak`.
+            retries: how often a sentence of which nothing is to be heard is generated again.
             ahead_seconds: a thread generates so much sound ahead of you, so that the next sentence is made while
                 you play the one before. 0 makes everything in your own thread, while you ask for it.
             watermark: as for `speak`.
@@ -281,8 +296,10 @@ class TextToSpeech:
         Raises:
             PromptError: there is nothing to speak, the voice is unknown or of another codec, or the model has no such
                 emotion.
-            EngineError: the watermark is wanted and not installed.
+            EngineError: the watermark is wanted and not installed, or `retries` is negative.
         """
+        if retries < 0:
+            raise EngineError(f"retries is {retries}; it must be at least 0")
         mark = self.watermarker(watermark)
         script, seed = self.script(
             text,
@@ -293,10 +310,10 @@ class TextToSpeech:
             normalize=normalize,
             emotion=emotion,
         )
-        assembly = Assembly(self.codec, self.pauses)
-        rate = self.codec.output_sample_rate
+        assembly = Assembly(self.decoder, self.pauses)
+        rate = self.sample_rate
         chunks = stream_chunks(
-            script, self.engine, self.vocabulary, self.codec, self.stream_settings, assembly
+            script, self.engine, self.vocabulary, self.decoder, self.stream_settings, assembly, retries
         )
         if mark is not None:
             chunks = _marked(chunks, mark.stream(rate))
@@ -313,7 +330,7 @@ class TextToSpeech:
         voice = self.default_voice if voice is None else voice
         if voice is None:
             return None
-        return (self.voices or VoiceLibrary()).find(voice, model_voices=self.model_voices, codec=self.codec)
+        return (self.voices or VoiceLibrary()).find(voice, model_voices=self.model_voices, codec=self.decoder)
 
     def script(
         self,
@@ -363,19 +380,23 @@ class TextToSpeech:
     def _mark(self) -> Watermarker:
         return Watermarker()
 
-    def _sounds(self, script: Script, retries: int, batch_size: int) -> Iterator[tuple[Spoken, Tensor]]:
+    def _sounds(
+        self, script: Script, retries: int, batch_size: int
+    ) -> Iterator[tuple[Spoken, NDArray[np.float32]]]:
         """The sentences of a text, and the samples of each, float32 (n,)."""
         sentences = iter(script)
         while group := list(islice(sentences, batch_size)):
             yield from self._heard(self._generate(group, script, retries), script, retries)
 
-    def _heard(self, group: list[Spoken], script: Script, retries: int) -> Iterator[tuple[Spoken, Tensor]]:
+    def _heard(
+        self, group: list[Spoken], script: Script, retries: int
+    ) -> Iterator[tuple[Spoken, NDArray[np.float32]]]:
         """Decode some sentences; those that are silent are generated again."""
-        sounds = self.codec.decode([torch.tensor(each.codes) for each in group])
+        sounds = self.decoder.decode([np.array(each.codes, np.int64) for each in group])
         for spoken, sound in zip(group, sounds, strict=True):
             verdict = Verdict()
-            if is_silent(sound, self.codec.output_hop_length):
-                verdict = settle(replace(spoken, silent=True), script, retries, self.codec.frame_rate)
+            if is_silent(sound, self.decoder.output_hop_length):
+                verdict = settle(replace(spoken, silent=True), script, retries, self.decoder.frame_rate)
             if verdict.again:
                 logger.info("generating %r again: it is silent", spoken.sentence.text[:60])
                 yield from self._heard(self._generate(verdict.again, script, retries), script, retries)
@@ -393,7 +414,7 @@ class TextToSpeech:
         for index, sentence in enumerate(group):
             codes, reason = self.vocabulary.codes_among(outcomes[index].ids), outcomes[index].finish_reason
             spoken = Spoken(sentence, codes, reason)
-            verdict = settle(spoken, script, retries, self.codec.frame_rate)
+            verdict = settle(spoken, script, retries, self.decoder.frame_rate)
             if verdict.again:
                 logger.info("generating %r again: %s", sentence.text[:60], reason)
                 finished += self._generate(verdict.again, script, retries)
@@ -404,10 +425,12 @@ class TextToSpeech:
         return finished
 
 
-def _marked(chunks: Generator[Tensor, None, None], mark: WatermarkStream) -> Generator[Tensor, None, None]:
+def _marked(
+    chunks: Generator[NDArray[np.float32], None, None], mark: WatermarkStream
+) -> Generator[NDArray[np.float32], None, None]:
     with closing(chunks):
         for chunk in chunks:
-            if (marked := mark.push(chunk.numpy())).size:
-                yield torch.from_numpy(marked)
+            if (marked := mark.push(chunk)).size:
+                yield marked
     if (rest := mark.flush()).size:
-        yield torch.from_numpy(rest)
+        yield rest

@@ -18,7 +18,6 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import EngineError
@@ -80,6 +79,8 @@ class Watermarker:
             samples: float32 (n,).
             sample_rate: in Hz.
         """
+        import torch
+
         wave = resample(torch.from_numpy(samples), sample_rate, self._rate)
         wave = torch.nn.functional.pad(wave, (0, max(0, self._SHORTEST - wave.numel())))
         with torch.inference_mode():

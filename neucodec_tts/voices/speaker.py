@@ -41,7 +41,7 @@ class EncodingCodec(Protocol):
         ...
 
     @property
-    def sample_rate(self) -> int:
+    def input_sample_rate(self) -> int:
         """Of what is encoded, in Hz."""
         ...
 
@@ -150,9 +150,11 @@ class SpeakerPrompt:
             advice.append(doubt)
         for one in advice:
             logger.warning("%s: %s", name, one.message)
-        waveform = as_waveform(samples - found.offset, rate, target_rate=codec.sample_rate, name=name)
-        used = waveform[round(found.start * codec.sample_rate) : round(found.end * codec.sample_rate)]
-        codes = codec.encode(used, codec.sample_rate)
+        waveform = as_waveform(samples - found.offset, rate, target_rate=codec.input_sample_rate, name=name)
+        used = waveform[
+            round(found.start * codec.input_sample_rate) : round(found.end * codec.input_sample_rate)
+        ]
+        codes = codec.encode(used, codec.input_sample_rate)
         extra = {"cut_at": round(found.end, 2)} if any(one.kind == "cut" for one in advice) else {}
         return cls(
             codes.numpy(),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from neucodec_tts import CheckpointError, DeviceError, NeuCodec
 from neucodec_tts.built_in import CODECS, SPEECH_MODELS
-from neucodec_tts.codec.checkpoints.hub import _reachable
+from neucodec_tts.codec.checkpoints.hub import is_reachable
 
 
 @pytest.fixture
@@ -209,4 +209,4 @@ def test_a_proxy_that_does_not_answer_is_no_network(monkeypatch):
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert not _reachable("https://hub.invalid")
+    assert not is_reachable("https://hub.invalid")

@@ -20,7 +20,9 @@ with_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs f
 
 
 def recording(codec: AudioCodec) -> torch.Tensor:
-    return as_waveform(ASSETS / "demo.flac", target_rate=codec.sample_rate)[: 2 * codec.sample_rate + 123]
+    return as_waveform(ASSETS / "demo.flac", target_rate=codec.input_sample_rate)[
+        : 2 * codec.input_sample_rate + 123
+    ]
 
 
 def test_ours(folders: dict[str, Path]):
@@ -31,7 +33,7 @@ def test_ours(folders: dict[str, Path]):
         ("distill-neucodec", 24_000),
     ):
         codec, model = load_codec(str(folders[name]), "cpu"), NeuCodec.from_pretrained(folders[name])
-        assert (codec.sample_rate, codec.output_sample_rate, codec.frame_rate) == (16_000, rate, 50)
+        assert (codec.input_sample_rate, codec.output_sample_rate, codec.frame_rate) == (16_000, rate, 50)
         assert codec.codebooks == (65_536,)
         assert codec.parameters == sum(each.numel() for each in model.parameters())
         codes = codec.encode(recording(codec))
@@ -53,7 +55,7 @@ def test_those_of_transformers(
 ):
     codec, model = load_codec(str(folders[name]), "cpu"), AutoModel.from_pretrained(folders[name]).eval()
     assert isinstance(codec, TransformersCodec)
-    assert codec.sample_rate == codec.output_sample_rate == rate
+    assert codec.input_sample_rate == codec.output_sample_rate == rate
     wave = recording(codec)
     codes = codec.encode(wave)
     if name == "dac":

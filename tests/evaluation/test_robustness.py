@@ -13,8 +13,9 @@ from neucodec_tts.errors import CodesError
 from neucodec_tts.evaluation.agreement import compare
 from neucodec_tts.evaluation.bit_errors import channel, flip_bits, plot_bit_errors
 from neucodec_tts.evaluation.codecs import OurCodec, load_codec
+from neucodec_tts.evaluation.corpora import Clip
 from neucodec_tts.evaluation.measuring import Measures
-from neucodec_tts.evaluation.run import Clip, Results, evaluate_codec
+from neucodec_tts.evaluation.run import Results, evaluate_codec
 from neucodec_tts.evaluation.table import summarise
 from neucodec_tts.metrics.scores import mel_mse, stoi
 
@@ -80,7 +81,18 @@ def test_agreement(folders: dict[str, Path]):
     assert found.digits == (300 / 400, 380 / 400, 1, 1, 1, 1, 1, 1)
     assert found.near_digits == 1 - 20 / (400 * 8)
     assert not found.one_codebook
-    assert compare(first, first, [(codes, codes)]).one_codebook
+    same = compare(first, first, [(codes, codes)])
+    assert same.one_codebook
+    assert same.cosine == pytest.approx(1)
+    halves = [(codes[:, :150], other[:, :150]), (codes[:, 150:], other[:, 150:])]
+    assert compare(first, second, halves).cosine == pytest.approx(found.cosine)
+    vectors = [
+        each.codec.quantizer.lookup(torch.from_numpy(its[0])).detach().numpy()
+        for each, its in ((first, codes), (second, other))
+    ]
+    lengths = [np.linalg.norm(each, axis=1) for each in vectors]
+    cosines = (vectors[0] * vectors[1]).sum(axis=1) / (lengths[0] * lengths[1])
+    assert found.cosine == pytest.approx(cosines.mean(), abs=1e-3)
 
 
 def test_what_cannot_be_compared(folders: dict[str, Path]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +24,7 @@ from neucodec_tts import NeuCodec
 from neucodec_tts.codec.onnx.export import export
 from neucodec_tts.codec.storage import save_codes
 from tests.assets import DEMO
-from tests.chromium import Page, open_page
+from tests.chromium import Page, browsing
 from tests.parity.comparisons import snr
 
 BROWSER = Path(__file__).parents[2] / "examples" / "browser"
@@ -98,21 +97,17 @@ def site(
         server.shutdown()
 
 
-def use(url: str, steps: Callable[[Page], Awaitable[T]], before: str = "") -> T:
-    async def go() -> T:
-        async with open_page(url, before) as page:
-            await page.wait(f"{STATUS} !== 'loading'")
-            return await steps(page)
-
-    return asyncio.run(asyncio.wait_for(go(), 240))
+def use(url: str, steps: Callable[[Page], T], before: str = "") -> T:
+    with browsing(url, loaded=f"{STATUS} !== 'loading'", before=before) as page:
+        return steps(page)
 
 
-async def heard(page: Page) -> tuple[str, torch.Tensor]:
+def heard(page: Page) -> tuple[str, torch.Tensor]:
     """The page's last words, and the samples that it played."""
-    await page.wait(ENDED)
-    said = str(await page.run(STATUS))
+    page.until(ENDED)
+    said = str(page.run(STATUS))
     assert said.startswith("done"), said
-    content = await page.run(
+    content = page.run(
         "fetch(document.getElementById('save').href).then((a) => a.arrayBuffer()).then((b) => "
         "{ let t = ''; for (const v of new Uint8Array(b)) t += String.fromCharCode(v); return btoa(t); })"
     )
@@ -132,12 +127,12 @@ def test_files_sound_as_in_python(site, tiny, tmp_path):
     save_codes(tmp_path / "codes.safetensors", codes, tiny)
     save_codes(tmp_path / "few.npy", codes[:30], tiny)
 
-    async def steps(page: Page) -> list[tuple[str, torch.Tensor]]:
+    def steps(page: Page) -> list[tuple[str, torch.Tensor]]:
         found = []
         for name in ("codes.safetensors", "few.npy"):
-            await page.run(f"{STATUS} = ''")
-            await page.choose("#file", tmp_path / name)
-            found.append(await heard(page))
+            page.run(f"{STATUS} = ''")
+            page.choose("#file", tmp_path / name)
+            found.append(heard(page))
         return found
 
     (said, all_of_them), (_, few) = use(site[0], steps)
@@ -154,12 +149,12 @@ def test_a_servers_codes_sound_while_they_come(site, tiny):
     codes = tiny.encode(DEMO)
     answers.sentences = [codes[:97].numpy(), codes[97:130].numpy()]
 
-    async def steps(page: Page) -> tuple[str, torch.Tensor]:
-        await page.run("document.querySelector('[name=text]').value = 'Hello. Again.'")
-        await page.run("document.querySelector('[name=voice]').value = 'slt'")
-        await page.run("document.querySelector('[name=server]').value = location.origin")
-        await page.run("document.getElementById('speak').click()")
-        return await heard(page)
+    def steps(page: Page) -> tuple[str, torch.Tensor]:
+        page.run("document.querySelector('[name=text]').value = 'Hello. Again.'")
+        page.run("document.querySelector('[name=voice]').value = 'slt'")
+        page.run("document.querySelector('[name=server]').value = location.origin")
+        page.run("document.getElementById('speak').click()")
+        return heard(page)
 
     _, samples = use(url, steps)
     assert answers.asked == [
@@ -178,19 +173,19 @@ def test_what_the_page_refuses(site, tiny, codec_of_another_codebook, tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"abc")
     np.save(tmp_path / "floats.npy", np.zeros(3))
 
-    async def steps(page: Page) -> list[str]:
+    def steps(page: Page) -> list[str]:
         said = []
         for name in ("other.safetensors", "beyond.npy", "broken.safetensors", "floats.npy"):
-            await page.run(f"{STATUS} = ''")
-            await page.choose("#file", tmp_path / name)
-            await page.wait(ENDED)
-            said.append(await page.run(STATUS))
-        await page.run("document.querySelector('[name=text]').value = 'Hello.'")
-        await page.run("document.querySelector('[name=server]').value = 'http://127.0.0.1:9'")
-        await page.run(f"{STATUS} = ''")
-        await page.run("document.getElementById('speak').click()")
-        await page.wait(ENDED)
-        return [*said, await page.run(STATUS)]
+            page.run(f"{STATUS} = ''")
+            page.choose("#file", tmp_path / name)
+            page.until(ENDED)
+            said.append(page.run(STATUS))
+        page.run("document.querySelector('[name=text]').value = 'Hello.'")
+        page.run("document.querySelector('[name=server]').value = 'http://127.0.0.1:9'")
+        page.run(f"{STATUS} = ''")
+        page.run("document.getElementById('speak').click()")
+        page.until(ENDED)
+        return [*said, page.run(STATUS)]
 
     other, beyond, broken, floats, unreachable = use(site[0], steps)
     assert f"and this page decodes those of {tiny.codec_id}" in other
@@ -204,8 +199,8 @@ def test_what_the_page_refuses(site, tiny, codec_of_another_codebook, tmp_path):
 def test_a_browser_without_simd_and_a_page_without_its_parts(site):
     url, _, folder = site
 
-    async def status(page: Page) -> str:
-        return str(await page.run(STATUS))
+    def status(page: Page) -> str:
+        return str(page.run(STATUS))
 
     assert "no WebAssembly SIMD" in use(url, status, "WebAssembly.validate = () => false")
     (folder / "onnxruntime").rename(folder / "away")

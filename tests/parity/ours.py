@@ -23,7 +23,7 @@ def encode_in_one_batch(codec: NeuCodec, waveforms: Mapping[str, np.ndarray]) ->
     ``NeuCodec.encode`` sorts by length and so pads little; here nothing is left to its planning.
     """
     tensors = [torch.from_numpy(waveform) for waveform in waveforms.values()]
-    padded, lengths = pad_waveforms(tensors, codec.hop_length, codec.device)
+    padded, lengths = pad_waveforms(tensors, codec.input_hop_length, codec.device)
     latents, frames = codec.encode_latents(padded, lengths)
     codes = codec.quantizer(latents)[1]
     return {name: item[:count] for name, item, count in zip(waveforms, codes, frames.tolist(), strict=True)}

@@ -47,6 +47,7 @@ class Answers:
         errors: name to the error that upstream raised.
         seconds: name to the time that upstream took.
         gain: how far the quantizer's input had to be scaled up to reach all levels.
+        attributes: name to value of the attributes that programs use, as text.
     """
 
     checkpoint: Path
@@ -57,6 +58,7 @@ class Answers:
     errors: dict[str, str]
     seconds: dict[str, float]
     gain: float
+    attributes: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Question:
             errors=outcome["errors"],
             seconds=outcome["seconds"],
             gain=outcome["gain"],
+            attributes=outcome["attributes"],
         )
 
 

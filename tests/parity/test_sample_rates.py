@@ -50,7 +50,7 @@ def test_a_file_an_array_and_the_resampled_array(random: NeuCodec, tmp_path: Pat
         "(channels, samples)": random.encode(torch.from_numpy(floats.T.copy()), rate, channels_first=True),
         "int16": random.encode(integers, rate),
         "float64": random.encode(floats.astype(np.float64), rate),
-        "encode_code": random.encode_code(tmp_path / "speech.wav")[0, 0],
+        "encode_code": random.encode_code(tmp_path / "speech.wav")[0, 0].long(),
     }
     for name, codes in answers.items():
         assert torch.equal(codes, expected), name

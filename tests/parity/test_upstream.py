@@ -21,7 +21,7 @@ from tests.parity.comparisons import (
 from tests.parity.ours import decode_in_one_batch, encode_each, encode_in_one_batch, encode_list
 from tests.parity.reference import Answers, Question, Request, ask_upstream
 from tests.parity.signals import speechlike
-from tests.parity.sizes import small_config
+from tests.parity.sizes import OTHER_DECODERS, small_config
 
 pytestmark = pytest.mark.upstream
 
@@ -115,6 +115,16 @@ def test_samples_of_one_ragged_batch(answers: Answers, codec: NeuCodec):
     agreement_of_audio(answers, audio).check()
 
 
+def test_upstreams_attributes(small_answers: dict[str, Answers]):
+    """What a program reads off the codec has upstream's values, with decoders of other rates, too."""
+    for name in ("whole", "distilled", *OTHER_DECODERS):
+        theirs = small_answers[name]
+        ours = NeuCodec.from_pretrained(theirs.checkpoint, device="cpu")
+        found = {key: str(getattr(ours, key)) for key in ("sample_rate", "hop_length", "device")}
+        found["codes"] = str(ours.encode_code(torch.from_numpy(cases.calibration()).view(1, 1, -1)).dtype)
+        assert found == theirs.attributes, name
+
+
 def test_upstreams_own_calls(answers: Answers, codec: NeuCodec, audio_files: dict[str, Path]):
     """``encode_code`` and ``decode_code``: shapes, types and values."""
     codes = codec.encode_code(torch.from_numpy(cases.alike()))
@@ -128,7 +138,7 @@ def test_upstreams_own_calls(answers: Answers, codec: NeuCodec, audio_files: dic
 
     from_path = codec.encode_code(str(audio_files["mono24000"]))
     assert from_path.shape == answers.codes["mono24000"].shape
-    assert torch.equal(from_path[0, 0], codec.encode(audio_files["mono24000"]))
+    assert torch.equal(from_path[0, 0].long(), codec.encode(audio_files["mono24000"]))
 
     audio = codec.decode_code(torch.from_numpy(cases.alike_codes()))
     assert audio.shape == answers.audio["codes alike"].shape

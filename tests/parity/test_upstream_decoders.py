@@ -36,8 +36,9 @@ def checkpoint(small_answers: dict[str, Answers], kind: str, tmp_path: Path) -> 
 def test_sizes_are_found_from_the_weights(checkpoint: Path, kind: str):
     rate, layers = OTHER_DECODERS[kind]
     codec = NeuCodec.from_pretrained(checkpoint)
-    assert (codec.sample_rate, codec.hop_length, codec.frame_rate) == (16_000, 320, 50)
+    assert (codec.input_sample_rate, codec.input_hop_length, codec.frame_rate) == (16_000, 320, 50)
     assert (codec.output_sample_rate, codec.output_hop_length) == (rate, rate // 50)
+    assert (codec.sample_rate, codec.hop_length) == (rate, rate // 50), "upstream's names are of its output"
     assert len(codec.acoustic_decoder.layers) == layers
     assert codec.decode([1, 2, 3]).numel() == 3 * rate // 50
 

@@ -45,7 +45,7 @@ def encode(theirs: Any, waveform: np.ndarray) -> Tensor:
 
 
 def test_what_it_is(ours: NeuCodec):
-    assert (ours.sample_rate, ours.output_sample_rate, ours.output_hop_length) == (16_000, 16_000, 320)
+    assert (ours.input_sample_rate, ours.output_sample_rate, ours.output_hop_length) == (16_000, 16_000, 320)
     assert ours.codebook_size == 65_536
 
 

@@ -7,7 +7,7 @@ environment's Python, imports nothing of this project's package, and talks throu
     inputs.safetensors    the waveforms and code sequences that the request names
     checkpoint/           written: upstream's ``pytorch_model.bin`` with random weights
     outputs.safetensors   written: codes/NAME, bounded/NAME (what was rounded to codes), audio/NAME
-    outcome.json          written: the error of every case that upstream does not handle
+    outcome.json          written: the error of every case that upstream does not handle, and its attributes
 
 Usage: python upstream_reference.py FOLDER...
 """
@@ -245,7 +245,9 @@ def main(folder: Path) -> None:
         outputs[f"audio/{name}"] = model.decode_code(inputs[name]).contiguous()
         seconds[name] = time.perf_counter() - start
     save_file(outputs, folder / "outputs.safetensors")
-    outcome = {"gain": gain, "errors": errors, "seconds": seconds}
+    attributes = {name: str(getattr(model, name)) for name in ("sample_rate", "hop_length", "device")}
+    attributes["codes"] = str(model.encode_code(inputs["calibration"]).dtype)
+    outcome = {"gain": gain, "errors": errors, "seconds": seconds, "attributes": attributes}
     (folder / "outcome.json").write_text(json.dumps(outcome, indent=1))
 
 

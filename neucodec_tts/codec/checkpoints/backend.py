@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from neucodec_tts.codec.checkpoints.load import read_config
 from neucodec_tts.codec.onnx.layout import DECODER, ENCODER, STREAMING_DECODER
-from neucodec_tts.errors import CheckpointError
+from neucodec_tts.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
     from transformers import NeuCodecConfig
@@ -40,6 +40,33 @@ def find_backend(location: Location, wanted: str | None) -> str:
     return ONNX_RUNTIME if exported else TORCH
 
 
+def check_onnx_options(
+    location: Location, device: object, decoder: str | os.PathLike[str] | None, dtype: str | None = None
+) -> None:
+    """See that nothing is asked of exported files which they cannot do.
+
+    Raises:
+        DeviceError: the device is not the CPU.
+        CheckpointError: another decoder or another format is wanted.
+    """
+    if dtype is not None and dtype.removeprefix("torch.") != "float32":
+        raise CheckpointError(
+            f"{location.name} is computed by ONNX Runtime in the format of its files, not in "
+            f"{dtype.removeprefix('torch.')}; leave out the dtype"
+        )
+    if device is not None and str(device) != "cpu":
+        from neucodec_tts.codec.devices import find_device
+
+        target = find_device(str(device))
+        if target.type != "cpu":
+            raise DeviceError(f"ONNX Runtime computes on the CPU here, not on {target}; leave out the device")
+    if decoder is not None:
+        raise CheckpointError(
+            f"{location.name} is computed by ONNX Runtime, which takes the decoder that was exported with it; "
+            f"export the codec with decoder {os.fspath(decoder)}, or leave out the decoder"
+        )
+
+
 def onnx_config(location: Location) -> NeuCodecConfig:
     """The configuration beside exported files; that of NeuCodec where there is none, as in Neuphonic's repositories.
 
@@ -47,6 +74,8 @@ def onnx_config(location: Location) -> NeuCodecConfig:
         CheckpointError: it is damaged, or describes another model.
     """
     from transformers import NeuCodecConfig
+
+    from neucodec_tts.codec.checkpoints.load import read_config
 
     path = location.find("config.json")
     return (None if path is None else read_config(path)) or NeuCodecConfig()

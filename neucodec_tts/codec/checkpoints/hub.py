@@ -126,7 +126,7 @@ class Location:
 
         if self.hub.local_files_only or constants.HF_HUB_OFFLINE:
             return "offline mode is on"
-        return None if _reachable(constants.ENDPOINT) else f"{constants.ENDPOINT} cannot be reached"
+        return None if is_reachable(constants.ENDPOINT) else f"{constants.ENDPOINT} cannot be reached"
 
     def _not_cached(self, why: str) -> CheckpointError:
         return CheckpointError(
@@ -242,8 +242,8 @@ def find_gguf(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Pa
     return location.find(wanted or files[0]) if files else None
 
 
-def _reachable(endpoint: str) -> bool:
-    """True if the hub, or the proxy before it, takes a connection; huggingface_hub alone tries for 24 s."""
+def is_reachable(endpoint: str) -> bool:
+    """True if a server, or the proxy before it, takes a connection; huggingface_hub alone tries for 24 s."""
     url = urlparse(endpoint)
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")

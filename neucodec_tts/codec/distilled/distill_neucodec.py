@@ -55,7 +55,7 @@ class DistillNeuCodec(NeuCodec):
 
     def encode_latents(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The input of the quantizer, differentiable; arguments and results as those of ``NeuCodec``'s."""
-        frames = lengths // self.hop_length
+        frames = lengths // self.input_hop_length
         semantic = self.semantic_encoder(waveform, lengths, self.config.normalize_waveform)
         ragged = Ragged.of(frames, semantic.shape[1])
         semantic = self.semantic_adapter(semantic.transpose(1, 2), ragged)
@@ -76,5 +76,5 @@ class DistillNeuCodec(NeuCodec):
             "padding_side": "right",
             "padding_value": 0.0,
             "return_attention_mask": False,
-            "sampling_rate": self.sample_rate,
+            "sampling_rate": self.input_sample_rate,
         }

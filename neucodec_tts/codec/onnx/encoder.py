@@ -25,7 +25,7 @@ def encoder_graph(codec: NeuCodec, *, half: bool = False) -> Graph:
     """Recordings of any length: ``audio`` float32 (1, 1, T) at 16 kHz to ``codes`` int32 (1, 1, frames)."""
     graph = Graph("encoder", half=half)
     audio = graph.input("audio", "float", [1, 1, "samples"])
-    hop = codec.hop_length
+    hop = codec.input_hop_length
     # Upstream appends a whole hop where the waveform is aligned already.
     waveform = audio.pad(2, 0, hop - graph.op("Mod", audio.size(2), hop))
     if isinstance(codec, DistillNeuCodec):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neucodec_tts.codec.onnx.layout import INSTALL, VERSION
-from neucodec_tts.errors import CheckpointError
+from neucodec_tts.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,7 @@ class Session:
             raise CheckpointError(f"{path} needs onnxruntime, which is not installed: {INSTALL}")
         import onnxruntime
 
+        self.path = path
         check_locations(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -52,7 +53,7 @@ class Session:
         if threads.isdecimal():
             options.intra_op_num_threads = int(threads)
         try:
-            self._session = onnxruntime.InferenceSession(
+            self.runtime = onnxruntime.InferenceSession(
                 os.fspath(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime has a class for each status, and no common one
@@ -62,12 +63,12 @@ class Session:
                 "half copied, or of a version of ONNX that this release does not read; export it again, or install a "
                 "newer onnxruntime"
             ) from error
-        found = [each.name for each in self._session.get_inputs()]
+        found = [each.name for each in self.runtime.get_inputs()]
         if found != list(inputs):
             raise CheckpointError(
                 f"{path} has the inputs {', '.join(found)}, and not {', '.join(inputs)}; it is another kind of model"
             )
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = self.runtime.get_modelmeta().custom_metadata_map
         """What the file says of itself."""
         version, its = self.metadata.get("neucodec_tts"), self.metadata.get("codec_id")
         if version not in (None, VERSION):
@@ -80,9 +81,35 @@ class Session:
             )
 
     def run(self, **inputs: np.ndarray) -> list[np.ndarray]:
-        """Compute; safe to call from several threads."""
-        results: list[np.ndarray] = self._session.run(None, inputs)
+        """Compute; safe to call from several threads.
+
+        Raises:
+            CheckpointError: the file does not compute what its inputs promise.
+            DeviceError: there is too little memory.
+        """
+        try:
+            results: list[np.ndarray] = self.runtime.run(None, inputs)
+        except Exception as error:  # as above
+            reason = str(error).splitlines()[0]
+            if "allocate memory" in reason:
+                raise DeviceError(f"there is too little memory for {self.path.name}: {reason}") from error
+            raise CheckpointError(
+                f"{self.path} cannot be computed: {reason}; it is no file of this release, export it again"
+            ) from error
         return results
+
+    def number(self, name: str) -> int:
+        """A number that the file says of itself.
+
+        Raises:
+            CheckpointError: it does not say it, as after tools that rewrite ONNX files.
+        """
+        try:
+            return int(self.metadata[name])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path} does not say its {name}: its metadata are lost; export it again"
+            ) from error
 
 
 def check_locations(path: Path) -> None:

@@ -51,8 +51,8 @@ class Validation:
         codes: list[Tensor] = []
         for number, clip in enumerate(chosen):
             original = self.speech.waveform(clip)
-            heard = resample(original, self.speech.rate, codec.sample_rate)
-            codes.append(codec.encode(heard, codec.sample_rate))
+            heard = resample(original, self.speech.rate, codec.input_sample_rate)
+            codes.append(codec.encode(heard, codec.input_sample_rate))
             said = codec.decode(codes[-1])
             scores = score(original, self.speech.rate, said, codec.output_sample_rate)
             for name in ("stoi", "pesq", "log_mel_distance"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from neucodec_tts.speech import Sampling, SpeechEngine, SpeechTokens, TextToSpee
 from neucodec_tts.speech.loading import SpeechModel
 from neucodec_tts.tokens import SpeechVocabulary
 from neucodec_tts_llamacpp import LlamaCppEngine
+from neucodec_tts_llamacpp import engine as engine_module
 
 pytestmark = pytest.mark.llamacpp
 
@@ -170,6 +172,50 @@ def test_a_stream_that_is_left_gives_its_place_back(tiny_gguf, model, prompts):
     next(dropped)
     dropped.close()  # type: ignore[attr-defined]
     assert len(dict(engine.generate_batch(prompts, [sampling] * len(prompts)))) == len(prompts)
+
+
+def test_more_threads_than_places_wait_their_turn(tiny_gguf, model, prompts):
+    engine = LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cpu", max_batch=2, threads=1)
+    samplings = [Sampling(seed=seed, max_frames=15) for seed in range(6)]
+    alone = [engine.generate(prompts[seed % 3], each).collect() for seed, each in enumerate(samplings)]
+    with ThreadPoolExecutor(6) as pool:
+        streams = pool.map(
+            lambda seed: engine.generate(prompts[seed % 3], samplings[seed]).collect(), range(6)
+        )
+        assert list(streams) == alone
+        batches = pool.map(
+            lambda seed: dict(engine.generate_batch(prompts[:3], [samplings[seed]] * 3)), range(6)
+        )
+        assert [len(each) for each in batches] == [3] * 6
+
+
+def test_places_that_nobody_gives_back(tiny_gguf, model, prompts, monkeypatch):
+    monkeypatch.setattr(engine_module, "_STUCK_SECONDS", 0.2)
+    engine = LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cpu", max_batch=1, threads=1)
+    held = engine.generate(prompts[0], Sampling(seed=1))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next, held).result()
+    with pytest.raises(EngineError, match="1 generations run already"):
+        next(engine.generate(prompts[1], Sampling(seed=1)))
+    held.close()
+    assert next(engine.generate(prompts[1], Sampling(seed=1, max_frames=1)))
+    engine.runtime.close()
+    with pytest.raises(EngineError, match="the model has been closed; load it again"):
+        next(engine.generate(prompts[1], Sampling(seed=1)))
+
+
+def test_a_program_may_end_while_it_speaks(tiny_gguf):
+    script = """
+import sys
+from neucodec_tts import TextToSpeech
+tts = TextToSpeech.from_pretrained(sys.argv[1], device="cpu", watermark=False)
+speech = tts.stream("They are all gone. " * 20, seed=1, ahead_seconds=60)
+print(next(speech).size)
+"""
+    command = [sys.executable, "-c", script, str(tiny_gguf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 0
 
 
 def test_what_is_refused(tiny_engine, tiny_gguf, model, prompts):

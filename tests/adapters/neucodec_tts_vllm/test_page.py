@@ -15,10 +15,10 @@ import soundfile
 
 pytest.importorskip("vllm", reason="vLLM is not installed; the server uses what comes with it")
 
-from tests.adapters.neucodec_tts_vllm.browser import browsing
 from tests.adapters.neucodec_tts_vllm.listening import VOICES
 from tests.adapters.neucodec_tts_vllm.scripted_server import listening, scripted_server, until
 from tests.assets import DEMO
+from tests.chromium import browsing
 from tests.speech.scripted import Line, Stage
 
 DONE = "document.getElementById('stop').disabled"

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 
 def test_the_page_wants_the_key_and_speaks(server, dave):
-    from tests.adapters.neucodec_tts_vllm.browser import browsing
+    from tests.chromium import browsing
 
     with browsing(f"{server.url}/speech") as page:
         page.until("document.activeElement.id === 'key'")

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from neucodec_tts import CheckpointError, NeuCodec
 from neucodec_tts.codec.onnx.export import export
-from neucodec_tts.codec.onnx.session import check_locations
+from neucodec_tts.codec.onnx.session import Session, check_locations
 
 NAME = "streaming_decoder.onnx"
 
@@ -63,6 +64,20 @@ def test_of_another_codec(folder, codec, tmp_path):
         CheckpointError, match=f"belongs to the codec {codec.codec_id}, and the folder's config"
     ):
         NeuCodec.from_pretrained(folder).decode([1])
+
+
+def test_without_metadata(folder):
+    rewrite(folder / NAME, lambda model: model.ClearField("metadata_props"))
+    with pytest.raises(CheckpointError, match=r"streaming_decoder.onnx does not say its memory_size"):
+        NeuCodec.from_pretrained(folder).decode([1])
+
+
+def test_inputs_that_the_file_does_not_take(exported):
+    session = Session(exported / "model.onnx", ["codes"])
+    with pytest.raises(
+        CheckpointError, match=r"model.onnx cannot be computed: .*; it is no file of this release"
+    ):
+        session.run(codes=np.zeros((1, 1, 3)))
 
 
 def test_another_part(folder):

@@ -96,7 +96,7 @@ def test_the_interface_is_that_of_the_published_decoder(exported):
 @pytest.mark.parametrize("lookback", [0, 7, 50])
 def test_the_streaming_decoder_has_torchs_memory(codec, lookback):
     settings = StreamSettings(lookback=lookback, chunk=20)
-    stream = Stream(settings, codec.output_hop_length)
+    stream: Stream[torch.Tensor] = Stream(settings, codec.output_hop_length)
     stream.push(torch.randint(codec.codebook_size, (120,), generator=torch.manual_seed(0)))
     stream.finish()
     run = session(streaming_decoder_graph(codec)).run

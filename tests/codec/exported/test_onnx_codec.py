@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neucodec_tts import CheckpointError, CodesError, DeviceError, DistillNeuCodec, NeuCodec, TextToSpeech
-from neucodec_tts.codec.onnx import onnx_codec
+from neucodec_tts.codec.onnx import network
 from neucodec_tts.codec.onnx.export import export
 from neucodec_tts.codec.onnx.onnx_codec import OnnxCodec
 from tests.assets import DEMO
@@ -31,8 +31,9 @@ def test_the_folder_loads_by_itself(loaded, tiny, exported):
     assert isinstance(NeuCodec.from_pretrained(exported, backend="onnxruntime"), OnnxCodec)
     assert not isinstance(tiny, OnnxCodec)
     assert (loaded.codec_id, loaded.codebook_size) == (tiny.codec_id, tiny.codebook_size)
-    assert (loaded.sample_rate, loaded.output_sample_rate) == (16_000, 24_000)
-    assert (loaded.hop_length, loaded.output_hop_length, loaded.frame_rate) == (320, 480, 50)
+    assert (loaded.input_sample_rate, loaded.output_sample_rate) == (16_000, 24_000)
+    assert (loaded.input_hop_length, loaded.output_hop_length, loaded.frame_rate) == (320, 480, 50)
+    assert (loaded.sample_rate, loaded.hop_length) == (24_000, 480), "upstream's names"
     assert loaded.encoder_fingerprint() == tiny.encoder_fingerprint()
     assert str(loaded.eval().device) == "cpu"
 
@@ -66,7 +67,7 @@ def test_streams_do_not_depend_on_the_split(loaded, tiny, codes, sizes):
 
 
 def test_long_items_go_through_windows(loaded, tiny, monkeypatch):
-    monkeypatch.setattr(onnx_codec, "_EXACT_SECONDS", 12.0)
+    monkeypatch.setattr(network, "EXACT_SECONDS", 12.0)
     codes = torch.randint(4096, (50 * 30,), generator=torch.manual_seed(0))
     wave = loaded.decode(codes)
     assert wave.shape == (480 * 50 * 30,)
