@@ -83,7 +83,7 @@ def bench(
     agreement = None
     if timed is not exact:
         with as_file(files("neucodec_tts") / "assets" / "demo.flac") as recording:
-            speech = as_waveform(recording, target_rate=exact.sample_rate)
+            speech = as_waveform(recording, target_rate=exact.input_sample_rate)
         with terminal.progress("comparing with float32"):
             agreement = measure_agreement(exact, timed, [speech])
     terminal.result(

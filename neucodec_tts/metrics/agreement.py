@@ -51,8 +51,8 @@ def measure_agreement(exact: NeuCodec, codec: NeuCodec, waveforms: Sequence[torc
     """
     import torch
 
-    wanted = exact.encode([*waveforms], exact.sample_rate)
-    codes, found = torch.cat(wanted), torch.cat(codec.encode([*waveforms], exact.sample_rate))
+    wanted = exact.encode([*waveforms], exact.input_sample_rate)
+    codes, found = torch.cat(wanted), torch.cat(codec.encode([*waveforms], exact.input_sample_rate))
     digits = [exact.quantizer.digits(each.to(exact.device)) for each in (codes, found)]
     return Agreement(
         str(codec.dtype).removeprefix("torch."),

@@ -9,6 +9,8 @@ import torch
 
 from tests.parity.comparisons import snr
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(codec):
