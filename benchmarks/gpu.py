@@ -171,14 +171,12 @@ def supervise(names: Sequence[str], out: Path, size: str, device: str, tell: Cal
                 tell(name)
         if why is not None or now == left:
             # The part that was running, or the first one if none began.
-            name = _running(out)[0]
-            if name is None and now:
-                name = now[0]
-            if name in now:
+            running = _running(out)[0] or next(iter(now), None)
+            if running in now:
                 detail = why or (lines[-1] if lines else "the process ended without a word")
-                failed = {"part": name, "size": size, "date": time.strftime("%F"), "status": "failed"}
-                _write(out, name, {**failed, "why": detail, "log": lines[-40:], "warnings": []})
-                tell(name)
+                failed = {"part": running, "size": size, "date": time.strftime("%F"), "status": "failed"}
+                _write(out, running, {**failed, "why": detail, "log": lines[-40:], "warnings": []})
+                tell(running)
     (out / "running").unlink(missing_ok=True)
 
 

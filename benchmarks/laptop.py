@@ -107,7 +107,9 @@ def _measure(
     model: Path, codec: Path, neutts: str | None, frames: int, threads: int, repeats: int
 ) -> list[dict[str, Any]]:
     """Medians of each speaker's wall and processor seconds, and its peak of memory in bytes."""
-    speakers = [("ours", sys.executable, str(codec), ("first", "whole", "tokens"))]
+    speakers: list[tuple[str, str, str, tuple[str, ...]]] = [
+        ("ours", sys.executable, str(codec), ("first", "whole", "tokens"))
+    ]
     if neutts is not None:
         speakers.append(("neutts", neutts, str(codec / "model.onnx"), ("first", "whole")))
     speakers.append(("llama.cpp", sys.executable, "-", ("tokens",)))

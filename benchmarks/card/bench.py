@@ -197,7 +197,7 @@ class Bench:
 
     def _random(self, kind: type[NeuCodec], config: NeuCodecConfig) -> NeuCodec:
         torch.manual_seed(0)
-        codec = kind(config).eval().requires_grad_(False)  # type: ignore[arg-type]
+        codec = kind(config).eval().requires_grad_(False)
         project = codec.quantizer.project_in
         seen: list[Tensor] = []
         hook = project.register_forward_hook(lambda _module, _inputs, output: seen.append(output))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def _encoding(bench: Bench, reference: NeuCodec, codec: NeuCodec) -> list[Row]:
     }
     for name, encode in ways.items():
         found = encode()
-        row = {"what": name} | compare_codes(reference, wanted[: len(found)], found)
+        row: Row = {"what": name} | compare_codes(reference, wanted[: len(found)], found)
         require(row, rows, row["differ"] <= _most(row), "99.9 % equal codes")
     return rows
 
@@ -101,8 +102,8 @@ def streaming(bench: Bench) -> list[Row]:
                 for i in range(len(sequences)):
                     scheduler.finish(i)
             while played := scheduler.step():
-                for i, samples in played.items():
-                    parts[i].append(samples)
+                for stream, samples in played.items():
+                    parts[stream].append(samples)
         snr = compare_sounds(wanted, [torch.cat(part) for part in parts.values()])
         row: Row = {"what": name, "snr": snr}
         if decode is not None:
@@ -156,8 +157,8 @@ def attention(bench: Bench) -> list[Row]:
     items = [noise(bench.size.long_seconds, 50), noise(bench.size.long_seconds - 3.3, 51)]
     row: Row = {"what": f"{bench.size.long_seconds:g} s and 3.3 s less in one batch"}
     row |= compare_codes(bench.on_cpu, bench.on_cpu.encode([*items], 16_000), bench.exact.encode_batch(items))
-    head = bench.exact.semantic_encoder.encoder.layers[0].self_attn.head_size
-    row["merged"] = _can_merge(torch.zeros(1, 1, 1, head, device=bench.device))
+    attention: Any = bench.exact.semantic_encoder.encoder.layers[0].self_attn
+    row["merged"] = _can_merge(torch.zeros(1, 1, 1, attention.head_size, device=bench.device))
     require(row, rows, row["differ"] <= _most(row), "99.9 % equal codes")
     return rows
 
@@ -193,7 +194,7 @@ def batches_do_not_matter(bench: Bench) -> list[Row]:
     items = [noise(0.4 + 0.05 * (i % 9), 90 + i) for i in range(min(64, 4 * bench.size.batches[-1]))]
     wanted = [bench.exact.encode(item, 16_000) for item in items]
     found = bench.exact.encode([*items], 16_000, max_batch_seconds=MOST_BATCH_SECONDS)
-    row = {"what": f"{len(items)} short items"} | compare_codes(bench.exact, wanted, found)
+    row: Row = {"what": f"{len(items)} short items"} | compare_codes(bench.exact, wanted, found)
     require(row, rows, row["differ"] <= _most(row), "99.9 % equal codes")
     return rows
 

@@ -6,7 +6,7 @@ import heapq
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 from itertools import product
 
@@ -252,7 +252,7 @@ def _play(
         for pushed, needed in _chunks(settings, frames):
             heapq.heappush(events, (begin + needed / 50, stream, pushed, needed))
     clock, steps, delays, busy, played = 0.0, [], [], 0.0, 0
-    due: dict[int, float] = {}
+    due: dict[Hashable, float] = {}
     while events or scheduler.ready:
         if bench.left <= 0:
             return {"streams": count, "failed": "its time was up: decoding is slower than real time"}
@@ -270,10 +270,10 @@ def _play(
         clock, busy = clock + taken, busy + taken
         if heard:
             steps.append(taken)
-        for stream, samples in heard.items():
+        for heard_stream, samples in heard.items():
             played += samples.numel()
-            if stream in due:
-                delays.append(clock - due.pop(stream))  # type: ignore[call-overload]
+            if heard_stream in due:
+                delays.append(clock - due.pop(heard_stream))
     return {
         "streams": count,
         "load": busy / clock,

@@ -106,11 +106,11 @@ def bench(
         f"beside transformers {transformers.__version__}"
     )
     for speed in found:
-        beside, agreement = "", ""
+        beside, agrees = "", ""
         if speed.ratio is not None:
             beside = f", {speed.ratio:.2f} times as fast as transformers"
         if speed.agreement is not None:
-            agreement = (
+            agrees = (
                 f" ({100 * speed.agreement:.2f} % of codes equal)"
                 if speed.work == "encode"
                 else f" ({speed.agreement:.0f} dB SNR between the two)"
@@ -118,7 +118,7 @@ def bench(
         if speed.first_sound:
             first = sorted(speed.first_sound)[len(speed.first_sound) // 2]
             beside = f", the first sound after {1000 * first:.0f} ms of decoding"
-        terminal.say(f"  {speed.work:<8}{1 / speed.real_time_factor:8.3g} times real time{beside}{agreement}")
+        terminal.say(f"  {speed.work:<8}{1 / speed.real_time_factor:8.3g} times real time{beside}{agrees}")
     if agreement is not None:
         terminal.say(
             f"  beside float32, {100 * agreement.codes:.2f} % of codes and {100 * agreement.digits:.2f} % of their "

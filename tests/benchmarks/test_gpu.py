@@ -106,7 +106,7 @@ def test_a_process_that_dies_or_hangs(tmp_path, monkeypatch, sleep, why):
     script.write_text(WORKER.replace("SLEEP", str(sleep)))
     monkeypatch.setattr(gpu, "__file__", str(script))
     monkeypatch.setattr(gpu, "_STARTING_SECONDS", 0.0)
-    told = []
+    told: list[str] = []
     gpu.supervise(["machine", "correct-decode", "memory"], tmp_path, "toy", "cpu", told.append)
     results = report.read_results(tmp_path)
     assert told == ["machine", "correct-decode", "memory"]

@@ -70,7 +70,7 @@ def test_a_listener_never_runs_dry_where_codes_come_fast_enough(codec, growth, s
 def test_a_listener_who_waits_as_long_as_is_said_never_runs_dry_and_no_shorter_wait_does(speed, total):
     """By reckoning, in frames of time: code n comes at n / speed, and decoding takes no time."""
     settings = StreamSettings()
-    stream = Stream(settings, 480)
+    stream: Stream[torch.Tensor] = Stream(settings, 480)
     arrivals = []  # of each chunk: when it comes, and where it begins
     for known in range(1, total + 1):
         stream.push(torch.zeros(1, dtype=torch.long))

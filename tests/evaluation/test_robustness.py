@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_agreement(folders: dict[str, Path]):
     assert compare(first, second, halves).cosine == pytest.approx(found.cosine)
     vectors = [
         each.codec.quantizer.lookup(torch.from_numpy(its[0])).detach().numpy()
-        for each, its in ((first, codes), (second, other))
+        for each, its in ((cast(Any, first), codes), (cast(Any, second), other))
     ]
     lengths = [np.linalg.norm(each, axis=1) for each in vectors]
     cosines = (vectors[0] * vectors[1]).sum(axis=1) / (lengths[0] * lengths[1])

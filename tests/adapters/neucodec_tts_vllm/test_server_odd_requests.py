@@ -26,9 +26,11 @@ FIELDS = [
     "with_codes",
 ]
 """Fields that may be left out."""
+ODD: list[Any] = [[], [1], {}]
+NO_TEXTS: list[Any] = [None, 5, [], {}, True, ["a"], "", "   \n\t", "\x00", "\ud800"]
 WRONG: list[tuple[str, Any]] = [
-    *(("input", value) for value in (None, 5, [], {}, True, ["a"], "", "   \n\t", "\x00", "\ud800")),
-    *((name, value) for name in FIELDS for value in ([], [1], {})),
+    *(("input", value) for value in NO_TEXTS),
+    *((name, value) for name in FIELDS for value in ODD),
     *((name, "maybe") for name in ("stream", "gapless", "with_codes", "normalize", "seed", "speed", "top_k")),
     *(("speed", value) for value in (0, 0.24, 4.01, -1, 1e400, "fast")),
     *(("seed", value) for value in (2**63, -(2**63) - 1, 1.5, 1e30)),
