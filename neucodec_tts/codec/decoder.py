@@ -212,7 +212,7 @@ class Decoder(nn.Module):
         x = self.fc(quantized.to(self.fc.weight.dtype))
         if interpolator is not None:
             factor = interpolator.factor
-            lengths = lengths * factor if isinstance(lengths, Tensor) else lengths
+            lengths = lengths * factor if isinstance(lengths, Tensor) else None
             lengths = Frames.of(lengths, x.shape[1] * factor)
             x = interpolator(x, lengths)
         frames = lengths if isinstance(lengths, Frames) else Frames.of(lengths, x.shape[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from neucodec_tts.codec.frames import Frames
 from neucodec_tts.errors import CheckpointError, CodesError
 
 if TYPE_CHECKING:
+    from neucodec_tts.audio import Audio
     from neucodec_tts.codec.neucodec import NeuCodec
 
 _HEAD_DIM = 64  # the one size that the rotary embedding of the fork's blocks takes
@@ -201,12 +202,24 @@ class LowRateCodec:
         """Name of the codes: that of the codec, with the rate, since the codec alone would play them too fast."""
         return f"{self.codec.codec_id}@{self.frame_rate:g}"
 
+    @overload
+    def encode(self, audio: Audio, sample_rate: int | None = None, **options: Any) -> Tensor: ...
+    @overload
+    def encode(
+        self, audio: list[Any] | tuple[Any, ...], sample_rate: int | None = None, **options: Any
+    ) -> list[Tensor]: ...
     def encode(self, audio: Any, sample_rate: int | None = None, **options: Any) -> Tensor | list[Tensor]:
         """As `NeuCodec.encode`, of whose codes the first of every ``factor`` stay, LongTensor (frames,)."""
         codes = self.codec.encode(audio, sample_rate, **options)
         factor = self.interpolator.factor
         return [each[::factor] for each in codes] if isinstance(codes, list) else codes[::factor]
 
+    @overload
+    def decode(self, codes: Codes, *, max_batch_seconds: float | None = None) -> Tensor: ...
+    @overload
+    def decode(
+        self, codes: list[Any] | tuple[Any, ...], *, max_batch_seconds: float | None = None
+    ) -> list[Tensor]: ...
     def decode(
         self, codes: Codes | list[Any] | tuple[Any, ...], *, max_batch_seconds: float | None = None
     ) -> Tensor | list[Tensor]:

@@ -124,7 +124,9 @@ class Fragile:
     """A codec that fails at its second recording."""
 
     input_sample_rate = output_sample_rate = 16_000
-    frame_rate, codebooks, parameters = 50.0, (4096,), None
+    frame_rate: float | None = 50.0
+    codebooks: tuple[int, ...] = (4096,)
+    parameters = None
 
     def __init__(self) -> None:
         self.inner, self.asked = load_codec("tiny", "cpu"), 0
@@ -192,7 +194,7 @@ def test_codecs_that_do_not_load_leave_the_others_going(call: Callable, recordin
 def test_codecs_of_other_packages_may_fail_as_they_like(
     call: Callable, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(codecs.KNOWN, "broken", Broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(codecs.KNOWN, "broken", Broken)
     said = call("evaluate", recordings, "--codecs", "broken,tiny", "-o", tmp_path / "out", *QUICK)
     assert said.code == 0
     rows = {row["codec"]: row for row in read(tmp_path / "out")["codecs"]}

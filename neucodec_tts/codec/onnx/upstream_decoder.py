@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from neucodec_tts.codec.checkpoints.backend import onnx_config
 from neucodec_tts.codec.checkpoints.hub import HubOptions, Location, locate
 from neucodec_tts.codec.onnx.layout import DATA_SUFFIX, DECODER
+from neucodec_tts.codec.onnx.network import OnnxConfig
 from neucodec_tts.codec.onnx.session import Session
 from neucodec_tts.errors import CheckpointError, CodesError, DeviceError
 
@@ -35,10 +36,10 @@ class NeuCodecOnnxDecoder:
         if not path.is_file():
             raise CheckpointError(f"there is no file {str(path)!r} (now in {Path.cwd()}); name a {DECODER}")
         # Beside Neuphonic's files there is no config.json: then it is NeuCodec.
-        config = onnx_config(Location(str(path.parent), path.parent, HubOptions()))
-        self._session = Session(path, ("codes",), getattr(config, "codec_id", None))
-        self._codebook_size = int(np.prod(config.quantization_levels))
-        self.sample_rate = int(config.output_sampling_rate)
+        config = OnnxConfig.read(Location(str(path.parent), path.parent, HubOptions()))
+        self._session = Session(path, ("codes",), config.codec_id)
+        self._codebook_size = math.prod(config.quantization_levels)
+        self.sample_rate = config.output_sampling_rate
         """Of decoded waveforms, in Hz: 24,000, or what the exported codec has."""
 
     @property
