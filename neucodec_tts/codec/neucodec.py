@@ -414,7 +414,7 @@ class NeuCodec(nn.Module):
         hub = HubOptions(revision, cache_dir, token, local_files_only)
         location = locate(model, hub)
         if find_backend(location, backend) == ONNX_RUNTIME:
-            check_onnx_options(location, device, decoder, None if wanted is None else str(wanted))
+            check_onnx_options(location, device, decoder, dtype)
             exported = pkgutil.resolve_name(_ONNX_CODEC).at(location)
             cls._class_for(exported.config, location.name)
             return cast("_Codec", exported)

@@ -41,25 +41,25 @@ def find_backend(location: Location, wanted: str | None) -> str:
 
 
 def check_onnx_options(
-    location: Location, device: object, decoder: str | os.PathLike[str] | None, dtype: str | None = None
+    location: Location, device: object, decoder: str | os.PathLike[str] | None, dtype: object = None
 ) -> None:
     """See that nothing is asked of exported files which they cannot do.
 
     Raises:
         DeviceError: the device is not the CPU.
-        CheckpointError: another decoder or another format is wanted.
+        CheckpointError: another decoder, or another format than the files', is wanted.
     """
-    if dtype is not None and dtype.removeprefix("torch.") != "float32":
-        raise CheckpointError(
-            f"{location.name} is computed by ONNX Runtime in the format of its files, not in "
-            f"{dtype.removeprefix('torch.')}; leave out the dtype"
-        )
     if device is not None and str(device) != "cpu":
         from neucodec_tts.codec.devices import find_device
 
         target = find_device(str(device))
         if target.type != "cpu":
             raise DeviceError(f"ONNX Runtime computes on the CPU here, not on {target}; leave out the device")
+    if str(dtype).removeprefix("torch.") not in ("None", "auto", "float32"):
+        raise CheckpointError(
+            f"{location.name} is computed by ONNX Runtime in the format of its files, not in {dtype}; leave "
+            "out the dtype"
+        )
     if decoder is not None:
         raise CheckpointError(
             f"{location.name} is computed by ONNX Runtime, which takes the decoder that was exported with it; "
