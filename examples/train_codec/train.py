@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -32,6 +32,7 @@ from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.errors import CheckpointError, DatasetError, NeuCodecError
 from neucodec_tts.files import atomic_path
 from neucodec_tts.training.codec.discriminators import DiscriminatorSizes
+from neucodec_tts.training.codec.losses.adversarial import Game
 from neucodec_tts.training.codec.losses.semantic import Teacher
 from neucodec_tts.training.codec.models import OUTPUT_RATES, changed, full_lengths, requantized, tiny_config
 from neucodec_tts.training.codec.packed_codes import encode_packed
@@ -135,6 +136,8 @@ def settings_of(args: argparse.Namespace) -> TrainingSettings:
     Raises:
         NeuCodecError: a setting is unknown or has no such value.
     """
+    if args.shares and len(args.shares) != len(args.corpus):
+        raise NeuCodecError(f"--shares has {len(args.shares)} numbers for {len(args.corpus)} corpora")
     settings = replace(PRESETS[args.preset], train=args.train, seed=args.seed)
     if args.steps is not None:
         settings = replace(settings, steps=args.steps)
@@ -159,6 +162,11 @@ def _with(settings: Any, path: list[str], text: str, name: str) -> Any:
         value = json.loads(text)
     except ValueError:
         value = text
+    now = getattr(settings, path[0])
+    if isinstance(now, float | int) and not isinstance(value, float | int):
+        raise NeuCodecError(f"the setting {name} is a number, such as {now}, not {text!r}")
+    if path[0] == "game" and value not in get_args(Game):
+        raise NeuCodecError(f"the setting {name} is one of {', '.join(get_args(Game))}, not {text!r}")
     return replace(settings, **{path[0]: tuple(value) if isinstance(value, list) else value})
 
 

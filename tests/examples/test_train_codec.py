@@ -98,6 +98,9 @@ def test_a_training_goes_on_with_one_process_fewer(tmp_path: Path, corpus: Path)
         (("--codec", "tiny", "--like", "tiny"), "--like is for --train scratch"),
         ((), "--train decoder needs --codec"),
         (("--train", "all", "--encode-once"), "with all codes change"),
+        (("--set", "rate=fast"), "the setting rate is a number, such as 0.0001, not 'fast'"),
+        (("--set", "game=chess"), "the setting game is one of least-squares, hinge, not 'chess'"),
+        (("--shares", "1", "2"), "--shares has 2 numbers for 1 corpora"),
         (("--codec", "tiny", "--teacher", "semantic"), "nothing for --teacher to teach"),
     ],
 )

@@ -30,7 +30,7 @@ def save_state(state: dict[str, Any], folder: Path) -> None:
         if isinstance(problem, CheckpointError):
             raise
         raise CheckpointError(
-            f"cannot save the training to {path}: {problem}; the last state is kept"
+            f"cannot save the training to {path} (is the disk full?): {problem}; the last state is kept"
         ) from problem
 
 

@@ -377,7 +377,7 @@ class CodecTrainer:
         except (RuntimeError, ValueError, KeyError) as problem:
             raise CheckpointError(
                 f"{self.out} holds the training of a codec of other shape, or with other settings "
-                f"({str(problem).splitlines()[0]}); give another folder"
+                f"({str(problem).splitlines()[-1].strip()}); give another folder"
             ) from problem
         self.step, self.heard = state["step"], state["heard"]
 
