@@ -34,7 +34,7 @@ install:  ## make .venv with the project and all that tests and linters need
 
 figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debian, for flite, and a compiler
 	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
-	@$(BIN)/python examples/train_tiny/evaluate_voice.py tiny
+	@$(BIN)/python examples/train_codec/evaluate_voice.py tiny
 
 test: lint docs upstream agents  ## lint, types, import directions, the site, and every test, those with upstream and agents included
 	.venv-agents/bin/python -m pytest tests/agents -q

@@ -94,6 +94,13 @@ def main(
             show_default=False,
         ),
     ] = None,
+    gapless: Annotated[
+        bool,
+        typer.Option(
+            "--gapless/--no-gapless",
+            help="Let the first sound wait where codes come slowly, or ask for it at once.",
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of the first request.")] = 0,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a server that sends nothing is given up.")
@@ -128,7 +135,7 @@ def main(
     from serving.load import LoadSettings
     from serving.measure import measure_serving
     from serving.own_server import own_server
-    from serving.processes import processor_time, resident_bytes
+    from serving.processes import processor_time, resident_by_process, resident_bytes
 
     settings = LoadSettings(
         streams=streams,
@@ -142,6 +149,7 @@ def main(
         voice=voice,
         seed=seed,
         first_chunk=initial_codec_chunk_frames,
+        gapless=gapless,
     )
 
     async def measured(url: str, model: str | None, pid: int | None) -> ServingReport:
@@ -151,6 +159,7 @@ def main(
                 settings,
                 model=model,
                 memory=lambda: None if pid is None else resident_bytes(pid),
+                processes=lambda: {} if pid is None else resident_by_process(pid),
                 processor=lambda: None if pid is None else processor_time(pid),
                 advance=lambda what: terminal.note(f"{what} ..."),
             )
@@ -281,6 +290,8 @@ def _tell(terminal: Terminal, report: ServingReport) -> None:
             f"    within {minutes[-1]:.1f} minutes of load {sizes[0] / 2**20:,.0f} to {sizes[-1] / 2**20:,.0f} MiB, "
             f"{max(sizes) / 2**20:,.0f} at most"
         )
+    for name, (before, after) in report.memory_by_process.items():
+        terminal.say(f"    {name}: {before / 2**20:,.0f}, then {after / 2**20:,.0f} MiB")
     for line in faults.describe(report.faults) if report.faults else ():
         terminal.say(f"  {line}")
     if report.prefix is not None:

@@ -35,6 +35,7 @@ class LoadSettings:
         seed: of the first request.
         faults: whether there are clients in the end that behave as they should not.
         first_chunk: frames of the first chunk of each, as ``initial_codec_chunk_frames``; None leaves it to the server.
+        gapless: whether the first sound waits where codes come slowly.
 
     Raises:
         EngineError: a number is out of range.
@@ -51,6 +52,7 @@ class LoadSettings:
     seed: int = 0
     faults: bool = False
     first_chunk: int | None = None
+    gapless: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("streams", 1), ("requests", 1), ("turns", 1), ("burst", 0), ("distinct", 1)):

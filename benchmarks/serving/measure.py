@@ -30,6 +30,7 @@ async def measure_serving(
     *,
     model: str | None = None,
     memory: Callable[[], float | None] = lambda: None,
+    processes: Callable[[], dict[str, float]] = dict,
     processor: Callable[[], ProcessorTime | None] = lambda: None,
     advance: Callable[[str], None] = lambda what: None,
 ) -> ServingReport:
@@ -40,13 +41,16 @@ async def measure_serving(
         settings: how much.
         model: folder or hub id of what it serves, for the same prompts without sound; by default what it says itself.
         memory: the server's memory in bytes, where its metrics do not tell.
+        processes: memory in bytes of each of the server's processes, by name.
         processor: the server's processor time so far; None where it is not known.
         advance: told what begins.
 
     Raises:
         EngineError: no server answers, or it does not speak.
     """
-    return await _Measurement(client, settings or LoadSettings(), memory, processor, advance).run(model)
+    return await _Measurement(client, settings or LoadSettings(), memory, processes, processor, advance).run(
+        model
+    )
 
 
 class _Measurement:
@@ -55,12 +59,14 @@ class _Measurement:
         client: SpeechClient,
         settings: LoadSettings,
         memory: Callable[[], float | None],
+        processes: Callable[[], dict[str, float]],
         processor: Callable[[], ProcessorTime | None],
         advance: Callable[[str], None],
     ) -> None:
         self._client = client
         self._settings = settings
         self._memory = memory
+        self._processes = processes
         self._processor = processor
         self._advance = advance
         self._left_out: list[str] = []
@@ -79,6 +85,7 @@ class _Measurement:
             longest=settings.longest,
             seed=settings.seed,
             first_chunk=settings.first_chunk,
+            gapless=settings.gapless,
         )
         self._advance("a request alone")
         await self._must_speak(self._calls[0])  # warms up
@@ -96,6 +103,7 @@ class _Measurement:
         self._left_out += turns.left_out
         burst = soak = None
         samples: list[tuple[float, float]] = []
+        rested = self._processes()
         if settings.burst:
             self._advance(f"{settings.burst} requests at once")
             burst = phase_of(settings.burst, [await self._load(settings.burst, range(settings.burst))])
@@ -108,6 +116,7 @@ class _Measurement:
                 self._client, self._calls[0], self._references[0], advance=self._advance
             )
         after = await self._resident()
+        loaded = self._processes()
         return ServingReport(
             model=name,
             alone=alone,
@@ -124,6 +133,7 @@ class _Measurement:
             memory_before=before,
             memory_after=after,
             memory=samples,
+            memory_by_process={name: (size, loaded[name]) for name, size in rested.items() if name in loaded},
             faults=faults,
             voice=settings.voice,
             prefix=prefix,

@@ -230,6 +230,8 @@ class ServingReport:
         memory_before: bytes of the server; None where it does not tell.
         memory_after: bytes.
         memory: bytes every now and then during `soak`, after minutes.
+        memory_by_process: bytes of each of the server's processes after the turns and in the end; empty where they are
+            not known.
         faults: what came of clients that behaved as they should not; empty if there were none.
         voice: name of the voice of all requests; None if they named none.
         prefix: what prompts share, measured one by one; None where the server does not tell.
@@ -252,6 +254,7 @@ class ServingReport:
     memory_before: float | None
     memory_after: float | None
     memory: list[tuple[float, float]]
+    memory_by_process: dict[str, tuple[float, float]]
     faults: list[Fault]
     voice: str | None
     prefix: PrefixSharing | None

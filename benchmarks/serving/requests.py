@@ -51,6 +51,7 @@ def make_calls(
     longest: int | None = None,
     seed: int = 0,
     first_chunk: int | None = None,
+    gapless: bool = True,
 ) -> list[SpeechCall]:
     """Requests that differ in text and seed.
 
@@ -61,6 +62,7 @@ def make_calls(
         longest: most frames of each; None leaves it to the model.
         seed: of the first; the others count on.
         first_chunk: frames of the first chunk of each.
+        gapless: False asks for the first sound at once, however slowly codes come.
     """
     options: dict[str, Any] = {"model": model}
     if voice is not None:
@@ -69,6 +71,8 @@ def make_calls(
         options["max_new_tokens"] = longest
     if first_chunk is not None:
         options["initial_codec_chunk_frames"] = first_chunk
+    if not gapless:
+        options["gapless"] = False
     return [
         SpeechCall(
             f"{_OPENINGS[index % len(_OPENINGS)]}, {_ENDINGS[index % len(_ENDINGS)]}"

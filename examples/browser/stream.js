@@ -1,6 +1,6 @@
 // The windows of a stream of codes, and its cross-fades: neucodec_tts/codec/streaming.py in JavaScript.
 
-const SETTINGS = { lookback: 50, chunk: 100, lookahead: 5, overlap: 1, firstChunk: 5, growth: 1.25, slack: 0.4 };
+const SETTINGS = { lookback: 50, chunk: 50, lookahead: 5, overlap: 1, firstChunk: 5, growth: 1.25, slack: 0.4 };
 
 export class Stream {
   /** hop: samples that one code becomes. */

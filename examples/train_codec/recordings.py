@@ -27,7 +27,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
 
@@ -118,6 +117,8 @@ def unpack(package: str, cache: Path) -> Path:
 
 def decoded(path: Path) -> np.ndarray:
     """A recording as int16 (n,) at 16 kHz, mono. G.722 has no header and is known by its suffix."""
+    import av
+
     with av.open(str(path), format="g722" if path.suffix == ".g722" else None) as file:
         resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE)
         parts = [

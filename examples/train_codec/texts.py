@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LONGEST = 120  # letters: about 8 s
+FORTUNES = ("fortunes", "fortunes-min")  # Debian packages
 TEST, REFERENCES = 50, 12  # texts that no training hears
 SHORT_SHARE, PAIRED_SHARE = 0.12, 0.3  # of phrases of our own; of sentences that are joined to the one before
-_PLAIN = re.compile(r"[A-Z][A-Za-z ,.!?';:-]+[.!?]")
+PLAIN = re.compile(r"[A-Z][A-Za-z ,.!?';:-]+[.!?]")
 _FINITE = re.compile(
     r"^(?:I|you|he|she|it|we|they|this|that|these|those|there|who|what|how|why|when|where|don't|let|please|"
     r"the|a|an|his|her|my|our|your|their|its|some|many|most|all|no|nobody|everybody|everyone|someone|one|"
@@ -35,10 +36,10 @@ def wordnet(site: Path) -> Iterator[str]:
                     yield text if text[-1] in ".!?" else text + "."
 
 
-def fortunes(site: Path) -> Iterator[str]:
-    """Sentences of Debian's fortunes."""
-    for package in ("fortunes", "fortunes-min"):
-        folder = site / "debian" / package / "usr/share/games/fortunes"
+def fortunes(packages: Path) -> Iterator[str]:
+    """Sentences of Debian's fortunes, from a folder of the unpacked packages."""
+    for package in FORTUNES:
+        folder = packages / package / "usr/share/games/fortunes"
         for path in sorted(folder.iterdir()):
             if path.suffix or path.is_symlink():
                 continue
@@ -165,7 +166,7 @@ def in_order(texts: Iterable[str], shortest: int, longest: int) -> list[str]:
     kept = {
         text
         for text in texts
-        if shortest <= len(text) <= longest and _PLAIN.fullmatch(text) and not text.isupper()
+        if shortest <= len(text) <= longest and PLAIN.fullmatch(text) and not text.isupper()
     }
     return sorted(kept, key=lambda text: hashlib.sha256(text.encode()).digest())
 
@@ -174,7 +175,7 @@ def held_out(site: Path) -> tuple[list[str], list[str]]:
     """50 texts to be measured on and 12 to clone from, all of the fortunes, one to five seconds long."""
     fitting = [
         text
-        for text in in_order(fortunes(site), 12, 64)
+        for text in in_order(fortunes(site / "debian"), 12, 64)
         if len(text) >= 28 and "'" not in text and text.count(" ") >= 4
     ]
     return fitting[:TEST], fitting[TEST : TEST + REFERENCES]
@@ -184,7 +185,7 @@ def training_texts(site: Path) -> list[str]:
     """All texts to be read for training, none of which holds one that is held out."""
     test, references = held_out(site)
     forbidden = {*test, *references}
-    sentences = in_order([*wordnet(site), *fortunes(site)], 12, LONGEST)
+    sentences = in_order([*wordnet(site), *fortunes(site / "debian")], 12, LONGEST)
     chance, phrases = random.Random(1), _phrases()
     texts: list[str] = []
     for sentence in sentences:

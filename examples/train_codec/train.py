@@ -23,6 +23,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from corpora import recordings
+from transformers import NeuCodecConfig
 from whisper_teacher import WhisperTeacher
 
 from neucodec_tts import NeuCodec
@@ -33,6 +34,7 @@ from neucodec_tts.files import atomic_path
 from neucodec_tts.training.codec.discriminators import DiscriminatorSizes
 from neucodec_tts.training.codec.losses.semantic import Teacher
 from neucodec_tts.training.codec.models import OUTPUT_RATES, changed, full_lengths, requantized, tiny_config
+from neucodec_tts.training.codec.packed_codes import encode_packed
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
 from neucodec_tts.training.codec.segments import SegmentSettings
 from neucodec_tts.training.codec.settings import LossWeights, TrainingSettings
@@ -87,6 +89,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True)
     add("--train", choices=("decoder", "encoder", "all", "scratch"), default="decoder")
     add("--codec", help="a folder, a hub id or `tiny`: what to begin with")
+    add("--like", help="of which sizes --train scratch makes a codec: a folder, a hub id or `tiny`")
     add("--output-rate", type=int, choices=OUTPUT_RATES, help="Hz; another decoder begins as the old one")
     add("--layers", type=int, help="of the decoder's transformer; what is added begins as the identity")
     add("--encoder-layers", type=int, help="of the semantic encoder")
@@ -109,6 +112,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--teacher",
         help="whose features codes keep: `semantic`, the semantic encoder of --codec, or whisper's, the model.bin of "
         "a model for CTranslate2 (packages.py fetches tiny.en)",
+    )
+    add(
+        "--encode-once",
+        action="store_true",
+        help="encode the corpus before the training, not each segment at each step, for --train decoder; segments are "
+        "then never changed in pitch, tone or level",
     )
     add("--packed", type=Path, help="where recordings are kept decoded (default: OUT/packed)")
     add("--bf16", action="store_true")
@@ -134,6 +143,10 @@ def settings_of(args: argparse.Namespace) -> TrainingSettings:
     for change in args.set:
         name, _, text = change.partition("=")
         settings = _with(settings, name.split("."), text, name)
+    if args.encode_once:
+        if args.train != "decoder":
+            raise NeuCodecError(f"--encode-once is for --train decoder: with {args.train} codes change")
+        settings = replace(settings, segments=replace(settings.segments, changed_share=0.0))
     return settings
 
 
@@ -166,10 +179,19 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
             raise CheckpointError(
                 "--train scratch begins with random weights: leave --codec out, or train `all`"
             )
-        codec = NeuCodec(tiny_config(args.levels or (4,) * 7))
+        config = tiny_config()
+        if args.like:
+            config = NeuCodec.from_pretrained(args.like).config
+        values = config.to_dict()
+        values.pop("codec_id", None)  # its codes will mean something else
+        if args.levels:
+            values["quantization_levels"] = args.levels
+        codec = NeuCodec(NeuCodecConfig.from_dict(values | {"dtype": "float32"}))
         if any(value is not None for value in sizes.values()):
             codec = changed(codec, **sizes, same_codes=False)
         return codec, None
+    if args.like:
+        raise CheckpointError("--like is for --train scratch: others have the sizes of --codec")
     if not args.codec:
         raise CheckpointError(f"--train {args.train} needs --codec: a folder or a hub id to begin with")
     given = NeuCodec.from_pretrained(args.codec, dtype="float32")
@@ -196,6 +218,8 @@ def teacher_of(
     """
     if args.teacher is None:
         return None
+    if args.train == "decoder":
+        raise CheckpointError("--train decoder keeps the codes: there is nothing for --teacher to teach")
     if args.teacher != "semantic":
         whisper = WhisperTeacher(Path(args.teacher)).to_device(device)
         return whisper, whisper.size
@@ -245,6 +269,9 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+    on_cpu = args.cpu or not torch.cuda.is_available()
+    if args.bf16 and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.warning("this processor has no bfloat16 of its own, so that --bf16 makes it slower: leave it out")
     until = None if args.minutes is None else time.monotonic() + 60 * args.minutes
     try:
         settings = settings_of(args)
@@ -264,12 +291,17 @@ def main() -> None:
         with accelerator.main_process_first():
             codec, given = begin(args)
             speech, held = speech_of(args, codec)
+            codes = None
+            if args.encode_once:
+                codec.to(accelerator.device)
+                codes = [encode_packed(packed, codec) for packed in speech]
         teacher = teacher_of(args, given, accelerator.device)
         trainer = CodecTrainer(
             codec,
             speech,
             args.out,
             settings,
+            codes=codes,
             shares=args.shares,
             accelerator=accelerator,
             validation=Validation(held),

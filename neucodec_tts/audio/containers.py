@@ -7,12 +7,16 @@ at, so that all that can be decoded is.
 
 from __future__ import annotations
 
+import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import PurePosixPath
 
-from neucodec_tts.audio.mp3 import Mp3Stream, is_mp3, read_frames
+from neucodec_tts.audio.flac import flac_samples, with_samples
+from neucodec_tts.audio.mp3 import Mp3Stream, after_tags, is_mp3, read_frames
 from neucodec_tts.audio.splice import Buffer, Piece
 from neucodec_tts.errors import AudioError
 
@@ -73,6 +77,11 @@ def find_recordings(data: Buffer, name: str) -> Recordings | None:
     Raises:
         AudioError: the file is cut short, or joined from recordings in a format that cannot be taken apart.
     """
+    if bytes(data[:3]) == b"ID3" and not is_mp3(data):
+        start = after_tags(data, 0, len(data))
+        if 0 < start < len(data):  # a tag before another format: libsndfile counts it as sound
+            untagged = bytes(data[start:])
+            return find_recordings(untagged, name) or Recordings([Part(((untagged, 0, len(untagged)),))])
     head = bytes(data[:16])
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return _of_wave(data, name)
@@ -81,7 +90,10 @@ def find_recordings(data: Buffer, name: str) -> Recordings | None:
     if head[:4] == b"caff":
         return _of_caf(data, name)
     if head[:4] == b"fLaC":
-        return _split(data, list(_later(data, b"fLaC\x00\x00\x00\x22")))
+        return _of_flac(data, name)
+    if head[:7] == b"NIST_1A":
+        _check_sphere(data, name)
+        return None
     if head[:4] in (b"FORM", b".snd") or head == _W64_RIFF:
         return _split(data, list(_sized(data)))
     if head[4:8] == b"ftyp":
@@ -143,6 +155,43 @@ def _sized(data: Buffer) -> Iterator[int]:
         if size < 24:
             return
         position += size
+
+
+def _of_flac(data: Buffer, name: str) -> Recordings | None:
+    """FLAC streams, whose headers may say less or more samples than there are, or none."""
+    starts = list(_later(data, b"fLaC\x00\x00\x00\x22"))
+    found = Recordings()
+    as_it_is = not starts
+    for first, last in pairwise([0, *starts, len(data)]):
+        stream = flac_samples(data, first, last)
+        if stream is None or stream.present == stream.promised:
+            found.parts.append(Part(((data, first, last),)))
+            continue
+        as_it_is = False
+        missing = (stream.promised - stream.present) / stream.rate
+        if missing >= FRAME_SECONDS:
+            raise _cut_short(name, stream.present / stream.rate, stream.promised / stream.rate)
+        if missing > 0:
+            found.notes.append(f"it is {1000 * missing:.1f} ms shorter than its header says")
+        header = with_samples(bytes(data[first : first + 42]), stream.present)
+        found.parts.append(Part(((header, 0, len(header)), (data, first + len(header), last))))
+    return None if as_it_is else found
+
+
+def _check_sphere(data: Buffer, name: str) -> None:
+    """Refuse a NIST SPHERE file with fewer samples than its header says; libsndfile takes what is there."""
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\S+)", bytes(data[:1024]), re.MULTILINE))
+    try:
+        size = int(bytes(data[8:16]))
+        count, wide, channels, rate = (
+            int(fields[field])
+            for field in (b"sample_count", b"sample_n_bytes", b"channel_count", b"sample_rate")
+        )
+    except (KeyError, ValueError):
+        return
+    present = (len(data) - size) // max(1, wide * channels)
+    if b"shorten" not in fields.get(b"sample_coding", b"") and (count - present) >= FRAME_SECONDS * rate > 0:
+        raise _cut_short(name, present / rate, count / rate)
 
 
 def _of_mp3(stream: Mp3Stream) -> Recordings:
@@ -209,6 +258,29 @@ class _Wave:
             again = data.find(b"WAVEfmt ", self._sound)
             self._there = (len(data) if again < 8 else again - 8) - self._sound
         self.end = self._end(riff)
+        self._more = [] if self._open or self._sound is None else self._later_sound()
+
+    def _later_sound(self) -> list[tuple[int, int]]:
+        """The stretches of further data chunks: some recorders begin another one after a pause."""
+        found = []
+        position = (self._sound or 0) + self._size + (self._size & 1)
+        while position + 8 <= self.end:
+            kind = bytes(self._data[position : position + 4])
+            size = int.from_bytes(self._data[position + 4 : position + 8], "little")
+            if not kind.isascii() or not kind.decode("ascii").isprintable():
+                break
+            if kind == b"data":
+                found.append((position + 8, min(position + 8 + size, len(self._data))))
+            position += 8 + size + (size & 1)
+        return found
+
+    def _left_behind(self) -> int:
+        """Bytes after the sound that are no chunk: sound, where a writer could not correct the size at its end."""
+        position = (self._sound or 0) + self._size + (self._size & 1)
+        kind = bytes(self._data[position : position + 4])
+        is_chunk = len(kind) < 4 or (kind.isascii() and kind.decode("ascii").isprintable())
+        zeros = not any(bytes(self._data[position : position + 4096]))
+        return 0 if is_chunk or zeros else self.end - position
 
     def _end(self, riff: int) -> int:
         """The byte after it."""
@@ -250,21 +322,33 @@ class _Wave:
             found.parts.append(Part(stream.pieces, stream.lead))
             found.notes += stream.notes
             return False
-        if not self._open and missing <= 0:
+        left = self._left_behind() if not self._open and missing <= 0 else 0
+        if left > FRAME_SECONDS * self._bytes_per_second > 0:
+            found.notes.append(
+                f"{left:,} bytes after the end of its sound are not read; if they are sound "
+                f"({left / self._bytes_per_second:.2f} s), its header is wrong: set the size of its data anew"
+            )
+        if not self._open and missing <= 0 and not self._more:
             found.parts.append(Part(((data, self._start, self.end),)))
-            return True
+            return not found.notes
+        later = sum(last - first for first, last in self._more)
+        if later:
+            found.notes.append(
+                f"its sound stands in {1 + len(self._more)} data chunks, which are read as one"
+            )
         size -= size % max(1, self._align)
-        if size > 0xFFFF0000:  # such a size does not fit; libsndfile reads what is there
+        if size + later > 0xFFFF0000:  # such a size does not fit; libsndfile reads what is there
             found.parts.append(Part(((data, self._start, self.end),)))
             return True
         header = bytearray(data[self._start : sound])
         header[:4] = b"RIFF"
-        header[4:8] = struct.pack("<I", len(header) - 8 + size)
-        header[-4:] = struct.pack("<I", size)
+        header[4:8] = struct.pack("<I", len(header) - 8 + size + later)
+        header[-4:] = struct.pack("<I", size + later)
         ds64 = header.find(b"ds64")
         if ds64 >= 0:  # a chunk that a plain RIFF file may hold, but need not believe
             header[ds64 : ds64 + 4] = b"JUNK"
-        found.parts.append(Part(((bytes(header), 0, len(header)), (data, sound, sound + size))))
+        pieces = ((data, first, last) for first, last in [(sound, sound + size), *self._more])
+        found.parts.append(Part(((bytes(header), 0, len(header)), *pieces)))
         return False
 
 
@@ -278,21 +362,52 @@ def _is_placeholder(size: int, there: int) -> bool:
 
 
 def _of_ogg(data: Buffer, name: str) -> Recordings | None:
-    """Chained streams (RFC 3533): another begins with a page that is marked as the first of a stream."""
+    """Chained streams (RFC 3533): another begins with a page that is marked as the first of a stream.
+
+    Raises:
+        AudioError: pages are damaged or missing. Decoders stop there, or go on behind a hole, without a word.
+    """
     starts: list[int] = []
     position, beginning, ended = 0, True, True
+    numbers: dict[bytes, int] = {}  # of the last page of each stream
     while len(head := bytes(data[position : position + 27])) == 27 and head[:4] == b"OggS":
         first = bool(head[5] & 2)
         if first and not beginning:
             starts.append(position)
         beginning, ended = first, bool(head[5] & 4)
         table = bytes(data[position + 27 : position + 27 + head[26]])
+        page = bytes(data[position : position + 27 + head[26] + sum(table)])
+        if len(page) == 27 + head[26] + sum(table) and _ogg_checksum(page) != page[22:26]:
+            raise _damaged(name, position)
+        serial, number = head[14:18], int.from_bytes(head[18:22], "little")
+        if not first and number != numbers.get(serial, number - 1) + 1:
+            raise _damaged(name, position)
+        numbers[serial] = number
         position += 27 + head[26] + sum(table)
+    if position < len(data) and data.find(b"OggS", position) >= 0:
+        raise _damaged(name, position)
     found = _split(data, starts)
     if not ended or position > len(data):
         found = found or Recordings([Part(((data, 0, len(data)),))])
         found.notes.append("it has no end mark: its writer was interrupted, or the file is cut short")
     return found
+
+
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_checksum(page: bytes) -> bytes:
+    """The CRC of a page, as its bytes 22 to 25 hold it: zlib's polynomial with the bits in the other order."""
+    bits = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
+    value = zlib.crc32(bits, 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return value.to_bytes(4, "little").translate(_REVERSED_BITS)[::-1]
+
+
+def _damaged(name: str, position: int) -> AudioError:
+    return AudioError(
+        f"{name}: pages of it are damaged or missing from byte {position:,} on; copy or download it again, or, to keep "
+        f"what is there, convert it: ffmpeg -i {PurePosixPath(name).name} mended.wav"
+    )
 
 
 def _of_caf(data: Buffer, name: str) -> Recordings | None:

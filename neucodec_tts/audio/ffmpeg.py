@@ -58,7 +58,10 @@ def convert_to_wav(
             for line in done.stderr.splitlines()
             if line.strip()
         ]
-        raise AudioError(lines[0] if lines else "no audio found")
+        said = lines[0] if lines else "no audio found"
+        if "not on whitelist" in said:
+            said = "of a kind that is not taken for a recording"
+        raise AudioError(said)
 
 
 def run_ffmpeg(arguments: Sequence[str], data: bytes) -> bytes:

@@ -14,6 +14,7 @@ from neucodec_tts.audio.channels import mix
 from neucodec_tts.audio.containers import find_recordings
 from neucodec_tts.audio.mp3 import may_be_mp3, quiet_decoder
 from neucodec_tts.audio.reading import (
+    MPEG_SUFFIXES,
     ROUNDED_SECONDS,
     check_length,
     check_promised_bytes,
@@ -128,13 +129,30 @@ class LongRecording:
         """Yield blocks (n, channels), their rate, and whether channels come in the order of Vorbis."""
         with opened_buffer(self._path) as data:
             found = find_recordings(data, self._name)
-            mp3 = may_be_mp3(data)
+            mp3 = may_be_mp3(data) or self._path.suffix.lower() in MPEG_SUFFIXES
             parts = [(None, 0)] if found is None else [(part.pieces, part.lead) for part in found.parts]
             for pieces, lead in parts:
-                with ExitStack() as opened:
-                    quiet = mp3 or bool(lead)
-                    file = self._opened(pieces, opened, quiet)
-                    yield from self._blocks_of(file, lead, quiet)
+                yield from self._of_part(pieces, lead, mp3 or bool(lead))
+
+    def _of_part(
+        self, pieces: tuple[Piece, ...] | None, lead: int, quiet: bool
+    ) -> Iterator[tuple[np.ndarray, int, bool]]:
+        import soundfile
+
+        done = 0
+        try:
+            with ExitStack() as opened:
+                for decoded in self._blocks_of(self._opened(pieces, opened, quiet), lead, quiet):
+                    done += decoded[0].shape[0]
+                    yield decoded
+        except soundfile.LibsndfileError as problem:  # on the way; ffmpeg may read it, and begins anew
+            content = self._path if pieces is None else SplicedFile(pieces).read()
+            with opened_through_ffmpeg(content, self._name, problem) as file:
+                for block, rate, vorbis in self._blocks_of(file, lead, False):
+                    new = block[done:]
+                    done -= block.shape[0] - new.shape[0]
+                    if new.shape[0]:
+                        yield new, rate, vorbis
 
     def _opened(
         self, pieces: tuple[Piece, ...] | None, opened: ExitStack, quiet: bool

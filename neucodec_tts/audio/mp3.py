@@ -62,7 +62,7 @@ class Mp3Stream:
 
 def is_mp3(data: Buffer) -> bool:
     """True if the data begins with frames of MP3 in a row, tags and zeros before them aside."""
-    start = _after_tags(data, 0, len(data))
+    start = after_tags(data, 0, len(data))
     if start:  # a tag may be padded
         start += len(padding := bytes(data[start : start + 2**16])) - len(padding.lstrip(b"\0"))
     found = next(_frames_in_a_row(data, start, min(len(data), start + 2**16)), None)
@@ -88,11 +88,11 @@ def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | No
     count, promised, headers, ignored = 0, 0, 0, 0
     cut = False  # the last frame lacks its end
     first: _Frame | None = None
-    position = _after_tags(data, start, end)
+    position = after_tags(data, start, end)
     while position < end:
         frame = _frame_at(data, position, end)
         if frame is None or (first is not None and frame.kind != first.kind):
-            after = _after_tags(data, position, end)
+            after = after_tags(data, position, end)
             if after > position:
                 position = after
                 continue
@@ -177,7 +177,7 @@ def _frames_in_a_row(data: Buffer, position: int, end: int, like: _Frame | None 
                 frame = frame if at == end or following is not frame or like is not None else None
                 break
             following = _frame_at(data, at, end)
-            if following is None and (_after_tags(data, at, end) > at or end - at < 4):
+            if following is None and (after_tags(data, at, end) > at or end - at < 4):
                 break
         if frame is not None:
             yield frame
@@ -191,13 +191,14 @@ def _counted_frames(data: Buffer, frame: _Frame) -> int | None:
     side = frame.side_bytes
     if body[side : side + 4] in (b"Xing", b"Info"):
         flags = int.from_bytes(body[side + 4 : side + 8], "big")
-        return int.from_bytes(body[side + 8 : side + 12], "big") if flags & 1 else 0
+        count = int.from_bytes(body[side + 8 : side + 12], "big") if flags & 1 else 0
+        return count if count < 2**31 else 0  # a placeholder
     if body[32:36] == b"VBRI":
         return int.from_bytes(body[46:50], "big")
     return None
 
 
-def _after_tags(data: Buffer, position: int, end: int) -> int:
+def after_tags(data: Buffer, position: int, end: int) -> int:
     """The position after all ID3 and APE tags that begin at this one."""
     while position < end:
         head = bytes(data[position : position + 32])

@@ -41,6 +41,8 @@ AUDIO_SUFFIXES = frozenset(
     )
 )
 """Endings of files that are taken for recordings in a folder. A file that is named may have any ending."""
+MPEG_SUFFIXES = frozenset((".mp3", ".mp2", ".mp1", ".mpga", ".mpa"))
+"""Files called so go to mpg123, which prints what it thinks of them."""
 _BLOCK_SAMPLES = (
     2**22
 )  # read at a time, of all channels: a long file of many channels is never in memory whole
@@ -116,7 +118,8 @@ def load_audio(
         check_readable(Path(source), name)
     elif not source:
         raise AudioError(f"{name}: the file is empty (0 bytes); copy or download it again")
-    with opened_buffer(source) as data, quiet_decoder() if may_be_mp3(data) else nullcontext():
+    loud = not isinstance(source, bytes) and Path(source).suffix.lower() in MPEG_SUFFIXES
+    with opened_buffer(source) as data, quiet_decoder() if loud or may_be_mp3(data) else nullcontext():
         found = find_recordings(data, name)
         if found is not None:
             samples, rate = _read_recordings(found, wanted, timeout)
@@ -329,6 +332,20 @@ def _read_through_ffmpeg(
         return _read(file, wanted)
 
 
+def _refuse_text(source: str | os.PathLike[str] | bytes, name: str) -> None:
+    """Refuse pages of errors, pointers and tables that stand where a recording should be."""
+    if isinstance(source, bytes):
+        head = source[:200]
+    else:
+        with open(source, "rb") as file:
+            head = file.read(200)
+    if head.startswith(b"version https://git-lfs"):
+        raise AudioError(f"{name}: a pointer of Git LFS, not the recording; fetch it: git lfs pull")
+    if not head.strip(b"\t\n\r\x20" + bytes(range(0x21, 0x7F))) and len(head) > 16 and head[:5] != b"#!AMR":
+        shown = " ".join(head.decode("ascii").split())[:40]
+        raise AudioError(f"{name}: text ({shown!r} ...), not a recording; download or copy it again")
+
+
 @contextmanager
 def opened_through_ffmpeg(
     source: str | os.PathLike[str] | bytes,
@@ -351,6 +368,7 @@ def opened_through_ffmpeg(
     """
     import soundfile
 
+    _refuse_text(source, name)
     said = str(problem).split(": ", 1)[-1].rstrip(". ")
     with tempfile.TemporaryDirectory(prefix="neucodec-tts-") as folder:
         file, converted = Path(folder) / "recording", Path(folder) / "converted.wav"

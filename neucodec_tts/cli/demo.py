@@ -126,7 +126,7 @@ class Spoken:
 def _say_whence(terminal: Terminal) -> None:
     for line in (
         "Where the parts come from; the READMEs in neucodec_tts/checkpoints and neucodec_tts/assets say all of it:",
-        "  codec           tiny: NeuCodec's architecture, small, trained by examples/train_tiny; not Neuphonic's",
+        "  codec           tiny: NeuCodec's architecture, small, trained by examples/train_codec; not Neuphonic's",
         "  language model  tiny-voice: a small Llama, trained from nothing on flite's voices by the same recipe",
         "  voices          flite's, Carnegie Mellon University: from recordings that were not in the training",
         "  recording       Allison Smith for Asterisk, CC BY-SA 3.0",

@@ -316,7 +316,7 @@ class NeuCodec(nn.Module):
         self,
         *,
         lookback: int = 50,
-        chunk: int = 100,
+        chunk: int = 50,
         lookahead: int = 5,
         overlap: int = 1,
         first_chunk: int = 5,

@@ -91,7 +91,8 @@ class StreamSettings:
     Attributes:
         lookback: frames before a chunk that attention sees, through the keys and values that it kept (50 = 1 s, as in
             NeuTTS). It costs no latency and little work, but memory: NeuCodec keeps 5 MB a stream.
-        chunk: largest number of new frames in a window (100 = 2 s). Larger chunks are less work.
+        chunk: largest number of new frames in a window (50 = 1 s). Larger chunks are less work, and who plays codes
+            that come slowly waits longer for them.
         lookahead: frames after a chunk that are decoded with it, and again with the next (5 = 100 ms of latency). By
             default ten seconds cost 1.17 times the work of decoding them at once, five 1.28, two 1.5.
         overlap: frames of a chunk that are cross-faded with the foresight of the window before it (1). It is part of
@@ -101,7 +102,7 @@ class StreamSettings:
         growth: expected rate of the codes, over that at which they are spoken (1.25). A chunk is generated while the
             sound before it is played, and grows with it: by default chunks are 5, 3, 4, 5, 6, 8, 10, 12 frames and so
             on, up to ``chunk``. A listener who plays the first at once then never runs dry. At 1 chunks do not grow; 2
-            is less work.
+            is less work. Where codes come more slowly, `lateness` says how long to wait.
         slack: delay that a later chunk may have against the first, as a part of the first one's length (0.4 = 40 ms, or
             50 ms if codes come 1.5 times as fast). More slack makes later chunks shorter, which is more work. No chunk
             is shorter than a frame or the overlap.
@@ -112,7 +113,7 @@ class StreamSettings:
     """
 
     lookback: int = 50
-    chunk: int = 100
+    chunk: int = 50
     lookahead: int = 5
     overlap: int = 1
     first_chunk: int = 5
@@ -150,6 +151,25 @@ class StreamSettings:
         # those before it, and what it foresees.
         frames = int(self.first_chunk * (1 - self.growth * self.slack) + (self.growth - 1) * start)
         return start + max(1, self.overlap, min(self.chunk, frames))
+
+    def lateness(self, known: int, total: int, speed: float) -> float:
+        """How late the latest chunk will be if the first is played now, in frames of speech; negative if all are early.
+
+        So much longer must the first chunk wait for a listener who never runs dry. Decoding takes no time here.
+
+        Args:
+            known: frames that have come, those that the first chunk needs among them.
+            total: frames that the stream will have.
+            speed: expected rate of the codes, over that at which they are played.
+        """
+        latest, start = float("-inf"), self.chunk_end(0)
+        while start < total:
+            stop, needed = self.chunk_end(start), self.needed(start)
+            if needed > total:
+                stop = needed = total  # the rest comes in one piece
+            latest = max(latest, (needed - known) / speed - start)
+            start = stop
+        return latest
 
 
 class Stream(Generic[Array]):

@@ -38,8 +38,8 @@ def read_item(source: Source, settings: PrepareSettings, codec: CodecInfo, item:
     longest = settings.max_seconds
     try:
         samples, rate = source.read(item, longest)
-        waveform = as_waveform(samples, rate, target_rate=codec.input_sample_rate, name=item.where).numpy()
-        seconds = waveform.size / codec.input_sample_rate
+        waveform = as_waveform(samples, rate, target_rate=codec.sample_rate, name=item.where).numpy()
+        seconds = waveform.size / codec.sample_rate
         if longest is not None and seconds > longest:
             raise AudioTooLongError(item.where, seconds, longest)
     except AudioTooLongError as problem:
@@ -49,8 +49,8 @@ def read_item(source: Source, settings: PrepareSettings, codec: CodecInfo, item:
     except MemoryError:
         detail = f"{item.where}: too long for the memory there is"
         return ItemAudio(item, reason="unreadable", detail=detail)
-    least = max(settings.min_seconds, codec.input_hop_length / codec.input_sample_rate)
-    if seconds < settings.min_seconds or waveform.size < codec.input_hop_length:
+    least = max(settings.min_seconds, codec.hop_length / codec.sample_rate)
+    if seconds < settings.min_seconds or waveform.size < codec.hop_length:
         detail = f"{item.where}: {seconds:.3f} s, less than {least:g} s"
         return ItemAudio(item, reason="too short", detail=detail)
     return ItemAudio(item, waveform)

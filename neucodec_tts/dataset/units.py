@@ -66,7 +66,7 @@ class Recipe:
     @property
     def window_samples(self) -> float:
         """Samples of consecutive audio that batches are chosen from."""
-        return self.settings.window_seconds * self.codec.input_sample_rate
+        return self.settings.window_seconds * self.codec.sample_rate
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def cmu_arctic(speakers: Sequence[str], root: Path | None = None) -> list[Clip]:
             raise AudioError(
                 f"{folder} is incomplete ({problem}); remove it, and it is downloaded again"
             ) from problem
-        said = {match[1]: match[2] for match in map(_LINE.match, lines) if match}
+        found = (_LINE.match(line) for line in lines)
+        said = {match[1]: match[2] for match in found if match}
         clips += [Clip(folder / "wav" / f"{name}.wav", text) for name, text in said.items()]
     return clips
 

@@ -102,7 +102,7 @@ def with_emotion(prompt_format: PromptFormat, emotion: str | None) -> PromptForm
         return prompt_format
     if not isinstance(prompt_format, NeuTTSFormat) or not prompt_format.emotions:
         raise PromptError(
-            f"this model takes no emotion, and {emotion!r} was asked for; neuphonic/neutts-2e does"
+            f"this model takes no emotion, and {emotion!r:.100} was asked for; neuphonic/neutts-2e does"
         )
     return prompt_format.with_emotion(emotion)
 
@@ -225,7 +225,7 @@ class NeuTTSFormat(FramedFormat):
         if emotion not in self.emotions:
             known = ", ".join(self.emotions)
             raise PromptError(
-                f"the model has no emotion {emotion!r}; it has {known}" if known else "it has none"
+                f"the model has no emotion {emotion!r:.100}; it has {known}" if known else "it has none"
             )
         felt = copy.copy(self)
         felt._emotion = None if emotion == "neutral" else self._emotion_ids[emotion]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Assembly:
-    """Takes the sounds of sentences in turn: `begin`, `push` as often as needed, `end`.
+    """Takes the sounds of sentences in turn: `begin`, `push` as often as needed, `end` or `give_up`.
 
     The silence at a seam is measured on the last second of one segment and the first 0.2 s of the next, decoded on
     their own. So it depends on codes only, and speech has the same length whether it is decoded in chunks or as a
@@ -78,6 +78,12 @@ class Assembly:
         """True if nothing that was pushed of this segment can be heard."""
         return self._loudest < SILENT
 
+    def give_up(self, spoken: Spoken) -> NDArray[np.float32]:
+        """End a segment that another attempt follows; returns its last samples, float32 (n,). It gets no record."""
+        self._position += len(spoken.codes) * self._codec.output_hop_length - self._seam.skip
+        self._before = spoken
+        return self._joiner.end()
+
     def end(self, spoken: Spoken) -> NDArray[np.float32]:
         """End the segment; returns its last samples, float32 (n,)."""
         samples = len(spoken.codes) * self._codec.output_hop_length - self._seam.skip
@@ -97,9 +103,7 @@ class Assembly:
                 attempts=sentence.attempt + 1,
             )
         )
-        self._position += samples
-        self._before = spoken
-        return self._joiner.end()
+        return self.give_up(spoken)
 
 
 def assemble(

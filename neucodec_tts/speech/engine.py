@@ -215,6 +215,10 @@ class RepetitionDetector:
         if not self._runs:
             return False
         # self._recent[p] is what came p + 1 before; the run of period p + 1 grows while they are equal.
+        if code not in self._recent:  # as nearly always: every run ends
+            self._runs = [0] * len(self._runs)
+            self._recent = [code, *self._recent[: len(self._runs) - 1]]
+            return self.frames <= 1
         self._runs = [
             run + 1 if before == code else 0 for run, before in zip(self._runs, self._recent, strict=False)
         ] + self._runs[len(self._recent) :]

@@ -51,7 +51,7 @@ class Verdict:
     warning: str | None = None
 
 
-def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> Verdict:
+def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float, *, sent: bool = False) -> Verdict:
     """Decide what happens to a finished generation.
 
     Speech without a `fault` is kept. A faulty sentence is generated again while `retries` are left and `Script.again`
@@ -60,8 +60,10 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
     Args:
         spoken: the generation.
         script: the text that the sentence is part of.
-        retries: how often a sentence may be generated again; 0 for speech that has been heard already.
+        retries: how often a sentence may be generated again.
         frame_rate: codes a second.
+        sent: True for speech that somebody has got already. What can be heard is not taken back, and so it is kept;
+            after silence another attempt may follow.
 
     Raises:
         EngineError: nothing is left to try, and there are no codes.
@@ -70,7 +72,8 @@ def settle(spoken: Spoken, script: Script, retries: int, frame_rate: float) -> V
     if found is None:
         return Verdict()
     sentence, quoted = spoken.sentence, repr(spoken.sentence.text[:60])
-    again = script.again(sentence) if sentence.attempt < retries else []
+    open_to_change = not sent or spoken.silent
+    again = script.again(sentence) if open_to_change and sentence.attempt < retries else []
     if again:
         return Verdict(again)
     if not spoken.codes:

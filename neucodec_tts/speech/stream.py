@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,18 @@ def stream_chunks(
     codec: ArrayCodec,
     settings: StreamSettings,
     assembly: Assembly,
+    retries: int = 1,
 ) -> Generator[NDArray[np.float32], None, None]:
     """Generate, decode and join a text, a token at a time.
+
+    Args:
+        script: the text.
+        engine: generates.
+        vocabulary: of its tokens.
+        codec: decodes.
+        settings: of the windows.
+        assembly: joins the sentences and keeps the record.
+        retries: how often a sentence of which nothing is to be heard is generated again.
 
     Yields:
         Samples as soon as they are final, float32 (n,), never none: the first after ``first_chunk + lookahead``
@@ -106,51 +117,54 @@ def stream_chunks(
     Raises:
         EngineError: the model gave no codes for a sentence.
     """
-    for sentence in script:
-        for chunk in _speak(sentence, script, engine, vocabulary, codec, settings, assembly):
-            if chunk.size:
-                yield chunk
 
-
-def _speak(
-    sentence: Sentence,
-    script: Script,
-    engine: SpeechEngine,
-    vocabulary: SpeechVocabulary,
-    codec: ArrayCodec,
-    settings: StreamSettings,
-    assembly: Assembly,
-) -> Generator[NDArray[np.float32], None, None]:
-    stream: Stream[NDArray[Any]] = Stream(settings, codec.output_hop_length)
-    codes: list[int] = []
-    pushed = 0  # codes that the decoder has got
-    begun = False
-    tokens = engine.generate(sentence.prompt_ids, sentence.sampling)
-    try:
-        for count, token in enumerate(tokens, start=1):
-            codes += vocabulary.codes_among([token])
-            if not begun and len(codes) >= max(1, assembly.head_frames):
-                begun = True
-                yield assembly.begin(codes)
-            if begun:
-                stream.push(np.array(codes[pushed:], np.int64))
-                pushed = len(codes)
-                yield from _sounds(stream, codec, assembly)
-            if count == sentence.sampling.max_frames:
-                break  # an engine that does not count must not hold us for ever
-    finally:
-        tokens.close()
-    if codes:
+    def speak(sentence: Sentence) -> Generator[NDArray[np.float32], None, None]:
+        stream: Stream[NDArray[Any]] = Stream(settings, codec.output_hop_length)
+        codes: list[int] = []
+        pushed = 0  # codes that the decoder has got
+        begun = False
+        needed = max(settings.needed(0), assembly.head_frames)  # before them there is no sound to send
+        tokens = engine.generate(sentence.prompt_ids, sentence.sampling)
+        try:
+            for count, token in enumerate(tokens, start=1):
+                codes += vocabulary.codes_among([token])
+                if not begun and len(codes) >= needed:
+                    begun = True
+                    yield assembly.begin(codes)
+                if begun:
+                    stream.push(np.array(codes[pushed:], np.int64))
+                    pushed = len(codes)
+                    yield from _sounds(stream, codec, assembly)
+                if count == sentence.sampling.max_frames:
+                    break  # an engine that does not count must not hold us for ever
+        finally:
+            tokens.close()
+        spoken = Spoken(sentence, codes, tokens.finish_reason or "length")
         if not begun:
+            verdict = settle(spoken, script, retries, codec.frame_rate)
+            if verdict.again:
+                for other in verdict.again:
+                    yield from speak(other)
+                return
             yield assembly.begin(codes)
         stream.push(np.array(codes[pushed:], np.int64))
         stream.finish()
         yield from _sounds(stream, codec, assembly)
-    spoken = Spoken(sentence, codes, tokens.finish_reason or "length", assembly.silent)
-    warning = settle(spoken, script, 0, codec.frame_rate).warning  # what has been heard cannot be taken back
-    if warning is not None:
-        logger.warning("%s", warning)
-    yield assembly.end(spoken)
+        spoken = replace(spoken, silent=assembly.silent)
+        verdict = settle(spoken, script, retries, codec.frame_rate, sent=True)
+        if verdict.again:
+            yield assembly.give_up(spoken)
+            for other in verdict.again:
+                yield from speak(other)
+            return
+        if verdict.warning is not None:
+            logger.warning("%s", verdict.warning)
+        yield assembly.end(spoken)
+
+    for sentence in script:
+        for chunk in speak(sentence):
+            if chunk.size:
+                yield chunk
 
 
 def _sounds(

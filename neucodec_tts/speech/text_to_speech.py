@@ -263,6 +263,7 @@ class TextToSpeech:
         *,
         seed: int | None = None,
         sampling: Sampling | None = None,
+        retries: int = 1,
         ahead_seconds: float = 10.0,
         watermark: bool | None = None,
         text_format: TextFormat = "markdown",
@@ -273,13 +274,15 @@ class TextToSpeech:
 
         The first sound comes after ``first_chunk + lookahead`` tokens and one decode, 0.16 s of sound later with a
         watermark. With the same seed the same codes are spoken as by `speak`, unless that generates a sentence again:
-        what has been heard cannot be taken back.
+        what has been heard cannot be taken back. A sentence of which nothing is to be heard is followed by another
+        attempt.
 
         Args:
             text: of any length.
             voice: as for `speak`.
             seed: as for `speak`.
             sampling: as for `speak`.
+            retries: how often a sentence of which nothing is to be heard is generated again.
             ahead_seconds: a thread generates so much sound ahead of you, so that the next sentence is made while
                 you play the one before. 0 makes everything in your own thread, while you ask for it.
             watermark: as for `speak`.
@@ -293,8 +296,10 @@ class TextToSpeech:
         Raises:
             PromptError: there is nothing to speak, the voice is unknown or of another codec, or the model has no such
                 emotion.
-            EngineError: the watermark is wanted and not installed.
+            EngineError: the watermark is wanted and not installed, or `retries` is negative.
         """
+        if retries < 0:
+            raise EngineError(f"retries is {retries}; it must be at least 0")
         mark = self.watermarker(watermark)
         script, seed = self.script(
             text,
@@ -308,7 +313,7 @@ class TextToSpeech:
         assembly = Assembly(self.decoder, self.pauses)
         rate = self.sample_rate
         chunks = stream_chunks(
-            script, self.engine, self.vocabulary, self.decoder, self.stream_settings, assembly
+            script, self.engine, self.vocabulary, self.decoder, self.stream_settings, assembly, retries
         )
         if mark is not None:
             chunks = _marked(chunks, mark.stream(rate))

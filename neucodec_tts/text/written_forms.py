@@ -71,9 +71,18 @@ def in_words(text: str, language: str) -> str:
 
 
 def _line_in_words(line: str, base: str, region: str) -> str:
-    line = rewritten(line, base)
+    line = _around_pronounced(line, base)
     # Its time grows with the square of the length, so it gets a sentence or two at a time.
     return _sentences(base).sub(lambda found: _prepared(found[0], base, region), line)
+
+
+def _around_pronounced(line: str, base: str) -> str:
+    """Rewrite a line, but for its words whose phones are given."""
+    parts, end = [], 0
+    for found in PRONOUNCED.finditer(line):
+        parts += [rewritten(line[end : found.start()], base), found[0]]
+        end = found.end()
+    return "".join([*parts, rewritten(line[end:], base)])
 
 
 def _prepared(text: str, base: str, region: str) -> str:
@@ -93,6 +102,8 @@ def _prepared(text: str, base: str, region: str) -> str:
     )
     words = _WORDS.get(base, "").replace(" ", "|") or "(?!)"
     whole = rf"{PRONOUNCED.pattern}|(?<!\d)(?<!\d )\b(?:{words})\.(?!\s*\d)(?=\W*$|\s+[^\W\d_a-zà-ÿ])"
+    if base == "fr":
+        whole += r"|(?<=\d )[cdjlmnst]['’]\w+"  # "5 d'entre eux" are no days
     kept = [ProtectedSpan(*match.span()) for match in re.finditer(whole, text)]
     try:
         read = str(prepare(text, config=config, protected_spans=kept).text)

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
+from neucodec_tts.text.addresses import say_addresses
+from neucodec_tts.text.measures import say_measures
+
 Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
@@ -30,6 +33,7 @@ class _Language:
         plus: of the sign + before a telephone number.
         bounds: for "min." and "max." before a number.
         phone: pattern of words before a telephone number whose digits are said one by one.
+        weekdays: short and long, as in ``"Mon Monday; Tue Tuesday"``.
         abbreviations: with their stops, and their words, as in ``"vs.~=versus; etc.=et cetera"``. With "~" the
             stop ends no sentence, even before a capital letter.
     """
@@ -46,6 +50,7 @@ class _Language:
     plus: str
     bounds: tuple[str, str]
     phone: str
+    weekdays: str
     abbreviations: str
     rules: tuple[Rule, ...] = field(default=())
 
@@ -57,6 +62,7 @@ def rewritten(line: str, base: str) -> str:
         line: without line breaks.
         base: language, as in ``"en"``; others than English, German, French and Spanish leave the line as it is.
     """
+    line = say_measures(say_addresses(line, base), base)
     for pattern, words in _rules(base):
         line = pattern.sub(words, line)
     return line
@@ -71,7 +77,10 @@ def corrected(line: str, base: str) -> str:
 
 _NUMBER = r"\d{1,4}(?:[.,]\d+)?"
 _TIME = r"\d{1,2}(?:[:h]\d\d(?:\s?[ap]\.?m\b)?|\s?[ap]\.?m\b|h)"
-_RANGE = re.compile(rf"(?<![\w.,/:+$€£¥-])({_NUMBER})\s?[-–]\s?({_NUMBER})(?![\w/:-]|[.,]\d)")
+_ZONES = r"UTC|GMT|CES?T|MES?Z|HN[EC]|[ECMP][SD]T|BST|IST|JST|AES?T|NZS?T"
+_RANGE = re.compile(
+    rf"(?<![\w.,/:+$€£¥-])(?<![=+×*÷] )({_NUMBER})\s?[-–]\s?({_NUMBER})(?![\w/:-]|[.,]\d)(?!\s?[=+×*÷])"
+)
 _RANGE_OF_TIMES = re.compile(rf"(?<![\w.:/])({_TIME})\s?[-–]\s?({_TIME})(?![\w:])")
 _RANGE_OF_MONEY = re.compile(rf"(?<!\w)([$€£¥])\s?({_NUMBER})\s?[-–]\s?\1?({_NUMBER})(?!\d)")
 _YEAR = re.compile(r"1[1-9]\d\d|20\d\d")
@@ -80,6 +89,12 @@ _SIZE = re.compile(
 )
 _AT_END = re.compile(r"\W*$")
 _BEFORE_CAPITAL = re.compile(r"\W*$|\s+[^\Wa-zà-ÿ\d_]")
+_ZONE = re.compile(
+    rf"(?:(?<=:\d\d)|(?<=h\d\d)|(?<=\d[ap]m)|(?<=[ap]\.m\.)|(?<=[AP]M)|(?<=Uhr)|(?<=\d h)) ?({_ZONES})(?!\w)"
+)
+_YEAR_IN_ROMAN = re.compile(
+    r"\bM{1,3}(?=[MDCLXVI]{2})(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})\b"
+)
 _BOUND = re.compile(r"(?<!\d )\bm(?:[aá]x|([ií])n)\.(?=\s?\d)")
 _VERSION = re.compile(
     r"\b((?:[Vv]ersi[oó]n|[vV]\.?) ?)?(?<![\d.,/])(\d{1,3}(?:\.\d{1,3}){1,7})(?![\d/]|[.,]\d)"
@@ -95,7 +110,22 @@ def _rules(base: str) -> tuple[Rule, ...]:
     shared: list[Rule] = [
         (_RANGE_OF_TIMES, rf"\1 {language.to} \2"),
         (_RANGE_OF_MONEY, rf"\2 {language.to} \1\3"),
-        (re.compile(r"№\s?(?=\d)"), f"{language.number} "),
+        (re.compile(r"№\s?(?=\d)|(?<!\w)#(?=\d)"), f"{language.number} "),
+        (_ZONE, lambda found: f" {'-'.join(found[1])}"),
+        _weekdays(language.weekdays, language.to),
+        *(_groups(mark) for mark in (",", ".")),
+        (
+            re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?: \d{3}){0,3}(?: 000)+(?![\d.]| \d)"),
+            lambda found: found[0].replace(" ", ""),
+        ),
+        (re.compile(r"\b(1[5-9]\d\d|20\d\d)/(\d\d)\b(?!/)"), _season if base == "en" else r"\1 \2"),
+        (re.compile(r"\bC\+\+"), "C plus plus"),
+        (re.compile(r"\b([CF])#(?!\w)"), r"\1 sharp"),
+        (
+            re.compile(r"(?<![\d.,:/+\w-])(?<!\d )0\d{2,8}(?![\w:/-]|[.,]\d| \d)"),
+            lambda found: _digits(found[0], base),
+        ),
+        (_YEAR_IN_ROMAN, lambda found: str(roman(found[0]))),
         (re.compile(r"§§?\s?(?=\d)"), f"{language.section} "),
         (re.compile(r"(?<=\s)&(?=\s)"), language.joined),
         (re.compile(r"\bhttps?://"), ""),
@@ -108,7 +138,7 @@ def _rules(base: str) -> tuple[Rule, ...]:
         ),
         _abbreviations(language.abbreviations),
         (re.compile(r"\b[A-Z](?:\.[A-Z])+(?=\.?(?:\W|$))"), lambda found: found[0].replace(".", "-")),
-        (re.compile(r"\b[A-Z](?:-[A-Z])+\.(?=\s+[a-zà-ÿ])"), lambda found: found[0][:-1]),
+        (re.compile(r"(?<![\w-])[A-Z](?:-[A-Z])+\.(?=\s+[a-zà-ÿ])"), lambda found: found[0][:-1]),
         (_RANGE, lambda found: _range(found, language.to)),
         (_BOUND, lambda found: language.bounds[found[1] is None]),
     ]
@@ -118,6 +148,38 @@ def _rules(base: str) -> tuple[Rule, ...]:
         )
     shared.append((_VERSION, lambda found: _version(found, language.dot)))
     return (*shared, *language.rules)
+
+
+def _weekdays(listed: str, to: str) -> Rule:
+    """Return a rule for short names of days between which there is a range, or after which a date comes."""
+    names = {short: long for short, _, long in (entry.partition(" ") for entry in listed.split("; "))}
+    short = "|".join(names)
+
+    def say(found: re.Match[str]) -> str:
+        return f"{names[found[1]]} {to} {names[found[2]]}" if found[1] else names[found[3]]
+
+    return (
+        re.compile(
+            rf"\b({short})\.?\s?[-–]\s?({short})\b\.?(?!\w)"
+            rf"|\b({short})(?=, \d{{1,2}}\b|,? \d{{1,2}}\.? [A-Z][a-z]{{2}})"
+        ),
+        say,
+    )
+
+
+def _groups(mark: str) -> Rule:
+    """Return a rule for numbers with several groups of thousands, whichever mark their language has between them."""
+    return re.compile(rf"(?<![\d.,])\d{{1,3}}(?:{re.escape(mark)}\d{{3}}){{2,5}}(?!\d)"), lambda found: found[
+        0
+    ].replace(mark, "")
+
+
+def _season(found: re.Match[str]) -> str:
+    return f"{_halved(found[1])} {found[2]}"
+
+
+def _digits(number: str, base: str) -> str:
+    return " ".join(_cardinal(digit, base) for digit in number)
 
 
 def _table(listed: str) -> dict[str, str]:
@@ -164,6 +226,8 @@ def _halved(year: str) -> str:
 
 def _version(found: re.Match[str], dot: str) -> str:
     numbers = found[2].split(".")
+    if len(numbers) == 5 and all(len(number) == 2 for number in numbers):
+        return found[0].replace(".", " ")  # a telephone number in France
     grouped = all(len(number) == 3 for number in numbers[1:])
     if found[1] is None and (len(numbers) == 2 or grouped):
         return found[0]  # a decimal number, or thousands
@@ -184,9 +248,24 @@ def _one_by_one(number: str, plus: str) -> str:
 
 
 def roman(numeral: str) -> int:
-    """Return the value of a Roman number up to 39."""
-    values = [{"I": 1, "V": 5, "X": 10}[letter] for letter in numeral]
+    """Return the value of a Roman number."""
+    values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}[letter] for letter in numeral]
     return sum(-a if a < b else a for a, b in zip(values, [*values[1:], 0], strict=True))
+
+
+def _days_first(form: str) -> Callable[[re.Match[str]], str]:
+    """Return a date of three numbers in a form of day, month and year; those that begin with the month are turned."""
+
+    def say(found: re.Match[str]) -> str:
+        day, month, year = found.groups()
+        return form.format(month, day, year) if int(month) > 12 >= int(day) else form.format(day, month, year)
+
+    return say
+
+
+def _stop(found: re.Match[str]) -> str:
+    """Return a full stop where an abbreviation ends the sentence, too."""
+    return "." if _AT_END.match(found.string, found.end()) else ""
 
 
 def _cardinal(number: str, base: str) -> str:
@@ -211,6 +290,9 @@ _ENGLISH_MONTHS = (
     r"(?:Jan(?:uary|\.)?|Feb(?:ruary|\.)?|Mar(?:ch|\.)?|Apr(?:il|\.)?|May|June?|July?|Aug(?:ust|\.)?"
     r"|Sept?(?:ember|\.)?|Oct(?:ober|\.)?|Nov(?:ember|\.)?|Dec(?:ember|\.)?)"
 )
+_ENGLISH_DECADES = dict(
+    zip("23456789", "twenties thirties forties fifties sixties seventies eighties nineties".split())  # noqa: B905, SIM905
+)
 _ENGLISH = _Language(
     to="to",
     by="by",
@@ -224,6 +306,10 @@ _ENGLISH = _Language(
     plus="plus",
     bounds=("minimum", "maximum"),
     phone=r"\b([Cc]all |[Dd]ial )(\d{3})\b(?![-.\d])",
+    weekdays=(
+        "Mon Monday; Tues Tuesday; Tue Tuesday; Wed Wednesday; Thurs Thursday; "
+        "Thu Thursday; Fri Friday; Sat Saturday; Sun Sunday"
+    ),
     abbreviations=(
         "ext.~=extension; Tel.~=telephone; tel.~=telephone; avg.~=average; incl.~=including; w/o=without; w/=with; "
         "a.k.a.=A-K-A; Gov.~=Governor; Sen.~=Senator; Rep.~=Representative; Ft.~=Fort; ch.~=chapter"
@@ -247,7 +333,30 @@ _ENGLISH = _Language(
         (re.compile(r"(?<!\S)9/11(?![\d/])"), "9 11"),
         (re.compile(r"(?<=\d)x(?= )"), " times"),
         (re.compile(r"(?<!\w)['’](\d)0s\b"), r"19\g<1>0s"),
-        (re.compile(r"#(?=\d)"), "number "),
+        (
+            re.compile(
+                r"\b(Episode|Part|Volume|Book|Act|Scene|Phase|Type|Level|Stage|Class|Section|Article|Title|Appendix|Round"
+                rf"|Season|Grade|Mark|Model|Unit|Table|Figure|Fantasy|Mach|Rocky) ({_ROMAN})"
+            ),
+            lambda found: f"{found[1]} {roman(found[2])}",
+        ),
+        (re.compile(r"(?<=\d)((?:st|nd|rd|th))\s?[-–]\s?(?=\d{1,4}(?:st|nd|rd|th)\b)"), r"\1 to "),
+        (re.compile(r"\b(\d)/(\d{1,2})(?:rds|ths|nds)\b"), r"\1/\2"),
+        (re.compile(r"\b(\d\d?)-(\d\d?)-(\d{4})\b"), r"\1/\2/\3"),
+        (
+            re.compile(r"\b(\d{3}0s)\s?[-–]\s?['’]?([2-9])0s\b"),
+            lambda found: f"{found[1]} to {_ENGLISH_DECADES[found[2]]}",
+        ),
+        (
+            re.compile(r"(?<![\d.,])(\d{1,3})((?:\.\d{3})+),(\d{1,2})\b"),
+            lambda found: f"{found[1]}{found[2].replace('.', '')}.{found[3]}",
+        ),
+        (re.compile(r"(?<=\d)c\b"), " cents"),
+        (re.compile(r"(?<!\w)(\d{1,3}(?:\.\d)?)k\b(?<!401k)"), r"\1 thousand"),
+        (re.compile(r"(?<!\w)(\d{1,3}(?:\.\d{1,2})?)M\b"), r"\1 million"),
+        (re.compile(r"(?<!\w)(\d{1,3}(?:\.\d{1,2})?)B\b"), r"\1 billion"),
+        (re.compile(r"\best\. (?=\d{4}\b)"), "established "),
+        (re.compile(r"\b24:00\b"), "24 hundred"),
         (re.compile(r"\bSept\.(?= \d)|(?<=\d )Sept\."), "September"),
         (re.compile(r"\bpp\.(?= ?\d)"), "pages"),
         (re.compile(r"\bp\.(?= ?\d)"), "page"),
@@ -300,17 +409,34 @@ _GERMAN = _Language(
     plus="plus",
     bounds=("minimal", "maximal"),
     phone=r"\b((?:[Rr]uf\w*|[Hh]andy|[Mm]obil|[Ff]ax)\.?:? )(\+?0?\d[\d /-]{4,}\d)\b",
+    weekdays=("Mo Montag; Di Dienstag; Mi Mittwoch; Do Donnerstag; Fr Freitag; Sa Samstag; So Sonntag"),
     abbreviations=(
         "vs.~=versus; v. Chr.=vor Christus; n. Chr.=nach Christus; bzgl.~=bezüglich; sog.~=sogenannte; "
         "zzgl.~=zuzüglich; exkl.~=exklusive; bspw.~=beispielsweise; gest.~=gestorben; Bd.~=Band; z. T.~=zum Teil; "
         "o. g.~=oben genannte; s. o.=siehe oben; mind.~=mindestens; Hrn.~=Herrn; lt.~=laut; Anm.~=Anmerkung; "
-        "s. u.=siehe unten; ct=Cent; Ct.=Cent; Std.=Stunden; Abs.~=Absatz"
+        "s. u.=siehe unten; ct=Cent; Ct.=Cent; Std.=Stunden; Abs.~=Absatz; v. a.~=vor allem; z. Zt.=zurzeit; "
+        "usf.=und so fort; Fam.~=Familie; Frl.~=Fräulein; Stk.=Stück; Pkt.=Punkte; MwSt.=Mehrwertsteuer; "
+        "u. Ä.=und Ähnliches; Hbf.=Hauptbahnhof; s. S.~=siehe Seite"
     ),
     rules=(
         (re.compile(r"(?<=[a-zäöüß]{2})str\.(?=\s*[\d,;)]|\s+[a-zäöü])"), "straße"),
         (re.compile(r"(?<=[a-zäöüß]{2})str\.(?=\s|$)"), "straße."),
         (re.compile(r"(?<=\d) ?TB\b"), " Terabyte"),
-        (re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b"), r"\3.\2.\1"),
+        (re.compile(r"\b(\d{4})[-/](\d\d)[-/](\d\d)\b"), r"\3.\2.\1"),
+        (re.compile(r"\b(\d\d?)/(\d\d?)/(\d{4})\b"), _days_first("{0}.{1}.{2}")),
+        (re.compile(r"(?<![\d.])(\d\d?)\.(\d\d)(?=(?:\s?(?:bis|[-–])\s?\d\d?\.\d\d)?\s?Uhr\b)"), r"\1:\2"),
+        (re.compile(r"\b24:00\b(?: ?Uhr)?"), "24 Uhr"),
+        (re.compile(r"(?<![\d/.,])1 ?(?:½|1/2(?![\d/]))"), "eineinhalb"),
+        (re.compile(r"(?<=\d)x(?= )"), " mal"),
+        (re.compile(r"(?<=\d)[,.][-–—](?=\s?€)"), ""),
+        (re.compile(r"(?<=\d )(ff?)\.(?=\W*$|\s+[a-zäöü(])"), lambda found: "und folgende" + _stop(found)),
+        (re.compile(r"(?<=Absatz \d )S\. (?=\d)"), "Satz "),
+        (
+            re.compile(
+                rf"\b(Teil|Band|Kapitel|Akt|Buch|Phase|Typ|Stufe|Klasse|Szene|Kategorie|Abschnitt|Artikel) ({_ROMAN})"
+            ),
+            lambda found: f"{found[1]} {roman(found[2])}",
+        ),
         (
             re.compile(r"(?<![\d.])(\d\d?)\.(0?[1-9]|1[0-2])\.(?!\s?\d)(?=(\W*$)?)"),
             lambda found: (
@@ -341,6 +467,10 @@ _FRENCH_MONTHS |= {month: month for month in _FRENCH_MONTHS.values()}
 _FRENCH_FEMININE = (
     r"(?:heure|minute|seconde|tonne|page|fois|semaine|année|personne|tasse|livre|cuillère|bouteille)s?\b"
 )
+_FRENCH_FEMININE_ONE = "heure|minute|année|semaine|tasse|cuillère|bouteille|page|tonne|livre"
+_FRENCH_NO_NOUN = (
+    "ici|là|de|des|du|et|ou|à|au|en|dans|pour|par|sur|sous|avec|sans|que|qui|mais|est|sont|plus|moins|y"
+)
 _OCTETS = {"k": "kilo", "K": "kilo", "M": "méga", "G": "giga", "T": "téra"}
 
 
@@ -362,16 +492,27 @@ _FRENCH = _Language(
     plus="plus",
     bounds=("minimum", "maximum"),
     phone="",
+    weekdays=("lun lundi; mar mardi; mer mercredi; jeu jeudi; ven vendredi; sam samedi; dim dimanche"),
     abbreviations=(
         "vs.~=versus; vs=versus; av. J.-C.=avant Jésus-Christ; apr. J.-C.=après Jésus-Christ; "
         "c.-à-d.~=c'est-à-dire; càd=c'est-à-dire; fig.~=figure; chap.~=chapitre; p. ex.~=par exemple; Mme=madame; "
         "Mlle=mademoiselle; Dr=docteur; Dr.~=docteur; Pr=professeur; Me=maître; av.~=avenue; bd=boulevard; "
         "tél.~=téléphone; Tél.~=téléphone; svp=s'il vous plaît; SVP=s'il vous plaît; RDV=rendez-vous; "
-        "qqn=quelqu'un; qqch=quelque chose; hab.=habitants; nº=numéro; Mmes=mesdames; art.~=article"
+        "qqn=quelqu'un; qqch=quelque chose; hab.=habitants; nº=numéro; Mmes=mesdames; art.~=article; "
+        "bât.~=bâtiment; app.~=appartement; al.~=alinéa; P.-S.~=post-scriptum; nb.~=nombre"
     ),
     rules=(
         (re.compile(r"(?<=\d) (?=\d{3}(?!\d))"), ""),
-        (re.compile(r"(?<=\d) (?=(?:€|\$)/)"), ""),
+        (re.compile(r"\b(\d{4})/(\d\d)/(\d\d)\b"), r"\1-\2-\3"),
+        (re.compile(r"\b(\d\d?)/(\d\d?)/(\d{4})\b"), _days_first("{0}/{1}/{2}")),
+        (re.compile(r"(?<![\d.,])0[1-9]\d{8}\b"), lambda found: " ".join(re.findall("..", found[0]))),
+        (re.compile(r"\b(\d\d?) ?h ?/ ?(\d\d?)\b"), r"\1 heures sur \2"),
+        (re.compile(r"\b(\d) ?j ?/ ?(\d)\b"), r"\1 jours sur \2"),
+        (re.compile(r"\b24:00\b"), "24 heures"),
+        (re.compile(r"(?<=\d)x(?= )"), " fois"),
+        (re.compile(r"(?<=\d)ᵉ(?!\w)"), "e"),
+        (re.compile(r"(?<=\d)ᵉʳ(?!\w)"), "er"),
+        (re.compile(rf"(?<![\d/.,])1 ?(?:½|1/2(?![\d/])) ({_FRENCH_FEMININE_ONE})s?\b"), r"une \1 et demie"),
         (re.compile(r"\b(S)(te?)-(?=[A-ZÀ-Þ])"), lambda found: "Saint-" if found[2] == "t" else "Sainte-"),
         (re.compile(rf"\b(1er|[12]?\d|3[01]) ({'|'.join(_FRENCH_MONTHS)})\b{_ABBREVIATED}"), _french_date),
         (re.compile(r"\bI(er|re)\b"), lambda found: f"premi{'er' if found[1] == 'er' else 'ère'}"),
@@ -385,7 +526,7 @@ _FRENCH = _Language(
         (re.compile(r"\b1 (heure)s? (?=\d)"), r"une \1 "),
         (re.compile(rf"(?<![\d,.] )\b1 (?={_FRENCH_FEMININE})"), "une "),
         (re.compile(r"(?<![\d/.,])1/2(?![\d/.,])"), "½"),
-        (re.compile(r"(\d) ?½ ([^\W\d_]+)"), r"\1 \2 et demie"),
+        (re.compile(rf"(\d) ?½ (?!(?:{_FRENCH_NO_NOUN})\b)([^\W\d_]+)"), r"\1 \2 et demie"),
         (re.compile(r"(?<=\d) ?½"), " et demi"),
         (re.compile(rf"½ (?={_FRENCH_FEMININE})"), "une demi-"),
     ),
@@ -411,10 +552,16 @@ def _spanish_date(found: re.Match[str]) -> str:
     return f"{_cardinal(found[1], 'es')} de {_SPANISH_MONTHS[found[2]]}{year}"
 
 
+_SPANISH_NO_NOUN = "aquí|allí|de|del|y|o|a|al|en|para|por|con|sin|que|pero|es|son|más|menos|e|u"
+
+
 def _spanish_half(found: re.Match[str]) -> str:
     noun = found[2]
+    if found[1] == "1" and noun.endswith("s") and re.fullmatch(r"\w+[aeo]s", noun):
+        noun = noun[:-1]
     half = "media" if re.fullmatch(rf"{_SPANISH_NOT_FEMININE}\w+as?", noun) else "medio"
-    return f"{found[1]} {noun} y {half}" if found[1] else f"{half} {noun}"
+    count = found[1] if found[1] != "1" else ("una" if half == "media" else "un")
+    return f"{count} {noun} y {half}" if found[1] else f"{half} {noun}"
 
 
 def _spanish_ruler(found: re.Match[str]) -> str:
@@ -438,12 +585,14 @@ _SPANISH = _Language(
     plus="más",
     bounds=("mínimo", "máximo"),
     phone=r"\b((?:[Ll]l[aá]m\w+|[Tt]el(?:éfono|\.)?|[Mm]óvil|[Ff]ax|WhatsApp):?(?: al| a| el)? )(\+?\d[\d -]{5,}\d)\b",
+    weekdays=("lun lunes; mar martes; mié miércoles; jue jueves; vie viernes; sáb sábado; dom domingo"),
     abbreviations=(
         "vs.~=versus; aprox.~=aproximadamente; págs.~=páginas; fig.~=figura; Sto.~=Santo; Sta.~=Santa; "
         "i. e.~=es decir; a. C.=antes de Cristo; d. C.=después de Cristo; EE. UU.=Estados Unidos; "
         "p. ej.~=por ejemplo; Uds.=ustedes; Ud.=usted; Vd.=usted; Vds.=ustedes; Dña.~=doña; D.ª=doña; C/=calle; "
         "Avda.~=avenida; tel.~=teléfono; Tel.~=teléfono; izq.=izquierda; dcha.=derecha; Sres.~=señores; "
-        "Profa.~=profesora; hab.=habitantes; cts.=céntimos; ref.~=referencia"
+        "Profa.~=profesora; hab.=habitantes; cts.=céntimos; ref.~=referencia; "
+        "dpto.~=departamento; Dpto.~=departamento; edif.~=edificio"
     ),
     rules=(
         (
@@ -455,21 +604,32 @@ _SPANISH = _Language(
         ),
         (re.compile(r"(?<=siglo )[IVX]+\b"), lambda found: str(roman(found[0]))),
         (re.compile(r"(?<=capítulo )[IVX]+\b|(?<=tomo )[IVX]+\b"), lambda found: str(roman(found[0]))),
-        (re.compile(rf"\b(\w*[a-zà-ÿ]) ({_ROMAN})|\b([A-ZÁÉÍÓÚ]\w*[a-zà-ÿ]) (I)\b"), _spanish_ruler),
+        (re.compile(rf"\b(\w*[a-zà-ÿ]) ({_ROMAN})|\b([A-ZÁÉÍÓÚ]\w*[a-zà-ÿ]) (I)\b(?![+&-])"), _spanish_ruler),
         (re.compile(r"(?<=\d) ?TB\b"), " terabytes"),
+        (re.compile(r"\b(\d{4})/(\d\d)/(\d\d)\b"), r"\1-\2-\3"),
+        (re.compile(r"\b(\d\d?)/(\d\d?)/(\d{4})\b"), _days_first("{0}/{1}/{2}")),
+        (re.compile(r"(?<![\d.])(\d\d?)\.(\d\d)(?= ?h\b)"), r"\1:\2"),
+        (re.compile(r"\b(\d\d?)h(\d\d)\b"), r"\1:\2"),
         (re.compile(r"(\d:\d\d) ?(?:h|hs|hrs)\b"), r"\1"),
+        (re.compile(r"\b24:00\b"), "24 horas"),
+        (re.compile(r"(?<=\d)x(?= )"), " veces"),
+        (re.compile(r"\b(los|años) ([2-9]0)s\b"), r"\1 \2"),
+        (re.compile(r"(?<=\d)\.er\b"), "er"),
         (re.compile(r"(?<![\d/.,])1/2(?![\d/.,])"), "½"),
-        (re.compile(r"(?:(?<!\d)(\d{1,4}) ?)?½ ([^\W\d_]+)"), _spanish_half),
+        (re.compile(rf"(?:(?<!\d)(\d{{1,4}}) ?)?½ (?!(?:{_SPANISH_NO_NOUN})\b)([^\W\d_]+)"), _spanish_half),
     ),
 )
 
 _LANGUAGES = {"en": _ENGLISH, "de": _GERMAN, "fr": _FRENCH, "es": _SPANISH}
+_SPANISH_NUMBER_WORDS = "dos|tres|seis|menos|más|es|entonces|pues"
 _SPANISH_NUMBERS = (
     r"(?: (?:mil|millones|y|\w*(?:cient[oa]s|nta|inte|iec\w+|iún|uno?|dos|tres|cuatro|cinco|seis|siete|ocho"
     r"|nueve|diez)))*"
 )
 _AFTER: dict[str, tuple[Rule, ...]] = {
     "de": (
+        (re.compile(r"\beins (?=[A-ZÄÖÜ]\w*tel\b)"), "ein "),
+        (re.compile(r"\beins (?=(?:Stunde|Minute|Sekunde|Tonne|Meile|Unze|Kalorie)\b)"), "eine "),
         (
             re.compile(rf"\b([Aa]m|[Vv]om|[Zz]um|[Bb]eim|[Ii]m|[Dd]em|[Dd]en) ({_GERMAN_ORDINAL})r\b"),
             r"\1 \2n",
@@ -491,5 +651,15 @@ _AFTER: dict[str, tuple[Rule, ...]] = {
         ),
         (re.compile(rf"\bveinti(?:uno|ún)(?= {_SPANISH_FEMININE})"), "veintiuna"),
         (re.compile(rf"(?<= y )uno?(?= {_SPANISH_FEMININE})"), "una"),
+        (re.compile(rf"(?<= y )uno(?= (?!(?:{_SPANISH_NUMBER_WORDS})\b)[a-zà-ÿ]+s\b)"), "un"),
+        (re.compile(rf"\bveintiuno(?= (?!(?:{_SPANISH_NUMBER_WORDS})\b)[a-zà-ÿ]+s\b)"), "veintiún"),
+        (re.compile(r"\bvveinti"), "veinti"),
+        (
+            re.compile(
+                r"\b(primer|segund|tercer|cuart|quint)o"
+                r"(?= (?:Guerra|República|Cumbre|Edición|Feria|Conferencia|Semana)\b)"
+            ),
+            r"\1a",
+        ),
     ),
 }

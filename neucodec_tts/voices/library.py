@@ -52,8 +52,8 @@ def check_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
     if not _is_name(composed):
         raise PromptError(
-            f"a voice cannot be called {name!r}: names are up to {_LONGEST_NAME} letters, digits, spaces, - and _, "
-            "begin with a letter or a digit, and do not end in a space"
+            f"a voice cannot be called {name!r:.100}: names are up to {_LONGEST_NAME} letters, digits, spaces, - and "
+            "_, begin with a letter or a digit, and do not end in a space"
         )
     return composed
 

@@ -41,7 +41,7 @@ class EncodingCodec(Protocol):
         ...
 
     @property
-    def sample_rate(self) -> int:
+    def input_sample_rate(self) -> int:
         """Of what is encoded, in Hz."""
         ...
 

@@ -80,7 +80,7 @@ def test_demo(call, tmp_path, monkeypatch):
     }
     assert Path("outputs/demo/voices.png").read_bytes().startswith(b"\x89PNG")
     assert '"They said no."' in done.out
-    assert "trained by examples/train_tiny" in done.out
+    assert "trained by examples/train_codec" in done.out
     assert "STOI" in done.out
     assert len(done.out.partition("Next:\n")[2].splitlines()) == 3
 

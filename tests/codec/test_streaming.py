@@ -62,7 +62,29 @@ def test_a_listener_never_runs_dry_where_codes_come_fast_enough(codec, growth, s
         while (window := stream.next_window()) is not None:
             late = slack * first_chunk if window.start else 0
             assert known / growth + late <= begun + window.start + 1e-9
-    assert stream.settings.chunk_end(1400) == 1400 + (100 if growth > 1 else (1 - slack) * first_chunk)
+    assert stream.settings.chunk_end(1400) == 1400 + (50 if growth > 1 else (1 - slack) * first_chunk)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.05, 1.1, 1.2, 1.5])
+@pytest.mark.parametrize("total", [40, 100, 250, 700])
+def test_a_listener_who_waits_as_long_as_is_said_never_runs_dry_and_no_shorter_wait_does(speed, total):
+    """By reckoning, in frames of time: code n comes at n / speed, and decoding takes no time."""
+    settings = StreamSettings()
+    stream = Stream(settings, 480)
+    arrivals = []  # of each chunk: when it comes, and where it begins
+    for known in range(1, total + 1):
+        stream.push(torch.zeros(1, dtype=torch.long))
+        if known == total:
+            stream.finish()
+        while (window := stream.next_window()) is not None:
+            arrivals.append((known / speed, window.start))
+
+    first = settings.needed(0)
+    begin = first / speed + settings.lateness(first, total, speed)
+    assert max(come - (begin + start) for come, start in arrivals[1:]) == pytest.approx(0, abs=1e-9)
+    known = min(total, first + 7)  # asked again when more has come, it says the same
+    assert known / speed + settings.lateness(known, total, speed) == pytest.approx(begin)
+    assert settings.lateness(total, total, speed) < settings.lateness(first, total, speed)
 
 
 def test_with_all_context_a_stream_is_the_whole(codec, codes):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,3 +228,98 @@ def test_names_that_are_no_text(tmp_path, codec, recordings, kind):
     (reject,) = pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
     assert "caf\\udce9" in reject["where"]
     assert "rename" in reject["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", b"a|One.\rb|Two.\r"),
+        ("m.csv", b"path,text\rwavs/a.wav,One.\rwavs/b.wav,Two.\r"),
+        ("train.txt", b"wavs/a.wav|One.\rwavs/b.wav|Two."),
+    ],
+)
+def test_lines_of_old_macs(folder, name, content):
+    (folder / name).write_bytes(content)
+    assert listed(folder if name != "m.csv" else folder / name) == [("One.", None), ("Two.", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.csv", "path,text,text\nwavs/a.wav,One.,Two.\n", "2 columns are called 'text'"),
+        (
+            "m.csv",
+            "wavs/a.wav,Well, one.\nwavs/b.wav,So, two.\n",
+            "which of its 3 columns has the text is not clear",
+        ),
+        ("m.csv.gz", "path,text\nwavs/a.wav,One.\n", "it is compressed"),
+        ("m.jsonl.gz", "path,text\nwavs/a.wav,One.\n", "it is compressed"),
+    ],
+)
+def test_tables_that_can_be_misread_are_refused(folder, name, content, says):
+    (folder / name).write_text(content)
+    with pytest.raises(DatasetError, match=says):
+        list(open_source(folder / name).items())
+
+
+def problems(path: Path) -> list[str | None]:
+    return [item.problem for item in open_source(path).items()]
+
+
+def test_a_pipe_within_a_text_is_no_second_text(folder):
+    (folder / "metadata.csv").write_text("a|One.\nb|Two|three.\nc|Four.\n")
+    good, bad, also_good = problems(folder)
+    assert good is also_good is None
+    assert "line 2" in str(bad)
+
+
+@pytest.mark.parametrize("text", ['["One.", "Two."]', '{"en": "One."}', "true"])
+def test_a_text_that_is_none_is_left_out(folder, text):
+    (folder / "m.jsonl").write_text(f'{{"path": "wavs/a.wav", "text": {text}}}\n')
+    (problem,) = problems(folder / "m.jsonl")
+    assert "a text or a number is expected" in str(problem)
+
+
+def test_kaldi_names_with_two_texts_or_recordings_are_left_out(folder):
+    (folder / "wav.scp").write_text("a wavs/a.wav\nb wavs/b.wav\nc wavs/c.wav\nc wavs/a.wav\n")
+    (folder / "text").write_text("a One.\nb Two.\nb Three.\nc Four.\n")
+    found = {item.id: item for item in open_source(folder).items() if item.problem is None}
+    assert {id: item.text for id, item in found.items()} == {"a": "One.", "c": "Four."}
+    assert any("listed before with another recording" in str(each) for each in problems(folder))
+    assert any("'b' has two texts" in str(each) for each in problems(folder))
+
+
+def test_librispeech_with_tabs(tmp_path, recordings):
+    (tmp_path / "1" / "2").mkdir(parents=True)
+    shutil.copy(recordings / "a.wav", tmp_path / "1" / "2" / "1-2-0.wav")
+    (tmp_path / "1" / "2" / "1-2.trans.txt").write_text("1-2-0\tONE TWO\n")
+    assert listed(tmp_path) == [("ONE TWO", "1")]
+
+
+def test_vctk(tmp_path, recordings):
+    for kind in ("wav48_silence_trimmed", "txt"):
+        (tmp_path / kind / "p225").mkdir(parents=True)
+    for microphone in (1, 2):
+        shutil.copy(
+            recordings / "a.wav",
+            tmp_path / "wav48_silence_trimmed" / "p225" / f"p225_001_mic{microphone}.wav",
+        )
+    (tmp_path / "txt" / "p225" / "p225_001.txt").write_text("Please call Stella.\n")
+    assert [((text or "").strip(), speaker) for text, speaker in listed(tmp_path)] == 2 * [
+        ("Please call Stella.", "p225")
+    ]
+
+
+def test_webdataset_keys_with_dots(tmp_path, recordings):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number, name in enumerate("abc"):
+            tar.add(recordings / f"{name}.wav", f"talk_{number}.50-{number + 1}.25.wav")
+            (tmp_path / "text").write_text(name)
+            tar.add(tmp_path / "text", f"talk_{number}.50-{number + 1}.25.txt")
+        for number, name in enumerate("abc"):
+            tar.add(recordings / f"{name}.wav", f"show.{number}.wav")
+            tar.add(tmp_path / "text", f"show.{number}.txt")
+    items = list(open_source(tmp_path / "a.tar").items())
+    assert [item.text for item in items] == ["a", "b", "c", "c", "c", "c"]
+    assert len({item.id for item in items}) == 6
+    assert all(item.problem is None for item in items)

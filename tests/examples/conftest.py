@@ -1,18 +1,20 @@
-"""The recipe of `tiny`, imported as its scripts import each other."""
+"""The recipe of a codec and its voice, imported as its scripts import each other."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-RECIPE = Path(__file__).resolve().parents[2] / "examples" / "train_tiny"
+RECIPE = Path(__file__).resolve().parents[2] / "examples" / "train_codec"
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch):
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """Import one of the recipe's modules by name, as `python train.py` would."""
     monkeypatch.syspath_prepend(str(RECIPE))
     names = {path.stem for path in RECIPE.glob("*.py")}

@@ -6,18 +6,20 @@ import json
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from neucodec_tts import NeuCodec
+from tests.examples.conftest import RECIPE
 from tests.training.codec.conftest import small_codec, write_corpus
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "train_codec"
+Recipe = Callable[[str], Any]
 QUICK = (
     "segments.batch_seconds=2",
     "segments.longest=1.2",
@@ -27,23 +29,12 @@ QUICK = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The example's modules have names of their own, which no other test may find."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
-            del sys.modules[name]
-
-
 def train(*arguments: str | Path, processes: int = 1) -> subprocess.CompletedProcess[str]:
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [
         sys.executable,
         *(several if processes > 1 else ["-W", "ignore"]),
-        str(FOLDER / "train.py"),
+        str(RECIPE / "train.py"),
         *map(str, arguments),
         "--cpu",
         "--threads",
@@ -66,7 +57,7 @@ def test_a_decoder_at_44_khz_is_trained_and_goes_on(tmp_path: Path, corpus: Path
     stopped = train(*command, "--minutes", "0")
     assert stopped.returncode == 0, stopped.stderr
     assert "step 0, 0.00 h heard: stopped; the same command goes on from here" in stopped.stderr
-    done = train(*command)
+    done = train(*command, "--encode-once")
     assert done.returncode == 0, done.stderr
     assert "step 3, 0.00 h heard: done" in done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
@@ -104,20 +95,43 @@ def test_a_training_goes_on_with_one_process_fewer(tmp_path: Path, corpus: Path)
     [
         (("--codec", "tiny", "--levels", "4,4"), "the encoder and the codebook stay"),
         (("--codec", "tiny", "--train", "scratch"), "leave --codec out"),
+        (("--codec", "tiny", "--like", "tiny"), "--like is for --train scratch"),
         ((), "--train decoder needs --codec"),
+        (("--train", "all", "--encode-once"), "with all codes change"),
+        (("--codec", "tiny", "--teacher", "semantic"), "nothing for --teacher to teach"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
-    tmp_path: Path, arguments: tuple[str, ...], message: str
+    recipe: Recipe, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    script = import_module("train")
+    script = recipe("train")
 
-    with pytest.raises(script.CheckpointError, match=message):
-        script.begin(script.parse(["x", "--out", str(tmp_path), *arguments]))
+    def begin() -> None:
+        args = script.parse(["x", "--out", str(tmp_path), *arguments])
+        script.settings_of(args)
+        script.teacher_of(args, script.begin(args)[1], torch.device("cpu"))
+
+    with pytest.raises(script.NeuCodecError, match=message):
+        begin()
 
 
-def test_settings_by_name(tmp_path: Path) -> None:
-    script = import_module("train")
+def test_a_codec_of_the_sizes_of_another_begins_at_random(recipe: Recipe, tmp_path: Path) -> None:
+    script = recipe("train")
+    args = script.parse(
+        ["x", "--out", str(tmp_path), "--train", "scratch", "--like", "tiny", "--levels", "4,4,4"]
+    )
+    codec, given = script.begin(args)
+    tiny = NeuCodec.from_pretrained("tiny", dtype="float32")
+    assert given is None
+    assert codec.dtype == torch.float32
+    assert codec.codebook_size == 64
+    assert codec.config.hidden_size == tiny.config.hidden_size
+    assert codec.codec_id != tiny.codec_id
+    assert not torch.equal(codec.acoustic_decoder.fc.weight, tiny.acoustic_decoder.fc.weight)
+
+
+def test_settings_by_name(recipe: Recipe, tmp_path: Path) -> None:
+    script = recipe("train")
 
     args = script.parse(
         ["x", "--out", str(tmp_path), "--set", "weights.mel=45", "betas=[0.5,0.6]", "game=hinge"]
@@ -132,10 +146,10 @@ def test_settings_by_name(tmp_path: Path) -> None:
 
 
 def test_a_training_travels_in_small_files(
-    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = import_module("away")
-    recordings = import_module("corpora").recordings
+    away = recipe("away")
+    recordings = recipe("corpora").recordings
 
     away.pack([str(corpus)], tmp_path / "packed", megabytes=0.3)
     assert (tmp_path / "packed" / "0.tar").stat().st_size < 300_000
@@ -154,8 +168,8 @@ def test_a_training_travels_in_small_files(
     assert (tmp_path / "home" / "deep" / "file").read_bytes() == data
 
 
-def test_texts_keep_their_order_and_hold_some_out(tmp_path: Path) -> None:
-    texts = import_module("texts")
+def test_texts_keep_their_order_and_hold_some_out(recipe: Recipe, tmp_path: Path) -> None:
+    texts = recipe("texts")
 
     folder = tmp_path / "debian" / "wordnet-base" / "usr/share/wordnet"
     folder.mkdir(parents=True)
@@ -179,14 +193,14 @@ def test_texts_keep_their_order_and_hold_some_out(tmp_path: Path) -> None:
     assert texts.training_texts(tmp_path) == training
 
 
-def test_phones_are_compared_without_stress() -> None:
-    bare = import_module("listening").bare
+def test_phones_are_compared_without_stress(recipe: Recipe) -> None:
+    bare = recipe("listening").bare
 
     assert bare("həlˈO, ðˈɛɹ.") == "həlOðɛɹ"
 
 
-def test_voices_are_trimmed() -> None:
-    voices = import_module("voices")
+def test_voices_are_trimmed(recipe: Recipe) -> None:
+    voices = recipe("voices")
 
     quiet, loud = np.zeros(24_000, np.float32), np.ones(12_000, np.float32)
     assert len(voices.trimmed(np.concatenate([quiet, loud, quiet]))) == 12_000 + int(0.18 * 24_000)
@@ -228,17 +242,55 @@ def whisper_file(path: Path, size: int = 64) -> None:
     path.write_bytes(data)
 
 
-def test_whisper_teaches_50_times_a_second(tmp_path: Path) -> None:
-    teacher = import_module("whisper_teacher")
+def test_whisper_teaches_50_times_a_second(recipe: Recipe, tmp_path: Path) -> None:
+    teacher = recipe("whisper_teacher")
     whisper_file(tmp_path / "model.bin")
     whisper = teacher.WhisperTeacher(tmp_path / "model.bin")
     waveform = torch.randn(2, 16_000)
     features = whisper(waveform)
     assert features.shape == (2, 50, whisper.size)
     assert torch.isfinite(features).all()
-    import_module("away").teacher(tmp_path / "model.bin", tmp_path / "kept" / "teacher.npz")
+    recipe("away").teacher(tmp_path / "model.bin", tmp_path / "kept" / "teacher.npz")
     kept = teacher.WhisperTeacher(tmp_path / "kept" / "teacher.npz")
     assert torch.equal(kept(waveform), features)
     (tmp_path / "other.bin").write_bytes(struct.pack("<I", 5))
     with pytest.raises(ValueError, match="another version"):
         teacher.read_ctranslate2(tmp_path / "other.bin")
+
+
+def test_silence_is_trimmed_but_for_a_margin(recipe: Recipe) -> None:
+    trimmed = recipe("recordings").trimmed
+    sound = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
+    silence = np.zeros(16_000, np.int16)
+    kept = trimmed(np.concatenate([silence, sound, silence]))
+    assert 16_000 + 2 * 1600 <= len(kept) <= 16_000 + 2 * 1600 + 640
+    assert len(trimmed(silence)) == 0
+    assert len(trimmed(silence[:10])) == 0
+
+
+def test_splits_hold_out_speakers_prompts_and_the_demo(recipe: Recipe) -> None:
+    recordings = recipe("recordings")
+    by_speaker = {source.speaker: source for source in recordings.SOURCES}
+    assert recordings.split_of(by_speaker["carlo-it"], "anything.g722") == "test"
+    assert recordings.split_of(by_speaker["allison-en"], "sounds/tt-allbusy.g722") == "validation"
+    assert all(source.split == "evaluation" for source in recordings.EVALUATION)
+    assert not any("GPL" in source.licence for source in recordings.SOURCES)
+    splits = [recordings.split_of(by_speaker["june-fr"], f"{number}.g722") for number in range(2000)]
+    assert 0.02 < splits.count("validation") / 2000 < 0.04
+    assert splits.count("train") + splits.count("validation") == 2000
+
+
+def test_sources_that_left_a_package_are_named(recipe: Recipe, tmp_path: Path) -> None:
+    recordings = recipe("recordings")
+    (tmp_path / "some-package").mkdir()  # unpacked, but with nothing in it
+    source = recordings.Source("x", "some-package", "**/*.wav", "none", "nobody")
+    with pytest.raises(SystemExit, match=r"some-package has no files"):
+        list(recordings.recordings(source, tmp_path))
+
+
+def test_people_are_decoded_at_16_khz(recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    soundfile.write(tmp_path / "a.wav", np.full(8_000, 0.1), 8_000)
+    samples = recipe("recordings").decoded(tmp_path / "a.wav")
+    assert samples.dtype == np.int16
+    assert len(samples) == pytest.approx(16_000, abs=64)

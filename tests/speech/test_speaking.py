@@ -392,3 +392,62 @@ def test_silence_is_spoken_again_and_warned_of(
     result = tts.speak("Alice was late indeed.", seed=1, retries=2)
     assert len(engine.asked) == 3
     assert "speech for 'Alice was late indeed.' is silent (3.0 s)" in caplog.text
+
+
+def test_streamed_silence_is_followed_by_another_attempt(
+    stage: Stage, thirds: list[np.ndarray], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    decode = stage.codec.decode_windows
+    silent = {int(code) for code in thirds[0]} - {int(code) for third in thirds[1:] for code in third}
+    hush = sorted(silent)[:1] * 150
+
+    def softly(windows):
+        return [
+            done._replace(audio=0 * done.audio) if int(window.codes[0]) == hush[0] else done
+            for window, done in zip(windows, decode(windows), strict=True)
+        ]
+
+    monkeypatch.setattr(stage.codec, "decode_windows", softly)
+    text = "Alice was late indeed.\n\nAlice was late indeed."
+    tts, engine = stage.tts(stage.line(hush), stage.line(thirds[1]), stage.line(thirds[2]))
+    stream = tts.stream(text, seed=1, ahead_seconds=0)
+    sound = np.concatenate(list(stream))
+    assert len(engine.asked) == 3
+    assert [(segment.attempts, segment.codes.tolist()) for segment in stream.segments] == [
+        (2, thirds[1].tolist()),
+        (1, thirds[2].tolist()),
+    ]
+    assert not sound[: 150 * 480].any()
+    for segment in stream.segments:  # the record tells where it lies
+        assert np.abs(sound[round(segment.start * 24_000) : round(segment.end * 24_000)]).max() > 0.01
+    assert len(sound) == round(stream.segments[-1].end * 24_000)
+    assert caplog.text == ""
+
+    tts, engine = stage.tts(stage.line(hush))
+    sound = np.concatenate(list(tts.stream("Alice was late indeed.", seed=1, retries=2)))
+    assert (len(engine.asked), sound.any()) == (3, False)
+    assert "speech for 'Alice was late indeed.' is silent (3.0 s)" in caplog.text
+    tts, engine = stage.tts(stage.line(hush), stage.line(thirds[1]))
+    assert not np.concatenate(list(tts.stream("Alice was late indeed.", seed=1, retries=0))).any()
+
+
+def test_a_stream_takes_back_what_ends_before_its_first_sound(
+    stage: Stage, thirds: list[np.ndarray], caplog: pytest.LogCaptureFixture
+):
+    for bad in (Line([]), stage.line(thirds[1][:9])):
+        tts, engine = stage.tts(bad, stage.line(thirds[0]))
+        stream = tts.stream("Alice was late indeed.", seed=1)
+        assert sum(chunk.size for chunk in stream) == 150 * 480
+        assert [segment.codes.tolist() for segment in stream.segments] == [thirds[0].tolist()]
+        assert len(engine.asked) == 2
+    assert caplog.text == ""
+
+
+def test_a_stream_keeps_what_has_been_heard(
+    stage: Stage, thirds: list[np.ndarray], caplog: pytest.LogCaptureFixture
+):
+    tts, engine = stage.tts(stage.line(thirds[1], "repetition"), stage.line(thirds[0]))
+    stream = tts.stream("Alice was late indeed.", seed=1)
+    assert sum(chunk.size for chunk in stream) == len(thirds[1]) * 480
+    assert (len(engine.asked), stream.segments[0].finish_reason) == (1, "repetition")
+    assert "went round in a loop" in caplog.text

@@ -19,7 +19,8 @@ from neucodec_tts.text.written_forms import in_words
 pytest.importorskip("phonemizer", reason='needs pip install "neucodec-tts[phonemes]"')
 pytest.importorskip("spokenform", reason='needs pip install "neucodec-tts[normalize]"')
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 FORMS = [row.split("\t") for row in (ROOT / "docs/written_forms.tsv").read_text("utf-8").splitlines()[1:]]
 LANGUAGES = ("en-us", "de", "fr-fr", "es")
 # What a sentence goes on with, and the beginning of a next one.
@@ -54,6 +55,25 @@ def test_forms_are_said_as_in_words(language: str, least: int):
     # The documentation shows the first reading as what is said, and names the one form that is said otherwise.
     other = [written for written, words in read.items() if sounds(words) != said[written][0]]
     assert other in ([], ["Es kostet 1 €."])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_more_forms_are_said_as_in_words(language: str):
+    """Addresses, measures, currencies, scores, angles, formulas and more, in each language."""
+    phonemizer = Phonemizer(language)
+    reader = TextReader(language, normalize=True)
+
+    def sounds(text: str) -> str:
+        return phonemizer(text).replace(" ", "")
+
+    rows = [row.split("\t") for row in (HERE / "more_written_forms.tsv").read_text("utf-8").splitlines()[1:]]
+    wrong = []
+    for _, of, written, said in rows:
+        if of == language:
+            read = reader.read(written).text
+            if sounds(read) not in {sounds(each) for each in said.split(" | ")}:
+                wrong.append((written, read))
+    assert wrong == []
 
 
 def test_the_forms_are_the_same_in_all_languages():
@@ -156,6 +176,21 @@ def test_words_stay(text: str, language: str):
         ("es", "350 casas, 21 personas.", "Trescientas cincuenta casas, veintiuna personas."),
         ("es", "Son 350 días.", "Son trescientos cincuenta días."),
         ("es", "Juan Carlos I y Carlos V.", "Juan Carlos primero y Carlos quinto."),
+        ("en-us", "It is 5 - 3 = 2.", "It is five minus three equals two."),
+        ("en-us", "It weighs 5 mg/kg.", "It weighs five milligrams per kilogram."),
+        ("en-us", "See 10.0.0.1:80 now.", "See ten dot zero dot zero dot one colon eight zero now."),
+        ("en-us", "Open Mon-Fri.", "Open Monday to Friday."),
+        ("en-us", "Agent 007 came.", "Agent zero zero seven came."),
+        ("en-us", "It costs US$20.", "It costs twenty U-S dollars."),
+        ("de", "Von 5 km–10 km.", "Von fünf bis zehn Kilometer."),
+        ("de", "Es sind 5 m/s.", "Es sind fünf Meter pro Sekunde."),
+        ("de", "Es dauert 1 1/3 Stunden.", "Es dauert eins und ein Drittel Stunden."),
+        ("de", "Er kam am 5. Er blieb.", "Er kam am fünften. Er blieb."),
+        ("fr-fr", "Il y en a 5 d'entre eux.", "Il y en a cinq d'entre eux."),
+        ("fr-fr", "C'est ouvert 24h/24.", "C'est ouvert vingt-quatre heures sur vingt-quatre."),
+        ("fr-fr", "Il y en a 2 ½ ici.", "Il y en a deux et demi ici."),
+        ("es", "Son 31 días y 21 km.", "Son treinta y un días y veintiún kilómetros."),
+        ("es", "Hay 20 €/kg aquí.", "Hay veinte euros por kilogramo aquí."),
     ],
 )  # fmt: skip
 def test_more_of_the_kinds(language: str, written: str, said: str):

@@ -27,16 +27,19 @@ def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
     Raises:
         AudioError: it is refused, or cannot be had.
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:  # such as half an IPv6 address
+        raise AudioError("ref_audio is no URL that can be read") from error
     if parts.scheme != "https" or not host:
         raise AudioError(
             "ref_audio must be a data URL (data:audio/wav;base64,...), or https from an allowed host"
         )
     if host not in hosts:
         raise AudioError(
-            f"ref_audio may not be fetched from {host!r}; send it as a data URL, or let the owner of this server allow "
-            "the host (NEUCODEC_TTS_REF_AUDIO_HOSTS)"
+            f"ref_audio may not be fetched from {host!r:.100}; send it as a data URL, or let the owner of this server "
+            "allow the host (NEUCODEC_TTS_REF_AUDIO_HOSTS)"
         )
     try:
         port = parts.port or 443

@@ -18,6 +18,7 @@ router = APIRouter(tags=["Speech"])
 
 
 @router.get("/speech/ready")
+@router.head("/speech/ready", include_in_schema=False)
 @answering
 async def ready(request: Request) -> Response:
     """Answer 200 where speech can be asked for. It is 503 while the server goes down or its engine does not answer."""

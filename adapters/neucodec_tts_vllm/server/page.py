@@ -24,13 +24,13 @@ _HEADERS = {
 }
 
 
-@router.get("/speech", include_in_schema=False)
+@router.api_route("/speech", methods=["GET", "HEAD"], include_in_schema=False)
 async def page() -> Response:
     """Show a page for trying the server. The page is public; its requests need the key like any other."""
     return _file("index.html")
 
 
-@router.get("/speech/{name}", include_in_schema=False)
+@router.api_route("/speech/{name}", methods=["GET", "HEAD"], include_in_schema=False)
 @answering
 async def part_of_page(request: Request) -> Response:
     """Send a file of the page."""

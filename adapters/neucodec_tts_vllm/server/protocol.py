@@ -33,13 +33,15 @@ class Settings(BaseModel):
     top_k: Annotated[int, Field(ge=-1, le=_FRAMES)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    # Logits are divided by it: much smaller numbers would leave none that is finite.
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=_FRAMES)] | None = None
     language: str | None = None
     emotion: str | None = None
     text_format: TextFormat = "markdown"
     normalize: bool | None = None
     initial_codec_chunk_frames: Annotated[int, Field(ge=0, le=_FRAMES)] | None = None
+    gapless: bool = True
     instructions: str | None = None
     response_format: AnswerFormat
 
@@ -51,21 +53,18 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, value: object) -> object:
+    def _given(cls, value: object) -> object:
         """Many clients send null for a field that they leave out; vLLM-Omni's say ``speaker``, too."""
         if not isinstance(value, dict):
             return value
-        given = {name: each for name, each in value.items() if each is not None}
-        if "speaker" in given:
-            given.setdefault("voice", given["speaker"])
-        return given
+        return _without_nulls(value)
 
     @field_validator("voice", mode="before")
     @classmethod
     def _voice_name(cls, value: object) -> object:
         """OpenAI's custom voices are objects with an id."""
         if isinstance(value, dict):
-            name = value.get("id", value.get("name"))
+            name = next((value[key] for key in ("id", "name") if value.get(key) is not None), None)
             if not isinstance(name, str):
                 raise ValueError('a voice is a name, or an object such as {"id": "dave"}')
             return name
@@ -117,7 +116,7 @@ class BatchRequest(Settings):
         common.setdefault("response_format", "wav")
         whole = {"stream": False, "stream_format": None}
         return [
-            validated(SpeechRequest, {**common, **item, **whole}, f"items[{index}]")
+            validated(SpeechRequest, {**common, **_without_nulls(item), **whole}, f"items[{index}]")
             for index, item in enumerate(self.items)
         ]
 
@@ -128,6 +127,14 @@ class SessionConfig(Settings):
     response_format: AnswerFormat = "pcm"
     split_granularity: Literal["none", "sentence", "clause"] = "sentence"
     stream_audio: bool = True
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a client has given, each by our name."""
+    given = {name: each for name, each in fields.items() if each is not None}
+    if "speaker" in given:
+        given.setdefault("voice", given["speaker"])
+    return given
 
 
 Model = TypeVar("Model", bound=BaseModel)

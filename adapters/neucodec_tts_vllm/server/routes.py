@@ -50,8 +50,11 @@ async def create_speech(request: Request) -> Response:
         first = await unless_gone(request, first_of(pieces))
         sse, facts = asked.stream_format == "sse", service.facts(task)
         start = facts if asked.response_format == "codes" else None
+        body: AsyncGenerator[bytes | str, None] = as_bytes(first, pieces)
+        if sse:
+            body = as_events(first, pieces, start, lambda: service.ending(task), task.account.warnings)
         return SpeechResponse(
-            as_events(first, pieces, start, lambda: service.ending(task)) if sse else as_bytes(first, pieces),
+            body,
             media_type="text/event-stream" if sse else MEDIA_TYPES[asked.response_format],
             # The last header: proxies must not collect the sound first.
             headers={**headers_of(facts), "Cache-Control": "no-store", "X-Accel-Buffering": "no"},

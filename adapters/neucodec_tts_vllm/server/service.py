@@ -242,8 +242,15 @@ class SpeechService:
         if self._mark is not None:
             filters.append(self._mark.stream(self.speaker.sample_rate))
         with self._counted(account):
-            first_chunk = task.request.initial_codec_chunk_frames
-            sounds = self.speaker.stream(task.script, account, first_chunk=first_chunk, lora=task.lora)
+            request = task.request
+            sounds = self.speaker.stream(
+                task.script,
+                account,
+                first_chunk=request.initial_codec_chunk_frames,
+                gapless=request.gapless,
+                speed=request.speed,
+                lora=task.lora,
+            )
             async with aclosing(sounds) as running:
                 async for sound in running:
                     if filters:

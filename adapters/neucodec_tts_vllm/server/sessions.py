@@ -10,8 +10,8 @@ The client sends:
                                                     speed, seed, temperature, top_k, top_p, min_p,
                                                     repetition_penalty, emotion, max_new_tokens,
                                                     text_format ("markdown" by default, of each sentence), normalize,
-                                                    initial_codec_chunk_frames, response_format ("pcm" by default;
-                                                    "codes" for codes); and
+                                                    initial_codec_chunk_frames, gapless, response_format ("pcm" by
+                                                    default; "codes" for codes); and
                                                     split_granularity: "sentence" (default), "clause", "none"
                                                     stream_audio: true (default), or false for one frame a sentence
     {"type": "input.text", "text": "Hello the"}     as often as needed; the pieces are joined as they are

@@ -31,6 +31,7 @@ from neucodec_tts.text import TextReader
 from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 from neucodec_tts_vllm.server.accounts import Account
 from neucodec_tts_vllm.server.errors import ApiError
+from neucodec_tts_vllm.server.pace import LONGEST_HOLD_SECONDS, Pace, hold_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +92,7 @@ class Speaker:
         self._utterance_frames = utterance_frames
         self._allowed = allowed_tokens(SpeechTokens(vocabulary, tuple(prompt_format.stop_ids)))
         self._pauses = Pauses()
+        self._pace = Pace(worker.codec.frame_rate)
         self._numbers = itertools.count()
         # Phones and tokens of text are made here: not in the event loop, and not by two at a time.
         self._text = ThreadPoolExecutor(1, thread_name_prefix="speech-text")
@@ -129,11 +131,28 @@ class Speaker:
         return await self._in_text_thread(make)
 
     async def stream(
-        self, script: Script, account: Account, *, first_chunk: int | None = None, lora: Any = None
+        self,
+        script: Script,
+        account: Account,
+        *,
+        first_chunk: int | None = None,
+        retries: int = 1,
+        gapless: bool = True,
+        speed: float = 1.0,
+        lora: Any = None,
     ) -> AsyncGenerator[NDArray[np.float32], None]:
         """Speak while generating; yields samples as soon as they are final, float32 (n,), never none.
 
         One sentence is generated ahead of the one that is heard. Leaving early gives up everything at once.
+
+        Args:
+            script: the text.
+            account: gets the figures.
+            first_chunk: frames of each sentence's first chunk, if not the default.
+            retries: how often a sentence of which nothing is to be heard is generated again.
+            gapless: where codes come slowly, let the first sound wait until the rest will come in time.
+            speed: at which the listener plays the samples.
+            lora: vLLM's LoRA adapter.
 
         Raises:
             EngineError: the model gave no codes, or the codec failed.
@@ -143,11 +162,60 @@ class Speaker:
         opened: list[_Live] = []
         producer = asyncio.create_task(self._produce(script, account, settings, waiting, opened, lora))
         assembly = Assembly(TensorCodec(self.worker.codec), self._pauses)
+        held = not gapless
+
+        async def hear(live: _Live) -> AsyncGenerator[NDArray[np.float32], None]:
+            """The sound of a sentence, and of the attempts that follow one of which nothing is to be heard."""
+            nonlocal held
+            # Before so many codes there is no sound. By this number, and not by what has been sent, a sentence is taken
+            # back: the same seed must give the same sound under any load.
+            needed = max(live.stream.settings.needed(0), assembly.head_frames)
+            while len(live.codes) < needed and not live.ended:
+                await live.wait()
+            again: list[Sentence] = []
+            if len(live.codes) < needed and live.error is None:
+                again = (await self._settled(live.spoken(), script, retries)).again
+            if again:
+                live.stream.close()
+            else:
+                if live.codes:
+                    live.accepted = True
+                    if account.codes is not None:
+                        account.codes += live.codes
+                    if not held:
+                        held = True
+                        await self._hold(live, speed)
+                    async with aclosing(self._play(live, account, assembly)) as sounds:
+                        async for sound in sounds:
+                            yield sound
+                if live.error is not None:
+                    raise live.error
+                spoken = live.spoken(assembly.silent)
+                verdict = await self._settled(spoken, script, retries, sent=True)
+                again = verdict.again
+                if again:
+                    yield assembly.give_up(spoken)
+                else:
+                    account.settled(verdict)
+                    yield assembly.end(spoken)
+            for sentence in again:
+                other = _Live(sentence, self.worker.open(settings))
+                opened.append(other)
+                filling = asyncio.create_task(self._fill(other, account, 1, lora))
+                try:
+                    async with aclosing(hear(other)) as sounds:
+                        async for sound in sounds:
+                            yield sound
+                finally:
+                    filling.cancel()
+                    await asyncio.gather(filling, return_exceptions=True)
+                opened.remove(other)
+
         try:
             while (live := await waiting.get()) is not None:
                 if isinstance(live, Exception):
                     raise live
-                async with aclosing(self._hear(live, script, account, assembly)) as sounds:
+                async with aclosing(hear(live)) as sounds:
                     async for sound in sounds:
                         if sound.size:
                             yield sound
@@ -184,9 +252,11 @@ class Speaker:
         return [spoken for spoken, _ in sentences]
 
     async def stream_codes(
-        self, script: Script, account: Account, *, lora: Any = None
+        self, script: Script, account: Account, *, retries: int = 1, lora: Any = None
     ) -> AsyncGenerator[tuple[int, list[int]], None]:
         """Generate codes as they are drawn, and no sound; yields the number of a sentence and codes of it, never none.
+
+        A sentence without any is generated once more.
 
         Raises:
             EngineError: the model gave no codes.
@@ -194,17 +264,24 @@ class Speaker:
         sentences = enumerate(script)
         while (numbered := await self._in_text_thread(lambda: next(sentences, None))) is not None:
             number, sentence = numbered
-            codes: list[int] = []
-            ended: FinishReason = "length"
-            account.prompt_tokens += len(sentence.prompt_ids)
-            async with aclosing(self._tokens(sentence, _CODES_INTERVAL, account, lora)) as tokens:
-                async for new, reason in tokens:
-                    account.speech_tokens += len(new)
-                    codes += new
-                    ended = reason or ended
-                    if new:
-                        yield number, new
-            account.settled(self._settle(Spoken(sentence, codes, ended), script, 0))
+            attempts = [sentence]
+            while attempts:
+                sentence = attempts.pop(0)
+                codes: list[int] = []
+                ended: FinishReason = "length"
+                account.prompt_tokens += len(sentence.prompt_ids)
+                async with aclosing(self._tokens(sentence, _CODES_INTERVAL, account, lora)) as tokens:
+                    async for new, reason in tokens:
+                        account.speech_tokens += len(new)
+                        codes += new
+                        ended = reason or ended
+                        if new:
+                            yield number, new
+                spoken = Spoken(sentence, codes, ended)
+                verdict = await self._settled(spoken, script, retries, sent=bool(codes))
+                attempts = verdict.again + attempts
+                if not verdict.again:
+                    account.settled(verdict)
 
     async def _sentences(
         self, script: Script, account: Account, retries: int, lora: Any, *, decode: bool
@@ -217,14 +294,12 @@ class Speaker:
         async def speak(sentence: Sentence) -> list[tuple[Spoken, Tensor | None]]:
             async with room:
                 spoken = await self._generate(sentence, account, lora)
-            found, sound = fault(spoken, codec.frame_rate), None
-            if found is None and decode:
+            sound = None
+            if decode and fault(spoken, codec.frame_rate) is None:
                 with account.trace.span("speech.decode"):
                     sound = await self.worker.decode(spoken.codes)
                 spoken = replace(spoken, silent=is_silent(sound.numpy(), codec.output_hop_length))
-            verdict = Verdict()
-            if found is not None or spoken.silent:
-                verdict = await self._in_text_thread(lambda: self._settle(spoken, script, retries))
+            verdict = await self._settled(spoken, script, retries)
             if verdict.again:
                 return [each for other in verdict.again for each in await speak(other)]
             if decode and sound is None:
@@ -263,8 +338,12 @@ class Speaker:
         self.worker.close()
         self._text.shutdown(wait=False, cancel_futures=True)
 
-    def _settle(self, spoken: Spoken, script: Script, retries: int) -> Verdict:
-        return settle(spoken, script, retries, self.worker.codec.frame_rate)
+    async def _settled(self, spoken: Spoken, script: Script, retries: int, *, sent: bool = False) -> Verdict:
+        """Decide what happens to a generation; another attempt's prompt is made in the thread of texts."""
+        frame_rate = self.worker.codec.frame_rate
+        if fault(spoken, frame_rate) is None:
+            return Verdict()
+        return await self._in_text_thread(lambda: settle(spoken, script, retries, frame_rate, sent=sent))
 
     def _stream_settings(self, first_chunk: int | None) -> StreamSettings | None:
         default = self.worker.settings
@@ -305,33 +384,45 @@ class Speaker:
             async with aclosing(self._tokens(live.sentence, interval, account, lora)) as tokens:
                 async for codes, reason in tokens:
                     account.speech_tokens += len(codes)
-                    if account.codes is not None:
-                        account.codes += codes
                     live.add(codes, reason)
+                    if live.accepted and account.codes is not None:
+                        account.codes += codes
         except Exception as error:
             live.error = error
         finally:
             live.end()
 
-    async def _hear(
-        self, live: _Live, script: Script, account: Account, assembly: Assembly
+    async def _hold(self, live: _Live, speed: float) -> None:
+        """Wait with the first sound while codes come so slowly that what follows it would come too late."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LONGEST_HOLD_SECONDS
+        sampling = live.sentence.sampling
+        expected = min(live.sentence.estimated_frames, sampling.max_frames or live.sentence.estimated_frames)
+        while not live.ended:
+            pace = self._pace.speed
+            longest = end - loop.time()
+            seconds = hold_seconds(
+                live.stream.settings,
+                len(live.codes),
+                expected,
+                None if pace is None else pace / speed,
+                self.worker.codec.frame_rate * speed,
+            )
+            if not 0 < seconds <= longest:  # waiting is not needed, or does not help
+                return
+            await live.wait(longest)
+
+    async def _play(
+        self, live: _Live, account: Account, assembly: Assembly
     ) -> AsyncGenerator[NDArray[np.float32], None]:
-        head = assembly.head_frames
-        while len(live.codes) < max(1, head) and not live.ended:
-            await live.wait()
-        if live.codes:
-            with account.trace.span("speech.decode"):
-                if head:  # the silence at the seam is measured with the codec
-                    yield await self.worker.call(lambda: assembly.begin(live.codes))
-                else:
-                    yield assembly.begin(live.codes)
-                async for samples in live.stream:
-                    yield assembly.push(samples.numpy())
-        if live.error is not None:
-            raise live.error
-        spoken = Spoken(live.sentence, live.codes, live.reason, assembly.silent)
-        account.settled(self._settle(spoken, script, 0))
-        yield assembly.end(spoken)
+        """The samples of a sentence, but for its last ones."""
+        with account.trace.span("speech.decode"):
+            if assembly.head_frames:  # the silence at the seam is measured with the codec
+                yield await self.worker.call(lambda: assembly.begin(live.codes))
+            else:
+                yield assembly.begin(live.codes)
+            async for samples in live.stream:
+                yield assembly.push(samples.numpy())
 
     async def _generate(self, sentence: Sentence, account: Account, lora: Any) -> Spoken:
         codes: list[int] = []
@@ -363,11 +454,18 @@ class Speaker:
                 lora_request=lora,
                 trace_headers=headers,
             )
+            before: float | None = None
             async with aclosing(outputs) as running:  # type: ignore[type-var]
                 async for output in running:
                     completion = output.outputs[0]
+                    now = time.perf_counter()
                     if account.first_token is None and completion.token_ids:
-                        account.first_token = time.perf_counter() - account.started
+                        account.first_token = now - account.started
+                    if (
+                        before is not None
+                    ):  # the first token waits for its prompt and says nothing of the rate
+                        self._pace.count(len(completion.token_ids), now - before, now)
+                    before = now
                     codes = self._vocabulary.codes_among(list(completion.token_ids))
                     for count, code in enumerate(codes, start=1):
                         if loop.push(code):
@@ -389,6 +487,8 @@ class _Live:
         self.reason: FinishReason = "length"
         self.error: Exception | None = None
         self.ended = False
+        self.accepted = False
+        """True once it is sent, and not generated again instead."""
         self._news = asyncio.Event()
 
     def add(self, codes: list[int], reason: FinishReason | None) -> None:
@@ -402,6 +502,16 @@ class _Live:
         self.stream.finish()
         self._news.set()
 
-    async def wait(self) -> None:
+    def spoken(self, silent: bool = False) -> Spoken:
+        return Spoken(self.sentence, self.codes, self.reason, silent)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait for more codes or the end, for so long at most."""
         self._news.clear()
-        await self._news.wait()
+        loop = asyncio.get_running_loop()
+        alarm = None if seconds is None else loop.call_later(max(0.0, seconds), self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()

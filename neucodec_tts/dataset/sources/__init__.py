@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -122,7 +123,11 @@ def _here(path: Place) -> str:
 
 def _kind_of_file(path: Place) -> str:
     name = path.name.lower()
-    if name.endswith(".jsonl.gz") or (path.suffix.lower() in JSON_SUFFIXES and _holds_cuts(path)):
+    if name.endswith(".jsonl.gz") and _holds_packed_cuts(path):
+        return "lhotse"
+    if path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".zip"):
+        raise DatasetError(f"{path}: it is compressed; unpack it first, as with gunzip or zstd -d")
+    if path.suffix.lower() in JSON_SUFFIXES and _holds_cuts(path):
         return "lhotse"
     if path.suffix.lower() in (*JSON_SUFFIXES, *TABLE_SUFFIXES):
         return "table"
@@ -205,11 +210,27 @@ def _is_ljspeech(path: Place) -> bool:
     return layout is not None and not layout.has_header and layout.names[0] == "id"
 
 
+def _holds_packed_cuts(path: Place) -> bool:
+    """Return True if the first line of a file that gzip has compressed is one of Lhotse's cuts."""
+    try:
+        with path.open("rb") as file, gzip.open(file) as opened:
+            return _is_cut(opened.readline().decode("utf-8", "replace"))
+    except (OSError, EOFError):
+        return False
+
+
 def _holds_cuts(path: Place) -> bool:
     """Return True if a file's first line is one of Lhotse's cuts."""
     try:
         _, line = next(iter(lines(path)), (0, ""))
+    except DatasetError:
+        return False
+    return _is_cut(line)
+
+
+def _is_cut(line: str) -> bool:
+    try:
         first = json.loads(line)
-    except (DatasetError, ValueError):
+    except ValueError:
         return False
     return isinstance(first, dict) and first.get("type") in ("MonoCut", "MultiCut", "MixedCut", "PaddingCut")

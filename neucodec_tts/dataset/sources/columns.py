@@ -73,6 +73,11 @@ class Columns:
                     f"{where}: there is no column {wanted!r}; the columns are {', '.join(map(str, names))}"
                 )
             found[role] = wanted or _first(known, names)
+            twice = [name for name in names if found[role] is not None and name == found[role]]
+            if len(twice) > 1:
+                raise DatasetError(
+                    f"{where}: {len(twice)} columns are called {found[role]!r}; rename all but one of them"
+                )
         if found["audio"] is None and not (ids_suffice and self.names_ids_and_texts(names)):
             raise DatasetError(
                 f"{where}: no column with the audio; the columns are {', '.join(map(str, names))}, and "
@@ -94,7 +99,11 @@ class Found:
     duration: str | None
 
     def said(self, row: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
-        """Return id, text and speaker of a row; None for each that it has not."""
+        """Return id, text and speaker of a row; None for each that it has not.
+
+        Raises:
+            DatasetError: one of them is a list, an object or a truth value.
+        """
         id, text, speaker = (words(row.get(name or "")) for name in (self.id, self.text, self.speaker))
         return id, text, speaker
 
@@ -120,9 +129,15 @@ def _first(known: Collection[str], names: Collection[str]) -> str | None:
 
 
 def words(value: object) -> str | None:
-    """Return the text in a cell; None if it is empty."""
+    """Return the text in a cell; None if it is empty.
+
+    Raises:
+        DatasetError: it is a list, an object or a truth value.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, (bool, list, tuple, dict, bytes)):
+        raise DatasetError(f"a text or a number is expected, not {str(value)[:40]!r}; mend it")
     return str(value)
 
 

@@ -52,8 +52,13 @@ class HubDataset:
         else:
             rows = ({} for _ in range(table.num_rows))
         for number, row in enumerate(rows):
-            id, text, speaker = found.said(row)
-            id = id or f"{self.split}-{number:08d}"
+            named = f"{self.split}-{number:08d}"
+            try:
+                id, text, speaker = found.said(row)
+            except DatasetError as problem:
+                yield Item(named, f"row {number}", problem=str(problem))
+                continue
+            id = id or named
             try:
                 start, end = found.part(row, f"{self.id}, row {number}")
             except DatasetError as problem:

@@ -25,7 +25,11 @@ class KaldiFolder(FolderSource):
         """See `Source.items`."""
         recordings: dict[str, str] = {}
         for place, name, rest in self._table("wav.scp"):
-            if rest and not rest.endswith("|"):
+            if name in recordings and recordings[name] != rest:
+                yield self._bad(
+                    place, name, f"{name!r} was listed before with another recording; mend the line"
+                )
+            elif rest and not rest.endswith("|"):
                 recordings[name] = rest
             else:
                 problem = (
@@ -33,7 +37,11 @@ class KaldiFolder(FolderSource):
                     "those"
                 )
                 yield self._bad(place, name, problem if rest else f"nothing after {name!r}; mend the line")
-        texts = {name: rest for _, name, rest in self._table("text")}
+        texts: dict[str, str] = {}
+        unclear: set[str] = set()
+        for _, name, rest in self._table("text"):
+            if texts.setdefault(name, rest) != rest:
+                unclear.add(name)
         speakers = {name: rest for _, name, rest in self._table("utt2spk") if rest}
         found = set()
         if is_file(self.root / "segments"):
@@ -50,7 +58,9 @@ class KaldiFolder(FolderSource):
                     )
                     continue
                 text, speaker = texts.get(name), speakers.get(name)
-                if recording in recordings:
+                if name in unclear:
+                    yield self._bad("text", name, f"{name!r} has two texts; leave one of them")
+                elif recording in recordings:
                     yield file_item(self.root, recordings[recording], name, text, speaker, start, end)
                 else:
                     problem = f"its recording {recording} is not in wav.scp"
@@ -58,6 +68,9 @@ class KaldiFolder(FolderSource):
         else:
             for name, where in recordings.items():
                 found.add(name)
+                if name in unclear:
+                    yield self._bad("text", name, f"{name!r} has two texts; leave one of them")
+                    continue
                 yield file_item(self.root, where, name, texts.get(name), speakers.get(name))
         for name in texts:
             if name not in found:

@@ -52,9 +52,9 @@ class LibriSpeech(FolderSource):
         for name in list_folder(folder):
             if name.endswith(TRANSCRIPTS):
                 for _, line in lines(folder / name):
-                    id, _, text = line.strip().partition(" ")
+                    id, _, text = line.strip().replace("\t", " ").partition(" ")
                     if id:
-                        texts[id] = text
+                        texts[id] = text.strip()
         return texts
 
 

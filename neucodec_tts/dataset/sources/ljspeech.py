@@ -30,6 +30,7 @@ class LJSpeech(FolderSource):
         metadata = self.root / self.file
         layout = layout_of(metadata, Columns())
         names = layout.names[1:] if layout is not None else ()
+        most = 2 if len(names) == 1 else 3  # more are a pipe within the text
         speaker_at = names.index("speaker") + 1 if "speaker" in names else None
         text_at = names.index("text") + 1 if "text" in names else -1
         for number, line in lines(metadata):
@@ -37,7 +38,7 @@ class LJSpeech(FolderSource):
                 continue
             cells = line.split("|")
             shown = f"{self.file}, line {number}"
-            if not cells[0].strip() or not 2 <= len(cells) <= 3 or (speaker_at and len(cells) != 3):
+            if not cells[0].strip() or not 2 <= len(cells) <= most or (speaker_at and len(cells) != 3):
                 problem = (
                     f"{metadata}, line {number}: id|text, id|text|normalised text or id|speaker|text is expected, not "
                     f"{line[:60]!r}; mend the line"

@@ -62,8 +62,13 @@ class ParquetCorpus(ListedSource):
                 rows = opened.read_row_group(group, columns=sorted(wanted)).to_pylist()
                 for index, row in enumerate(rows):
                     where = f"{shown}:{group}.{index}"
-                    id, text, speaker = found.said(row)
-                    id = id or f"{shown.removesuffix('.parquet')}-{group}.{index}"
+                    named = f"{shown.removesuffix('.parquet')}-{group}.{index}"
+                    try:
+                        id, text, speaker = found.said(row)
+                    except DatasetError as problem:
+                        yield Item(named, where, problem=f"{where}: {problem}")
+                        continue
+                    id = id or named
                     path = row[found.audio or ""] if is_path else None
                     try:
                         start, end = found.part(row, where)

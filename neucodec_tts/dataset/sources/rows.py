@@ -67,7 +67,13 @@ def layout_of(path: Place, columns: Columns) -> Layout | None:
         usual = [row for row in cells if len(row) == width]
         paths = sum(_is_audio(row[0]) for row in usual)
         if width > 1 and 2 * paths > len(usual):
-            return Layout(delimiter, ("path", *_roles(usual)), False)
+            names = ("path", *_roles(usual))
+            if delimiter in ",;" and any(name.startswith("column ") for name in names):
+                raise DatasetError(
+                    f"{path}: which of its {width} columns has the text is not clear; put texts with commas into "
+                    "quotation marks, or write a header above them"
+                )
+            return Layout(delimiter, names, False)
         if width > 1 and delimiter == "|":
             return Layout(delimiter, ("id", *_roles(usual)), False)
     likely = max(DELIMITERS, key=first[0].count)

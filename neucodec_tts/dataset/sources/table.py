@@ -59,7 +59,10 @@ class Table(ListedSource):
         named = path.strip()
         path = find_recording(self.root, named)
         start, end = found.part(row, where)
-        id, text, speaker = found.said(row)
+        try:
+            id, text, speaker = found.said(row)
+        except DatasetError as problem:
+            raise DatasetError(f"{where}: {problem}") from problem
         if not id:
             stem = PurePosixPath(named if path == named else named.replace("\\", "/"))
             id = str(stem.with_suffix("") if stem.suffix.lower() in AUDIO_SUFFIXES else stem)

@@ -16,6 +16,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Byte order marks; UTF-32's begin like UTF-16's and come first."""
+_LOOKED_AT = 65_536  # characters by which the ends of lines are told
 CONVERT = (
     "convert it with iconv -f ENCODING -t utf-8, where ENCODING is the one it was saved in, such as windows-1252 "
     "(western Europe), windows-1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)"
@@ -71,6 +72,10 @@ def lines(path: Place) -> Iterator[tuple[int, str]]:
     errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
     try:
         with reaching(path), path.open("r", encoding=encoding, errors=errors, newline="\n") as opened:
+            start = opened.read(_LOOKED_AT)
+        # Where no line ends in "\n", "\r" alone ends them, as in files of old Macs.
+        newline = "\r" if "\r" in start and "\n" not in start else "\n"
+        with reaching(path), path.open("r", encoding=encoding, errors=errors, newline=newline) as opened:
             for number, line in enumerate(opened, start=1):
                 yield number, line.rstrip("\r\n")
     except UnicodeError as problem:

@@ -84,7 +84,8 @@ class WebDataset:
             with reaching(path), path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 files = (member for member in tar if member.isfile() and _split(member)[0])
                 for key, members in groupby(files, lambda member: _split(member)[0]):
-                    yield self._item(tar, path, key, {_split(member)[1]: member for member in members})
+                    for part, files_of_it in _utterances({_split(member)[1]: member for member in members}):
+                        yield self._item(tar, path, key + part, files_of_it)
         except tarfile.ReadError as problem:
             raise DatasetError(
                 f"{path}: not a tar, a damaged or a compressed one ({problem}). WebDataset's tars are read where the "
@@ -138,6 +139,25 @@ def expand(pattern: str) -> list[Place]:
         return sorted(map(Path, glob.glob(pattern)))
     with reaching(path):
         return sorted(path.parent.glob(path.name), key=str)
+
+
+def _utterances(
+    members: Mapping[str, tarfile.TarInfo],
+) -> Iterator[tuple[str, Mapping[str, tarfile.TarInfo]]]:
+    """Divide the files of a key at which several utterances stand, since their names have dots: ``a.1.wav, a.2.wav``.
+
+    Yields:
+        What stands between the key and the endings, and the files by ending.
+    """
+    recordings = [ending for ending in members if Path(f"x{ending}").suffix in AUDIO_SUFFIXES]
+    if not recordings or any(ending.count(".") == 1 for ending in recordings):
+        yield "", members
+        return
+    for ending in recordings:
+        part = ending[: ending.rindex(".")]
+        own = {each[len(part) :]: member for each, member in members.items() if each.startswith(f"{part}.")}
+        # What belongs to the key, where there is one recording only.
+        yield part, {**members, **own} if len(recordings) == 1 else own
 
 
 def _split(member: tarfile.TarInfo) -> tuple[str, str]:

@@ -38,17 +38,16 @@ class PeriodDiscriminator(nn.Module):
         self.period = period
         sizes = [1, *channels]
         self.layers = nn.ModuleList(
-            weight_norm(
-                nn.Conv2d(sizes[i], size, (5, 1), (3 if i + 1 < len(channels) else 1, 1), padding=(2, 0))
-            )
+            weight_norm(nn.Conv1d(sizes[i], size, 5, 3 if i + 1 < len(channels) else 1, padding=2))
             for i, size in enumerate(channels)
         )
-        self.last = weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))
+        self.last = weight_norm(nn.Conv1d(sizes[-1], 1, 3, padding=1))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, T) to logits and hidden layers."""
+        """(B, T) to logits and hidden layers, one after the other for each phase: (B * period, C, T')."""
         spare = -audio.shape[1] % self.period
         x = F.pad(audio[:, None], (0, spare), mode="reflect").unflatten(2, (-1, self.period))
+        x = x.permute(0, 3, 1, 2).flatten(0, 1)
         hidden = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
@@ -80,7 +79,8 @@ class SpectrumDiscriminator(nn.Module):
             spectrum = torch.view_as_real(torch.fft.rfft(frames))  # (B, frames, bins, 2)
             # Roots bring what is soft nearer to what is loud; the sign, and so the phase, stays.
             power = spectrum.square().sum(-1, keepdim=True) + 1e-6
-            x = (spectrum * power**-0.35).permute(0, 3, 1, 2).contiguous()
+            # Channels stay last in memory, so that convolutions of few of them are twice as fast on a CPU.
+            x = (spectrum * power**-0.35).permute(0, 3, 1, 2)
         hidden = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)

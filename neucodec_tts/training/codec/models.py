@@ -176,8 +176,17 @@ def _head_at_another_rate(old: Tensor, own: Tensor, old_rate: int, rate: int) ->
     return torch.cat([new_magnitude, new_phase])
 
 
-def freeze(codec: NeuCodec, trained: Trained) -> list[nn.Parameter]:
-    """Leave gradients to what is trained alone. Returns those parameters."""
+def freeze(codec: NeuCodec, trained: Trained, frozen: Sequence[str] = ()) -> list[nn.Parameter]:
+    """Leave gradients to what is trained alone. Returns those parameters.
+
+    Args:
+        codec: to be trained.
+        trained: what of it.
+        frozen: names of modules of it that stay as they are nevertheless.
+
+    Raises:
+        CheckpointError: there is no such module, or nothing is left to train.
+    """
     if trained == "decoder":
         parts: Sequence[str] = ("acoustic_decoder",)
     elif trained == "encoder":
@@ -187,7 +196,17 @@ def freeze(codec: NeuCodec, trained: Trained) -> list[nn.Parameter]:
     codec.requires_grad_(False)
     for name in parts:
         codec.get_submodule(name).requires_grad_(True)
-    return [parameter for parameter in codec.parameters() if parameter.requires_grad]
+    for name in frozen:
+        try:
+            codec.get_submodule(name).requires_grad_(False)
+        except AttributeError as problem:
+            raise CheckpointError(
+                f"the codec has no part {name!r} to freeze: it has {', '.join(dict(codec.named_children()))}"
+            ) from problem
+    learning = [parameter for parameter in codec.parameters() if parameter.requires_grad]
+    if not learning:
+        raise CheckpointError(f"with {', '.join(frozen)} frozen there is nothing left to train")
+    return learning
 
 
 @torch.no_grad()

@@ -87,6 +87,10 @@ class PackedSpeech:
         part.clips = [clip for number, clip in enumerate(self.clips) if wanted(number)]
         return part
 
+    def all_clips(self) -> list[Clip]:
+        """Those of the whole folder, if this is a part of it."""
+        return [clip for _, clip in _read_clips(self.folder)]
+
     @property
     def seconds(self) -> float:
         """Of all recordings."""

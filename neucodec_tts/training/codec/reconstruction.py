@@ -45,7 +45,11 @@ class Reconstruction(nn.Module):
         self.codec, self.trained, self.semantic = codec, trained, semantic
 
     def forward(
-        self, heard: Tensor, wanted: Tensor | None = None, shaken: Tensor | None = None
+        self,
+        heard: Tensor,
+        wanted: Tensor | None = None,
+        shaken: Tensor | None = None,
+        codes: Tensor | None = None,
     ) -> tuple[Pass, Tensor | None]:
         """Encode, quantize and decode.
 
@@ -53,6 +57,7 @@ class Reconstruction(nn.Module):
             heard: float32 (B, T) at the encoder's rate, whole codes.
             wanted: a teacher's features (B, about L, D), if the codec learns to keep them.
             shaken: some of the segments, changed so that they should get the same codes (b, T): the first ones.
+            codes: of the segments, LongTensor (B, L), if they are known and the decoder alone learns.
 
         Returns:
             The pass, and the quantizer's inputs for ``shaken``.
@@ -61,8 +66,9 @@ class Reconstruction(nn.Module):
         if self.trained == "decoder":
             # In full precision, so that the codes are those that everybody else gets.
             with torch.no_grad(), exact_math(heard.device):
-                latents = codec.encode_latents(heard, full_lengths(heard))[0].float()
-                codes = codec.quantizer(latents)[1]
+                if codes is None:
+                    latents = codec.encode_latents(heard, full_lengths(heard))[0].float()
+                    codes = codec.quantizer(latents)[1]
                 quantized = codec.quantizer.lookup(codes)
             values = digits = None
         else:

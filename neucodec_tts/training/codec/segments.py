@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from neucodec_tts.training.codec.packed_codes import PackedCodes
 from neucodec_tts.training.codec.packed_speech import Clip, PackedSpeech
 
 _MARGIN = 0.04  # seconds, cut off both ends of a segment after resampling with an FFT
@@ -20,15 +21,21 @@ class Batch:
     """Segments of one step."""
 
     heard: Tensor
-    """float32 (B, frames * hop) at the encoder's rate."""
+    """float32 (B, frames * hop) at the encoder's rate; (B, 0) if there are codes."""
     wanted: Tensor
     """float32 (B, frames * output hop) at the decoder's."""
     bandwidth: Tensor
     """Hz up to which each segment's target has sound, float32 (B,)."""
+    codes: Tensor | None = None
+    """LongTensor (B, frames), if the corpus was encoded before."""
 
     def to(self, device: torch.device) -> Batch:
         """On a device."""
-        return Batch(*(x.to(device, non_blocking=True) for x in (self.heard, self.wanted, self.bandwidth)))
+        heard, wanted, bandwidth = (
+            x.to(device, non_blocking=True) for x in (self.heard, self.wanted, self.bandwidth)
+        )
+        codes = None if self.codes is None else self.codes.to(device, non_blocking=True)
+        return Batch(heard, wanted, bandwidth, codes)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class SegmentBatches(Dataset[Batch]):
 
     Args:
         speech: one or more packed corpora, at the decoder's rate.
+        codes: of each corpus, if the decoder alone learns: segments then begin at a code, and are not changed.
         shares: how much of a batch is of each corpus; alike if None.
         settings: which segments.
         rate: of the encoder, Hz.
@@ -70,12 +78,13 @@ class SegmentBatches(Dataset[Batch]):
         rate: int,
         hop: int,
         output_hop: int,
+        codes: Sequence[PackedCodes] | None = None,
         shares: Sequence[float] | None = None,
         seed: int = 0,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self.speech, self.settings = list(speech), settings
+        self.speech, self.codes, self.settings = list(speech), codes, settings
         self.rate, self.hop, self.output_hop = rate, hop, output_hop
         self.seed, self.rank, self.processes = seed, rank, processes
         weights = np.array(shares if shares is not None else [1.0] * len(self.speech), np.float64)
@@ -94,16 +103,24 @@ class SegmentBatches(Dataset[Batch]):
         rows = []
         for row in range(self.rank, count, self.processes):
             # Each row has numbers of its own, so that it is the same however many processes there are.
-            rows.append(self._segment(frames, np.random.default_rng((self.seed, step, row))))
-        heard, wanted, bandwidth = zip(*rows, strict=True)
-        return Batch(
-            torch.from_numpy(np.stack(heard)), torch.from_numpy(np.stack(wanted)), torch.tensor(bandwidth)
-        )
+            random = np.random.default_rng((self.seed, step, row))
+            corpus = int(random.choice(len(self.speech), p=self._shares))
+            speakers = self._speakers[corpus]
+            clips = speakers[int(random.choice(len(speakers), p=self._chances[corpus]))]
+            if self.codes is None:
+                rows.append(self._segment(self.speech[corpus], clips, frames, random))
+            else:
+                rows.append(_coded_segment(self.speech[corpus], self.codes[corpus], clips, frames, random))
+        sounds, wanted, bandwidth = zip(*rows, strict=True)
+        heard, codes = torch.from_numpy(np.stack(sounds)), None
+        if self.codes is not None:
+            heard, codes = torch.zeros(len(rows), 0), heard
+        return Batch(heard, torch.from_numpy(np.stack(wanted)), torch.tensor(bandwidth), codes)
 
-    def _segment(self, frames: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-        corpus = int(random.choice(len(self.speech), p=self._shares))
-        speech, speakers = self.speech[corpus], self._speakers[corpus]
-        clips = speakers[int(random.choice(len(speakers), p=self._chances[corpus]))]
+    def _segment(
+        self, speech: PackedSpeech, clips: list[Clip], frames: int, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """What encoder and decoder should hear of a random piece, and its bandwidth."""
         changed = random.random() < self.settings.changed_share
         # Pitch, and the vocal tract with it.
         speed = float(np.exp(random.uniform(np.log(0.84), np.log(1.19)))) if changed else 1.0
@@ -126,6 +143,25 @@ class SegmentBatches(Dataset[Batch]):
         nyquist = speech.rate / 2
         bandwidth = min(nyquist, bandwidth * speed)
         return (heard * gain).astype(np.float32), (wanted * gain).astype(np.float32), bandwidth
+
+
+def _coded_segment(
+    speech: PackedSpeech, codes: PackedCodes, clips: list[Clip], frames: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The codes (frames,) of a random piece, its samples (frames * hop,) and its bandwidth; short clips are joined."""
+    hop = codes.hop
+    found: list[np.ndarray] = []
+    sounds: list[np.ndarray] = []
+    missing, bandwidth = frames, np.inf
+    while missing > 0:
+        clip = clips[int(random.integers(len(clips)))]
+        whole = clip.samples // hop
+        first = int(random.integers(0, max(whole - missing, whole // 3) + 1)) if not found else 0
+        found.append(codes.of(clip, first, missing))
+        sounds.append(speech.samples(clip, first * hop, len(found[-1]) * hop))
+        bandwidth = min(bandwidth, clip.bandwidth)
+        missing -= len(found[-1])
+    return np.concatenate(found), np.concatenate(sounds), min(speech.rate / 2, bandwidth)
 
 
 def _by_speaker(speech: PackedSpeech) -> list[list[Clip]]:

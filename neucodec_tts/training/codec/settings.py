@@ -34,6 +34,8 @@ class TrainingSettings:
     """All choices of a training."""
 
     train: Trained = "decoder"
+    frozen: tuple[str, ...] = ()
+    """Parts of that which stay as they are, such as ``acoustic_encoder``, the slow half of the encoder."""
     steps: int = 100_000
     rate: float = 1e-4
     """Peak learning rate of the codec (BigCodec: 1e-4)."""

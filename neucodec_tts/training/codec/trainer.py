@@ -41,6 +41,7 @@ from neucodec_tts.training.codec.losses import (
 )
 from neucodec_tts.training.codec.losses.semantic import Teacher
 from neucodec_tts.training.codec.models import freeze, full_lengths, initialise
+from neucodec_tts.training.codec.packed_codes import PackedCodes
 from neucodec_tts.training.codec.packed_speech import PackedSpeech
 from neucodec_tts.training.codec.reconstruction import Reconstruction, within_band
 from neucodec_tts.training.codec.segments import Batch, SegmentBatches
@@ -63,6 +64,7 @@ class CodecTrainer:
         speech: packed corpora at the codec's output rate.
         out: folder of the training: ``state.pt``, ``checkpoint/``, ``validation/``.
         settings: all choices.
+        codes: of each corpus, if it was encoded before (``train="decoder"``).
         shares: how much of a batch is of each corpus.
         accelerator: device, precision, processes and trackers; one of its defaults if None.
         validation: what is measured now and then.
@@ -81,6 +83,7 @@ class CodecTrainer:
         out: Path,
         settings: TrainingSettings,
         *,
+        codes: Sequence[PackedCodes] | None = None,
         shares: Sequence[float] | None = None,
         accelerator: Accelerator | None = None,
         validation: Validation | None = None,
@@ -103,13 +106,14 @@ class CodecTrainer:
             rate=codec.input_sample_rate,
             hop=codec.input_hop_length,
             output_hop=codec.output_hop_length,
+            codes=codes,
             shares=shares,
             seed=settings.seed,
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
         )
         self.workers = workers
-        parameters = freeze(codec, settings.train)
+        parameters = freeze(codec, settings.train, settings.frozen)
         semantic = None
         if teacher is not None and settings.weights.semantic:
             semantic = SemanticReconstruction(codec.config.quantization_dim, teacher[1]).to(device)
@@ -237,16 +241,17 @@ class CodecTrainer:
             self.discriminator_optimiser.zero_grad(set_to_none=True)
         self.average.update(self.step)
         self.step += 1
-        segments = sum(len(batch.heard) * batch.heard.shape[1] for batch in parts)
-        self.heard += segments * self.accelerator.num_processes / self.codec.input_sample_rate
+        samples = sum(batch.wanted.numel() for batch in parts)
+        self.heard += samples * self.accelerator.num_processes / self.rate
         return {name: float(term) for name, term in terms.items()}
 
     def _backward(self, batch: Batch, judged: bool, played: bool) -> dict[str, Tensor]:
         """Gradients of both networks for one batch. Returns the terms of the loss, without gradients."""
         weights, accelerator = self.settings.weights, self.accelerator
         wanted = None if self.teacher is None else self.teacher[0](batch.heard)
-        shaken = _shaken(batch.heard[: max(1, len(batch.heard) // 4)]) if weights.steady else None
-        done, again = self.generator(batch.heard, wanted, shaken)
+        steady = weights.steady and self.settings.train != "decoder"
+        shaken = _shaken(batch.heard[: max(1, len(batch.heard) // 4)]) if steady else None
+        done, again = self.generator(batch.heard, wanted, shaken, batch.codes)
         length = min(done.audio.shape[1], batch.wanted.shape[1])
         target = batch.wanted[:, :length]
         audio = within_band(done.audio[:, :length], batch.bandwidth, self.rate)
@@ -268,12 +273,13 @@ class CodecTrainer:
         if judged:
             ours, theirs = self._excerpt(audio, target)
             with accelerator.autocast():
-                logits, _ = self.discriminators(torch.cat([theirs, ours.detach()]))
+                logits, hidden = self.discriminators(torch.cat([theirs, ours.detach()]))
             real, fake = zip(*(x.float().chunk(2) for x in logits), strict=True)
             shown["discriminator"] = discriminator_loss(real, fake, self.settings.game)
             accelerator.backward(shown["discriminator"] / self.settings.accumulate)
             if played:
-                self._play(ours, theirs, terms)
+                recorded = [[x.chunk(2)[0].detach().float() for x in layers] for layers in hidden]
+                self._play(ours, recorded, terms)
         total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
         shown |= {name: term.detach() for name, term in terms.items()}
         # Even if it is no number: the gradients are then none in any process, and all stop together.
@@ -281,20 +287,21 @@ class CodecTrainer:
         shown["codes"] = torch.tensor(done.codes.unique().numel() / done.codes.numel())
         return {name: term.detach() for name, term in shown.items()}
 
-    def _play(self, ours: Tensor, theirs: Tensor, terms: dict[str, Tensor]) -> None:
-        """Add what the decoder loses to the discriminators, which get no gradients by it."""
+    def _play(self, ours: Tensor, recorded: list[list[Tensor]], terms: dict[str, Tensor]) -> None:
+        """Add what the decoder loses to the discriminators, which get no gradients by it.
+
+        Args:
+            ours: reconstructions (B, T).
+            recorded: the discriminators' hidden layers for the recordings.
+            terms: to add to.
+        """
         network = self.accelerator.unwrap_model(self.discriminators)
         network.requires_grad_(False)
         with self.accelerator.autocast():
             logits, hidden = network(ours)
-            with torch.no_grad():
-                _, wanted = network(theirs)
         network.requires_grad_(True)
         terms["adversarial"] = generator_loss([x.float() for x in logits], self.settings.game)
-        terms["features"] = feature_matching(
-            [[x.float() for x in layers] for layers in wanted],
-            [[x.float() for x in layers] for layers in hidden],
-        )
+        terms["features"] = feature_matching(recorded, [[x.float() for x in layers] for layers in hidden])
 
     def _excerpt(self, audio: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Cut the same excerpt from reconstructions and recordings, each (B, T), for the discriminators."""

@@ -28,8 +28,8 @@ finally:
 
 def run(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-c", SCRIPT, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)  # a stream is no text
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_decode(exported, tiny, codes, tmp_path):

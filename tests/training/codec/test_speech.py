@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from neucodec_tts.audio.resampling import resample
 from neucodec_tts.errors import DatasetError
+from neucodec_tts.training.codec.packed_codes import PackedCodes, encode_packed
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
 from neucodec_tts.training.codec.reconstruction import within_band
 from neucodec_tts.training.codec.segments import SegmentBatches, SegmentSettings
-from tests.training.codec.conftest import listed, voice, write_corpus
+from tests.training.codec.conftest import listed, small_codec, voice, write_corpus
 
 
 def test_packing_goes_on_where_it_was(tmp_path: Path, corpus: Path) -> None:
@@ -96,3 +98,50 @@ def test_bands_end_where_the_recording_ends() -> None:
     assert torch.allclose(kept[0], noise[0], atol=1e-5)
     spectrum = torch.fft.rfft(kept[1]).abs()
     assert float(spectrum[4_100:].max()) < 1e-2 < float(spectrum[3_000:3_800].mean())
+
+
+def test_a_corpus_is_encoded_once_and_on(tmp_path: Path, corpus: Path) -> None:
+    packed = pack(listed(corpus), tmp_path, rate=24_000)
+    codec = small_codec().eval()
+    first = encode_packed(packed.part(lambda number: number > 1), codec)
+    clip = packed.clips[1]
+    whole = codec.encode(resample(packed.waveform(clip), 24_000, 16_000), 16_000)
+    assert first.of(clip).tolist() == whole[: clip.samples // 480].tolist()
+    assert first.of(clip, 3, 4).tolist() == whole[3:7].tolist()
+    (path,) = tmp_path.glob("codes-*")
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-10])  # as if it had been killed within the last recording
+    written = path.stat().st_ino
+    again = encode_packed(packed, codec)
+    assert path.read_bytes() == complete
+    assert path.stat().st_ino == written
+    assert again.of(packed.clips[3]).tolist() == first.of(packed.clips[3]).tolist()
+    encode_packed(packed, small_codec(seed=1))
+    assert len(list(tmp_path.glob("codes-*"))) == 2  # another encoder finds other codes
+
+
+class _Numbered(PackedCodes):
+    """Codes that say where they are from: the index of their frame in the packed file."""
+
+    def __init__(self) -> None:
+        self.hop = 480
+
+    def of(self, clip, first=0, count=None):
+        stop = clip.samples // 480 if count is None else min(first + count, clip.samples // 480)
+        return clip.start // 480 + np.arange(first, stop)
+
+
+def test_coded_segments_have_the_sound_of_their_codes(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "corpus", clips=4, seconds=0.6)
+    packed = pack(listed(manifest), tmp_path / "packed", rate=24_000)
+    batch = batches(packed, codes=[_Numbered()])[0]
+    assert batch.codes is not None
+    assert batch.codes.shape[1] * 480 == batch.wanted.shape[1]
+    assert batch.heard.shape == (len(batch.codes), 0)
+    everything = np.fromfile(tmp_path / "packed" / "speech.int16", np.int16) / 32767
+    joined = 0
+    for codes, wanted in zip(batch.codes.numpy(), batch.wanted.numpy(), strict=True):
+        joined += int((np.diff(codes) != 1).any())
+        for code, sound in zip(codes, wanted.reshape(-1, 480), strict=True):
+            assert np.allclose(sound, everything[code * 480 : code * 480 + 480], atol=1e-6)
+    assert joined  # recordings of 0.6 s for segments of up to a second

@@ -16,6 +16,7 @@ from neucodec_tts import NeuCodec
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.training.codec import state as state_module
 from neucodec_tts.training.codec.models import changed, freeze, requantized, tiny_config
+from neucodec_tts.training.codec.packed_codes import encode_packed
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
 from neucodec_tts.training.codec.settings import TrainingSettings
 from neucodec_tts.training.codec.trainer import CodecTrainer, TrainingError
@@ -75,6 +76,19 @@ def test_codes_stay_when_the_decoder_learns(tmp_path: Path, speech: PackedSpeech
     assert not torch.equal(new.acoustic_decoder.head.linear.weight, given.acoustic_decoder.head.linear.weight)
 
 
+def test_a_decoder_learns_behind_codes_that_were_found_before(tmp_path: Path, speech: PackedSpeech) -> None:
+    given = small_codec()
+    settings = replace(SETTINGS, train="decoder", segments=replace(SETTINGS.segments, changed_share=0.0))
+    done = trainer(changed(given), speech, tmp_path, settings, codes=[encode_packed(speech, given)])
+    # Nothing is left for the encoder to do.
+    done.codec.encode_latents = None  # type: ignore[assignment, method-assign]
+    assert done.run()
+    assert done.heard == pytest.approx(8, abs=1)
+    new = NeuCodec.from_pretrained(tmp_path / "checkpoint")
+    assert new.encoder_fingerprint() == given.encoder_fingerprint()
+    assert not torch.equal(new.acoustic_decoder.head.linear.weight, given.acoustic_decoder.head.linear.weight)
+
+
 def test_an_encoder_learns_to_find_given_codes(tmp_path: Path, speech: PackedSpeech) -> None:
     given = small_codec()
     student = changed(given, encoder_width=2)
@@ -125,6 +139,12 @@ def test_only_what_is_trained_has_gradients() -> None:
     decoder, encoder = freeze(codec, "decoder"), freeze(codec, "encoder")
     assert len(decoder) + len(encoder) == whole - 2  # but for what codes stand for
     assert len(freeze(codec, "all")) == whole
+    without = freeze(codec, "all", ["acoustic_encoder"])
+    assert len(without) == whole - len(list(codec.acoustic_encoder.parameters()))
+    with pytest.raises(CheckpointError, match="no part 'ears' to freeze: it has semantic_encoder"):
+        freeze(codec, "all", ["ears"])
+    with pytest.raises(CheckpointError, match="nothing left to train"):
+        freeze(codec, "decoder", ["acoustic_decoder"])
 
 
 def test_the_tiny_codec_fits_into_the_wheel() -> None:

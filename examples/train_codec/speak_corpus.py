@@ -1,6 +1,6 @@
 """Make the corpus that the voice of `tiny` learns from: Debian's texts, read by flite's voices.
 
-    python examples/train_tiny/speak_corpus.py --out data/tiny-voice --hours 10
+    python examples/train_codec/speak_corpus.py --out data/tiny-voice --hours 10
 
 needs a Debian or Ubuntu machine (`apt-get` and `dpkg`, no root); flite is taken from its package if it is missing.
 It writes a folder of recordings (WAV, 16 kHz) for each split, with a `manifest.jsonl` (id, audio, text, speaker) that
@@ -9,7 +9,6 @@ It writes a folder of recordings (WAV, 16 kHz) for each split, with a `manifest.
     train        short sentences of `fortunes` and clauses of `bible-kjv-text`, each voice its own choice
     test         50 sentences that no voice reads in training, read by every voice: what it is measured on
     references   other such sentences, read by every voice: recordings to clone from
-    packed       the training recordings in one array, for the codec to be trained on as well (`train.py --plain`)
 
 The same command again does nothing if the folder is complete, and goes on where it was stopped if not.
 """
@@ -17,10 +16,10 @@ The same command again does nothing if the folder is complete, and goes on where
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import wave
 from collections.abc import Iterator
@@ -28,17 +27,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from fetch_speech import SAMPLE_RATE, fetch_package, flite_command, trim
+from recordings import SAMPLE_RATE, trimmed, unpack
+from texts import FORTUNES, REFERENCES, TEST, fortunes, in_order
 
 VOICES = ("slt", "rms", "awb", "kal16")
 SHORTEST, LONGEST = 12, 64  # letters of a text
-TEST, REFERENCES = 50, 12  # texts
-PLAIN = re.compile(r"[A-Z][A-Za-z ,.!?';:-]+[.!?]")
-
-
-def plain(text: str) -> bool:
-    """True if flite and a person would read it alike: words alone, of a fitting length."""
-    return SHORTEST <= len(text) <= LONGEST and PLAIN.fullmatch(text) is not None and not text.isupper()
 
 
 def clauses(sentence: str) -> Iterator[str]:
@@ -54,21 +47,16 @@ def clauses(sentence: str) -> Iterator[str]:
 
 def modern(cache: Path) -> Iterator[str]:
     """Sentences and clauses of Debian's fortunes."""
-    for package in ("fortunes", "fortunes-min"):
-        folder = fetch_package(package, cache) / "usr/share/games/fortunes"
-        for path in sorted(folder.iterdir()):
-            if path.suffix or path.is_symlink():
-                continue
-            for fortune in path.read_text("utf-8", errors="replace").split("\n%\n"):
-                text = re.sub(r"\s+", " ", re.split(r"-- |\t\t", fortune)[0])
-                for sentence in re.split(r"(?<=[.!?]) ", text):
-                    yield from clauses(sentence.strip())
+    for package in FORTUNES:
+        unpack(package, cache)
+    for sentence in fortunes(cache):
+        yield from clauses(sentence)
 
 
 def biblical(cache: Path) -> Iterator[str]:
     """Sentences and clauses of the King James Version, which the package `bible-kjv` prints."""
-    program = fetch_package("bible-kjv", cache) / "usr/bin/bible"
-    data = fetch_package("bible-kjv-text", cache) / "usr/lib"
+    program = unpack("bible-kjv", cache) / "usr/bin/bible"
+    data = unpack("bible-kjv-text", cache) / "usr/lib"
     done = subprocess.run(
         [str(program.resolve()), "-p", str(data.resolve()), "-f", "gen1:1-rev22:21"],
         cwd=data,
@@ -82,20 +70,14 @@ def biblical(cache: Path) -> Iterator[str]:
             yield from clauses(sentence.strip())
 
 
-def shuffled(texts: Iterator[str]) -> list[str]:
-    """The plain ones among some texts, each once, in an order that depends on nothing but themselves."""
-    kept = {text for text in texts if plain(text)}
-    return sorted(kept, key=lambda text: hashlib.sha256(text.encode()).digest())
-
-
 def assignments(cache: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Texts by split, for `test` and `references`; and each voice's training texts, in the order to be read in."""
-    now = shuffled(modern(cache))
+    now = in_order(modern(cache), SHORTEST, LONGEST)
     fitting = [text for text in now if len(text) >= 28 and "'" not in text and text.count(" ") >= 4]
     held = fitting[: TEST + REFERENCES]
     splits = {"test": held[:TEST], "references": held[TEST:]}
     left = [text for text in now if text not in set(held)]
-    old = shuffled(biblical(cache))
+    old = in_order(biblical(cache), SHORTEST, LONGEST)
     training = {}
     for index, voice in enumerate(VOICES):
         ours = (
@@ -108,6 +90,15 @@ def assignments(cache: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]
             ours, theirs = ours[3:], theirs[1:]
         training[voice] = both + theirs
     return splits, training
+
+
+def flite_command(cache: Path) -> tuple[list[str], dict[str, str]]:
+    """The flite program and the environment it runs in: the machine's own, or unpacked from its packages."""
+    if found := shutil.which("flite"):
+        return [found], dict(os.environ)
+    programs, libraries = unpack("flite", cache), unpack("libflite1", cache)
+    paths = {str(lib.parent) for lib in libraries.rglob("libflite*.so*")}
+    return [str(programs / "usr/bin/flite")], {**os.environ, "LD_LIBRARY_PATH": ":".join(sorted(paths))}
 
 
 class Reader:
@@ -130,7 +121,7 @@ class Reader:
                     raise SystemExit(
                         f"flite's voice {voice} speaks at {file.getframerate()} Hz, not {SAMPLE_RATE}"
                     )
-                samples = trim(np.frombuffer(file.readframes(file.getnframes()), np.int16))
+                samples = trimmed(np.frombuffer(file.readframes(file.getnframes()), np.int16))
             with wave.open(str(partial), "wb") as file:
                 file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
                 file.writeframes(samples.tobytes())
@@ -176,35 +167,6 @@ def record(
     return len(rows), total
 
 
-def pack(train: Path, folder: Path) -> None:
-    """Put the training recordings into one array, as `fetch_speech.py` leaves speech."""
-    if (folder / "manifest.json").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = sorted(
-        map(json.loads, (train / "manifest.jsonl").read_text().splitlines()), key=lambda row: row["id"]
-    )
-    clips, chunks, position = [], [], 0
-    for row in rows:
-        with wave.open(str(train / row["audio"])) as file:
-            samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        speaker = f"flite-{row['speaker']}"
-        clips.append(
-            {
-                "split": "train",
-                "speaker": speaker,
-                "name": row["id"],
-                "start": position,
-                "samples": len(samples),
-            }
-        )
-        chunks.append(samples)
-        position += len(samples)
-    np.save(folder / "speech.npy", np.concatenate(chunks))
-    manifest = {"sample_rate": SAMPLE_RATE, "sources": [], "clips": clips}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=0))
-
-
 def in_turn(training: dict[str, list[str]]) -> Iterator[tuple[str, str, str]]:
     """One text of each voice, and again."""
     for number in range(max(map(len, training.values()))):
@@ -245,7 +207,6 @@ def main() -> None:
         speak_held_out(args.out, splits, reader, pool)
         count, seconds = record(args.out / "train", in_turn(training), args.hours * 3600, reader, pool)
         print(f"{'train':11} {count:6d} recordings, {seconds / 3600:.2f} h", flush=True)
-    pack(args.out / "train", args.out / "packed")
 
 
 if __name__ == "__main__":

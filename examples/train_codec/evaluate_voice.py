@@ -1,7 +1,7 @@
 """Measure a voice model: is it understood, does it clone, does it stop, is it fast.
 
     pip install pocketsphinx jiwer resemblyzer
-    python examples/train_tiny/evaluate_voice.py tiny --corpus data/tiny-voice
+    python examples/train_codec/evaluate_voice.py tiny --corpus data/tiny-voice
 
 speaks the test sentences of `speak_corpus.py`, each in two of the training voices, cloned from recordings that were not
 in training either, with the sampling that the model's folder asks for, and prints
@@ -20,9 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
-import warnings
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -30,13 +28,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from measures import RATE, Voices, nearest, word_error_rate
 from speak_corpus import complete_held_out
 
 from neucodec_tts import SpeakerPrompt, TextToSpeech
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.audio.resampling import resample
 
-RATE = 16_000  # Hz, of pocketsphinx and resemblyzer
 UNSEEN_TEXT = (
     "All representatives of the household are currently assisting other telemarketers. Please hold and your call "
     "will be answered in the order it was received."
@@ -61,10 +59,6 @@ def recordings(folder: Path) -> list[Recording]:
     return [Recording(folder / row["audio"], row["text"], row["speaker"]) for row in rows]
 
 
-def words(text: str) -> str:
-    return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
-
-
 class Listener:
     """Recognises words with pocketsphinx's own English model."""
 
@@ -84,40 +78,23 @@ class Listener:
         return heard.hypstr if heard else ""
 
 
-def word_error_rate(pairs: list[tuple[str, str]]) -> float:
-    """Of (said, heard)."""
-    import jiwer
-
-    said, heard = zip(*pairs, strict=True)
-    return float(jiwer.wer([words(text) for text in said], [words(text) for text in heard]))
-
-
 class Faces:
-    """Resemblyzer's embeddings of voices."""
+    """The training voices as resemblyzer knows them."""
 
     def __init__(self, references: list[Recording]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from resemblyzer import VoiceEncoder
-
-        self.encoder = VoiceEncoder("cpu", verbose=False)
+        self.voices = Voices()
         by_voice: dict[str, list[np.ndarray]] = {}
         for each in references:
-            by_voice.setdefault(each.voice, []).append(self.of(each.wave()))
-        self.known = {voice: np.mean(found, axis=0) for voice, found in by_voice.items()}
-
-    def of(self, wave: np.ndarray) -> np.ndarray:
-        level = max(1e-4, float(np.sqrt((wave**2).mean())))
-        return self.encoder.embed_utterance(wave * (0.03 / level))
+            by_voice.setdefault(each.voice, []).append(self.voices.of(each.wave()))
+        means = {voice: np.mean(found, axis=0) for voice, found in by_voice.items()}
+        self.known = {voice: mean / np.linalg.norm(mean) for voice, mean in means.items()}
 
     def nearest(self, wave: np.ndarray) -> tuple[str, dict[str, float]]:
         """The nearest known voice, and the cosine similarity to each."""
-        found = self.of(wave)
-        scores = {
-            voice: float(found @ known / np.linalg.norm(found) / np.linalg.norm(known))
-            for voice, known in self.known.items()
+        found = self.voices.of(wave)
+        return nearest(found, self.known), {
+            voice: float(found @ known) for voice, known in self.known.items()
         }
-        return max(scores, key=lambda voice: scores[voice]), scores
 
 
 @dataclass
@@ -148,7 +125,7 @@ def figures(
     near = [faces.nearest(trial.wave) for trial in trials]
     found: dict[str, Any] = {
         "trials": len(trials),
-        "word_error_rate": word_error_rate([(t.text, h) for t, h in zip(trials, heard, strict=True)]),
+        "word_error_rate": word_error_rate([t.text for t in trials], heard),
         "stopped_by_itself": float(np.mean([set(t.reasons) == {"stop"} for t in trials])),
         "loops": sum("repetition" in t.reasons for t in trials),
         "real_time_factor": sum(t.work for t in trials) / sum(t.seconds for t in trials),
@@ -156,7 +133,7 @@ def figures(
     }
     for voice in sorted({t.voice for t in trials}):
         rows = [(t.text, h) for t, h in zip(trials, heard, strict=True) if t.voice == voice]
-        found[f"word_error_rate_{voice}"] = word_error_rate(rows)
+        found[f"word_error_rate_{voice}"] = word_error_rate(*zip(*rows, strict=True))
     found["similarity"] = {
         voice: float(np.mean([scores[voice] for _, scores in near])) for voice in faces.known
     }
@@ -164,8 +141,9 @@ def figures(
         found["nearest_is_the_prompt"] = float(
             np.mean([name == t.voice for (name, _), t in zip(near, trials, strict=True)])
         )
-        of_source = [(each.text, listener.hear(each.wave())) for each in source]
-        found["word_error_rate_of_the_voices"] = word_error_rate(of_source)
+        found["word_error_rate_of_the_voices"] = word_error_rate(
+            [each.text for each in source], [listener.hear(each.wave()) for each in source]
+        )
         found["nearest_is_the_prompt_of_the_voices"] = float(
             np.mean([faces.nearest(each.wave())[0] == each.voice for each in source])
         )
@@ -219,18 +197,16 @@ def main() -> None:
     if not args.no_codec:
         waves = [torch.from_numpy(each.wave()) for each in source]
         back = tts.codec.decode(tts.codec.encode(waves, RATE))
-        rows = [
-            (each.text, listener.hear(resample(wave, tts.codec.output_sample_rate, RATE).numpy()))
-            for each, wave in zip(source, back, strict=True)
-        ]
-        table["trained voices"]["word_error_rate_after_the_codec"] = word_error_rate(rows)  # type: ignore[index]
+        heard = [listener.hear(resample(wave, tts.codec.output_sample_rate, RATE).numpy()) for wave in back]
+        rate = word_error_rate([each.text for each in source], heard)
+        table["trained voices"]["word_error_rate_after_the_codec"] = rate  # type: ignore[index]
     with as_file(files("neucodec_tts") / "assets" / "demo.flac") as path:
         prompt = SpeakerPrompt.from_audio(tts.codec, path, UNSEEN_TEXT)
         unseen = [speak(tts, text, prompt, "unseen", seed) for text in texts[:20]]
         table["a human voice never heard"] = found = figures(unseen, listener, faces, None)
-        own = faces.of(as_waveform(path, target_rate=RATE).numpy())
+        own = faces.voices.of(as_waveform(path, target_rate=RATE).numpy())
         found["similarity"]["to the prompt"] = float(
-            np.mean([own @ faces.of(trial.wave) / np.linalg.norm(own) for trial in unseen])
+            np.mean([own @ faces.voices.of(trial.wave) for trial in unseen])
         )
     for name, value in table.items():
         if isinstance(value, str):

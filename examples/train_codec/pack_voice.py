@@ -1,6 +1,6 @@
 """Make of a trained voice model the folder that is given away: weights in float16, and voices of its own.
 
-    python examples/train_tiny/pack_voice.py runs/voice/model --codec runs/tiny-decoder/checkpoint \
+    python examples/train_codec/pack_voice.py runs/voice/model --codec runs/tiny-decoder/checkpoint \
         --corpus data/tiny-voice --out runs/tiny-voice --temperature 0.4
 
 The voices are recordings of `speak_corpus.py` that were not in training, of each voice the longest.
