@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -403,7 +404,7 @@ def test_streamed_silence_is_followed_by_another_attempt(
 
     def softly(windows):
         return [
-            done._replace(audio=0 * done.audio) if int(window.codes[0]) == hush[0] else done
+            replace(done, audio=0 * done.audio) if int(window.codes[0]) == hush[0] else done
             for window, done in zip(windows, decode(windows), strict=True)
         ]
 

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -43,7 +44,7 @@ def hush(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Line:
 
     def softly(windows):
         return [
-            done._replace(audio=0 * done.audio) if int(window.codes[0]) == HUSH else done
+            replace(done, audio=0 * done.audio) if int(window.codes[0]) == HUSH else done
             for window, done in zip(windows, decode(windows), strict=True)
         ]
 
