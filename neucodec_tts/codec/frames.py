@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neucodec_tts.codec.onednn import linear
 from neucodec_tts.codec.ragged import Ragged, first
 
 
@@ -44,7 +45,7 @@ class Frames(Ragged):
         (kernel,) = layer.kernel_size
         around = self._around(layer, self.zero(x, time=1), kernel // 2)
         # One product of matrices, which makes more of small batches than a convolution does.
-        return F.linear(around.unfold(1, kernel, 1).flatten(2), layer.weight.flatten(1), layer.bias)
+        return linear(around.unfold(1, kernel, 1).flatten(2), layer.weight.flatten(1), layer.bias)
 
     def _around(self, layer: nn.Conv1d, x: Tensor, count: int) -> Tensor:
         """``x`` with ``count`` more frames on either side: zeros, or before it those remembered."""

@@ -45,6 +45,7 @@ EXACT_SECONDS = 600.0
 _WINDOW_OVERLAP_SECONDS = 10.0
 # Length of a batch in the acoustic encoder, which takes the most memory.
 _ACOUSTIC_SECONDS = {"cpu": 20.0, "gpu": 160.0}
+_QUANTIZED_AT_ONCE = 2_048  # frames of each item
 _ENCODER = (
     "semantic_encoder.",
     "semantic_adapter.",
@@ -504,6 +505,11 @@ class NeuCodec(nn.Module):
             Vectors (B, frames, quantization_dim) and each item's number of frames, LongTensor (B,); what lies
             beyond an item's end has no meaning.
         """
+        joined, frames = self._encode_branches(waveform, lengths)
+        return self.fc_encoder(joined), frames
+
+    def _encode_branches(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The input of ``fc_encoder``, (B, frames, its width), and the numbers of frames; arguments as above."""
         features, frames = semantic_features(waveform, lengths, getattr(self.config, "semantic_margin", 0))
         count = features.shape[1]
         semantic_ragged = Ragged.of(frames, count)
@@ -511,8 +517,7 @@ class NeuCodec(nn.Module):
         semantic = self.semantic_adapter(semantic, semantic_ragged)
         # The semantic branch is a frame shorter: Kaldi's frames lie wholly inside the signal.
         acoustic = self._encode_acoustic(waveform, lengths)[..., :count]
-        joined = torch.cat([semantic, acoustic], dim=1).transpose(1, 2)
-        return self.fc_encoder(joined), frames
+        return torch.cat([semantic, acoustic], dim=1).transpose(1, 2), frames
 
     def _encode_acoustic(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         samples = int(share_of(_ACOUSTIC_SECONDS, self.device) * self.input_sample_rate)
@@ -554,9 +559,13 @@ class NeuCodec(nn.Module):
     def _encode_padded(self, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
         padded, lengths = batch
         with exact_math(self.device), torch.no_grad():
-            latents, frames = self.encode_latents(padded, lengths)
-            check_finite(latents, frames, self.dtype)
-            codes = self.quantizer(latents)[1].cpu()
+            joined, frames = self._encode_branches(padded, lengths)
+            parts = []
+            for start in range(0, joined.shape[1], _QUANTIZED_AT_ONCE):
+                latents = self.fc_encoder(joined[:, start : start + _QUANTIZED_AT_ONCE])
+                check_finite(latents, frames - start, self.dtype)
+                parts.append(self.quantizer.codes(latents))
+            codes = torch.cat(parts, dim=1).cpu()
         return [item[:count] for item, count in zip(codes, frames.tolist(), strict=True)]
 
     def decode_batch(self, sequences: list[Tensor]) -> list[Tensor]:

@@ -58,10 +58,17 @@ class FiniteScalarQuantizer(nn.Module):
         """
         bounded = self.bounded(hidden)
         rounded = bounded.round()
-        half = self.levels // 2
-        codes = ((rounded.long() + half) * self.basis).sum(dim=-1)
         digits = bounded + (rounded - bounded).detach()
-        return self.project_out((digits / half).to(self.project_out.weight.dtype)), codes
+        return self.project_out((digits / (self.levels // 2)).to(self.project_out.weight.dtype)), self._code(
+            rounded
+        )
+
+    def codes(self, hidden: Tensor) -> Tensor:
+        """The codes alone: (..., quantization_dim) to LongTensor (...)."""
+        return self._code(self.bounded(hidden).round())
+
+    def _code(self, rounded: Tensor) -> Tensor:
+        return ((rounded.long() + self.levels // 2) * self.basis).sum(dim=-1)
 
     def digits(self, codes: Tensor) -> Tensor:
         """Codes (...) to their digits, LongTensor (..., D), each from 0 to its level count less one."""

@@ -48,40 +48,72 @@ class RelativeAttention(nn.Module):
 
         The keys of an item are its first ones, as in a padded batch.
         """
-        batch, length, _size = hidden_states.shape
-        shape = (batch, length, self.num_heads, self.head_size)
-        query = self.linear_q(hidden_states).view(shape).transpose(1, 2)
-        key = self.linear_k(hidden_states).view(shape).transpose(1, 2)
-        value = self.linear_v(hidden_states).view(shape).transpose(1, 2)
-        if self.distance_embedding is not None and length > _BLOCK and _can_merge(query):
-            attended = torch.zeros_like(query)
-            counts = [length] * batch if attention_mask is None else attention_mask.sum(dim=1).tolist()
-            for i, n in enumerate(counts):
-                attended[i, :, :n] = self._attend_long(*(x[i, None, :, :n] for x in (query, key, value)))
-        else:
-            attended = self._attend_short(query, key, value, attention_mask)
-        return self.linear_out(attended.transpose(1, 2).reshape(batch, length, -1)), None
+        query, key, value = (
+            self._heads(linear(hidden_states)) for linear in (self.linear_q, self.linear_k, self.linear_v)
+        )
+        attended = self._attend(query, 0, key, value, attention_mask)
+        return self.linear_out(attended.transpose(1, 2).flatten(2)), None
 
-    def _attend_short(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        """Attention of (B, H, L, D) with a bias for each score, for as many queries at a time as memory allows."""
-        batch, heads, length, _size = query.shape
+    def add_in_place(self, hidden: Tensor, norm: nn.Module, mask: Tensor | None, size: int) -> None:
+        """Add to ``hidden`` (B, L, C) its attention to itself, ``size`` queries at a time.
+
+        Args:
+            hidden: the residual stream; attention sees it through ``norm``.
+            norm: (B, ..., C) to (B, ..., C), each vector by itself.
+            mask: as for ``forward``.
+            size: queries at a time.
+        """
+        key, value = torch.empty_like(hidden), torch.empty_like(hidden)
+        blocks = hidden.split(size, dim=1)
+        for start, block in zip(range(0, hidden.shape[1], size), blocks, strict=True):
+            normed = norm(block)
+            key[:, start : start + size] = self.linear_k(normed)
+            value[:, start : start + size] = self.linear_v(normed)
+        key, value = self._heads(key), self._heads(value)
+        for start, block in zip(range(0, hidden.shape[1], size), blocks, strict=True):
+            query = self._heads(self.linear_q(norm(block)))
+            block += self.linear_out(self._attend(query, start, key, value, mask).transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, L, C) to (B, H, L, D)."""
+        return x.unflatten(2, (self.num_heads, self.head_size)).transpose(1, 2)
+
+    def _attend(self, query: Tensor, start: int, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of the queries (B, H, Q, D) from ``start`` on to keys and values (B, H, L, D), (B, H, Q, D)."""
+        batch, length = key.shape[0], key.shape[2]
+        if self.distance_embedding is None or length <= _BLOCK or not _can_merge(query):
+            return self._attend_short(query, start, key, value, mask)
+        attended = torch.zeros_like(query)
+        counts = [length] * batch if mask is None else mask.sum(dim=1).tolist()
+        for i, n in enumerate(counts):
+            if start < n:
+                item = query[i, None, :, : n - start], start, key[i, None, :, :n], value[i, None, :, :n]
+                attended[i, :, : n - start] = self._attend_long(*item)
+        return attended
+
+    def _attend_short(
+        self, query: Tensor, begin: int, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Attention with a bias for each score, for as many queries at a time as memory allows."""
+        batch, heads, length, _size = key.shape
         block = max(1, _SCORE_BYTES // (batch * heads * length * query.element_size()))
         parts = []
-        for start, part in zip(range(0, length, block), query.split(block, dim=2), strict=True):
+        for part in query.split(block, dim=2):
             bias = None
             if self.distance_embedding is not None:
-                bias = self._bias(self._by_distance(part), start, 0, length)
+                bias = self._bias(self._by_distance(part), begin, 0, length)
             if mask is not None:
                 keys = mask[:, None, None, :]
                 bias = keys if bias is None else bias.masked_fill(~keys, float("-inf"))
             parts.append(F.scaled_dot_product_attention(part, key, value, attn_mask=bias))
+            begin += part.shape[2]
         return torch.cat(parts, dim=2)
 
-    def _attend_long(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attention of one item (1, H, L, D), a block of queries at a time, the keys in three parts."""
-        length = query.shape[2]
+    def _attend_long(self, query: Tensor, start: int, key: Tensor, value: Tensor) -> Tensor:
+        """Attention of one item's queries (1, H, Q, D), a block of them at a time, the keys in three parts."""
+        length = key.shape[2]
         blocks = []
-        for start, part in zip(range(0, length, _BLOCK), query.split(_BLOCK, dim=2), strict=True):
+        for part in query.split(_BLOCK, dim=2):
             by_distance = self._by_distance(part)
             first = max(0, start - self.left)
             last = min(length, start + part.shape[2] + self.right)
@@ -95,6 +127,7 @@ class RelativeAttention(nn.Module):
             shares = torch.stack([normalizer for _, normalizer in results]).softmax(dim=0)
             merged = torch.stack([output for output, _ in results]) * shares.to(query.dtype).unsqueeze(-1)
             blocks.append(merged.sum(dim=0))
+            start += part.shape[2]
         return torch.cat(blocks, dim=2)
 
     def _by_distance(self, query: Tensor) -> Tensor:

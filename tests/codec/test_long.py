@@ -11,7 +11,8 @@ import torch
 from transformers import Wav2Vec2BertConfig
 
 from neucodec_tts import NeuCodec
-from neucodec_tts.codec import acoustic_encoder, features, neucodec, relative_attention
+from neucodec_tts.codec import acoustic_encoder, features, neucodec, relative_attention, semantic_encoder
+from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.relative_attention import RelativeAttention
 from tests.parity.comparisons import MIN_SNR, Agreement, snr
 from tests.parity.signals import speechlike
@@ -27,7 +28,7 @@ def codes_and_values(codec: NeuCodec, waveform: torch.Tensor) -> tuple[torch.Ten
 
 
 def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
-    """Attention by queries, the filter bank and the acoustic encoder by time, activations by channels."""
+    """Attention by queries, activations by channels, all else by time."""
     waveform = torch.from_numpy(speechlike(MINUTE // 2, seed=3))
     with monkeypatch.context() as whole:
         whole.setattr(relative_attention, "_SCORE_BYTES", 2**40)
@@ -35,6 +36,7 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
         whole.setattr(features, "_FRAMES_AT_ONCE", 10**9)
         whole.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
         whole.setattr(acoustic_encoder, "_CACHED_SAMPLES", 10**12)
+        whole.setattr(semantic_encoder, "_FRAMES_AT_ONCE", {"cpu": 10**9, "gpu": 10**9})
         expected, bounded = codes_and_values(codec, waveform)
     with monkeypatch.context() as blocks:
         blocks.setattr(relative_attention, "_SCORE_BYTES", 2**20)
@@ -42,11 +44,38 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
         blocks.setattr(features, "_FRAMES_AT_ONCE", 500)
         blocks.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 3.3, "gpu": 3.3})
         blocks.setattr(acoustic_encoder, "_CACHED_SAMPLES", 1)
+        blocks.setattr(semantic_encoder, "_FRAMES_AT_ONCE", {"cpu": 170, "gpu": 170})
+        blocks.setattr(neucodec, "_QUANTIZED_AT_ONCE", 100)
         actual, _ = codes_and_values(codec, waveform)
+        assert torch.equal(codec.encode_batch([waveform[:-1]])[0], actual)
     agreement = Agreement()
     agreement.add_codes("half a minute", expected, actual, bounded)
     agreement.check()
     assert len(expected.unique()) > 1_000
+
+
+@pytest.mark.parametrize("frames_at_once", [1, 60, 250])
+@pytest.mark.parametrize("queries", [33, 1024])
+@torch.no_grad()
+def test_blocks_of_a_ragged_batch(codec, monkeypatch, frames_at_once, queries):
+    """Fewer frames than the causal convolution reaches back, and items that end before a block begins."""
+    torch.manual_seed(0)
+    features, lengths = torch.randn(3, 100, 160), torch.tensor([100, 61, 3])
+    encoder, adapter = codec.semantic_encoder, codec.semantic_adapter
+    ragged = Ragged.of(lengths, 100)
+    hidden = encoder.feature_projection(features)[0]
+    for layer in encoder.encoder.layers:
+        hidden = layer(hidden, attention_mask=ragged.mask)
+    adapted = adapter._convolve(hidden.transpose(1, 2).clone(), ragged)
+    monkeypatch.setattr(semantic_encoder, "_FRAMES_AT_ONCE", {"cpu": frames_at_once, "gpu": frames_at_once})
+    monkeypatch.setattr(relative_attention, "_BLOCK", queries)
+    blocks = encoder(features, ragged)
+    for i, n in enumerate(lengths.tolist()):
+        assert snr(hidden[i, :n], blocks[i, :n]) > 110
+        alone = encoder(features[i, None, :n], Ragged(None, n))
+        assert snr(alone[0], blocks[i, :n]) > 110
+    for i, n in enumerate(lengths.tolist()):
+        assert snr(adapted[i, :, :n], adapter(blocks.transpose(1, 2).clone(), ragged)[i, :, :n]) > 110
 
 
 @pytest.fixture

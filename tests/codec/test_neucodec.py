@@ -178,7 +178,7 @@ def test_too_little_memory_says_what_to_lower(codec, speech, monkeypatch):
     def allocate(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(NeuCodec, "encode_latents", allocate)
+    monkeypatch.setattr(NeuCodec, "_encode_branches", allocate)
     with pytest.raises(DeviceError, match=r"2 items of up to 1\.0 s; set max_batch_seconds below 60"):
         codec.encode([speech(1.0)] * 2, 16_000)
 

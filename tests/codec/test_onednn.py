@@ -32,7 +32,7 @@ def test_every_layer_of_a_codec(codec):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 48), (30, 48), (2, 7, 48), (2, 3, 5, 48)])
+@pytest.mark.parametrize("shape", [(1, 48), (30, 48), (2, 7, 48), (2, 3, 5, 48), (2, 300, 48)])
 def test_products(model, shape):
     x = torch.randn(shape)
     for given in (x, torch.randn(*shape[:-1], 60)[..., :48]):
@@ -55,6 +55,8 @@ def test_pointwise_convolutions(model, threads):
         x = torch.randn(2, 48, 333)
         expected = F.conv1d(x.double(), model[2].weight.double(), model[2].bias.double())
         assert snr(expected, model[2](x)) > 120
+        rows = x.transpose(1, 2).contiguous()
+        assert snr(expected, model[2](rows.transpose(1, 2))) > 120
     finally:
         torch.set_num_threads(before)
 

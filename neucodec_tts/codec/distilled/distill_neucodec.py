@@ -53,14 +53,13 @@ class DistillNeuCodec(NeuCodec):
         self.acoustic_encoder = DistillAcousticEncoder(config)
         self.fc_encoder = nn.Linear(semantic.hidden_size + config.acoustic_size, config.quantization_dim)
 
-    def encode_latents(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The input of the quantizer, differentiable; arguments and results as those of ``NeuCodec``'s."""
+    def _encode_branches(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         frames = lengths // self.input_hop_length
         semantic = self.semantic_encoder(waveform, lengths, self.config.normalize_waveform)
         ragged = Ragged.of(frames, semantic.shape[1])
         semantic = self.semantic_adapter(semantic.transpose(1, 2), ragged)
         acoustic = self._encode_acoustic(waveform, lengths)
-        return self.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2)), frames
+        return torch.cat([semantic, acoustic], dim=1).transpose(1, 2), frames
 
     @property
     def min_samples(self) -> int:
