@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -301,7 +302,7 @@ def test_what_is_not_there(bucket, corpus, tmp_path, codec, monkeypatch, source,
     monkeypatch.chdir(tmp_path)
     if "gcsfs" in said:
         monkeypatch.setitem(sys.modules, "gcsfs", None)
-    (corpus / "cuts.jsonl.gz").write_bytes(b"")
+    (corpus / "cuts.jsonl.gz").write_bytes(gzip.compress(b'{"type": "MonoCut"}\n'))
     if "other files" in said:
         (corpus / "cuts.jsonl.gz").unlink()
     upload(corpus, f"{bucket}/corpus")

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import zlib
 from itertools import islice
 from pathlib import Path
 
@@ -215,7 +216,7 @@ def _holds_packed_cuts(path: Place) -> bool:
     try:
         with path.open("rb") as file, gzip.open(file) as opened:
             return _is_cut(opened.readline().decode("utf-8", "replace"))
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
 
 

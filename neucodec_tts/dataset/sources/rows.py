@@ -68,7 +68,8 @@ def layout_of(path: Place, columns: Columns) -> Layout | None:
         paths = sum(_is_audio(row[0]) for row in usual)
         if width > 1 and 2 * paths > len(usual):
             names = ("path", *_roles(usual))
-            if delimiter in ",;" and any(name.startswith("column ") for name in names):
+            unclear = any(name.startswith("column ") for name in names) or _splits_texts(usual)
+            if delimiter in ",;" and unclear:
                 raise DatasetError(
                     f"{path}: which of its {width} columns has the text is not clear; put texts with commas into "
                     "quotation marks, or write a header above them"
@@ -150,6 +151,12 @@ def _quoting(delimiter: str) -> Literal[0, 3]:
 
 def _is_audio(cell: str) -> bool:
     return PurePath(cell.strip()).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _splits_texts(cells: Sequence[Sequence[str]]) -> bool:
+    """Return True if a space stands behind some separators only, as behind the commas of "a.wav,Well, one."."""
+    spaced = [[cell.startswith(" ") for cell in row[1:]] for row in cells]
+    return 2 * sum(any(row) and not all(row) for row in spaced) > len(spaced)
 
 
 def _roles(cells: Sequence[Sequence[str]]) -> list[str]:
