@@ -209,7 +209,7 @@ def test_a_file_without_permission(wav):
 )
 def test_something_else_than_audio(tmp_path, content):
     (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(AudioError, match=r"a\.wav: not a recording"):
+    with pytest.raises(AudioError, match=r"a\.wav: .*not a recording"):
         load_audio(tmp_path / "a.wav")
 
 
@@ -255,7 +255,7 @@ def test_a_play_list_makes_ffmpeg_fetch_nothing(tmp_path, wav):
     (tmp_path / "b.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{wav.name}\n#EXT-X-ENDLIST\n")
     (tmp_path / "b.txt").write_text(f"ffconcat version 1.0\nfile {wav.name}\n")
     for name in ("b.m3u8", "b.txt"):
-        with pytest.raises(AudioError, match=rf"{name}: not a recording"):
+        with pytest.raises(AudioError, match=rf"{name}: .*not a recording"):
             load_audio(tmp_path / name)
 
 

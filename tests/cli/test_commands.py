@@ -157,7 +157,7 @@ def test_bench(call):
     [
         (["encode", "missing.wav", "-o", "a.npy"], 1, "error: missing.wav: no such file"),
         (["encode", "empty.wav", "-o", "a.npy"], 1, "error: empty.wav: the file is empty (0 bytes)"),
-        (["encode", "text.wav", "-o", "a.npy"], 1, "error: text.wav: not a recording"),
+        (["encode", "text.wav", "-o", "a.npy"], 1, "error: text.wav: text ("),
         (["encode", "speech.wav", "-o", "a.txt"], 2, "a file must end in .safetensors or .npy"),
         (["encode", "speech.wav", "-o", "none/a.npy"], 1, "none does not exist; make it first"),
         (["encode", "speech.wav"], 2, "--output"),

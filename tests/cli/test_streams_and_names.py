@@ -112,7 +112,8 @@ def test_names_that_are_no_text(call, recording):
     found = json.loads(done.out)
     assert len(found["files"]) == 5
     assert f"in/{ODD}.wav" in [each["input"] for each in found["files"]]
-    assert "error: in/caf\\udce9 too.wav: not a recording" in done.err
+    assert "error: in/caf\\udce9 too.wav: " in done.err
+    assert "not a recording" in done.err
     assert Path("out", f"{ODD}.safetensors").is_file()
 
     done = call("decode", "out", "-o", "back")

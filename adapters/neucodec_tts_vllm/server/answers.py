@@ -9,7 +9,7 @@ import json
 import logging
 import string
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -179,32 +179,24 @@ async def as_events(
     pieces: AsyncGenerator[Piece, None],
     start: Mapping[str, Any] | None,
     ending: Callable[[], dict[str, Any]],
-    warnings: Sequence[str] = (),
 ) -> AsyncGenerator[str, None]:
     """The body of a stream of OpenAI's events for speech.
 
-    ``speech.audio.warning`` is one of ours: a sentence has not ended well.
+    Between ``start`` and the last all hold sound, as OpenAI's clients expect.
 
     Args:
         first: piece.
         pieces: the others.
         start: fields of an event before all; None for none, as OpenAI does.
         ending: gives the fields of the last event, when all has been said.
-        warnings: grow while the speech is generated; those that are new get an event of their own.
     """
-    told = len(warnings)
     if start is not None:
         yield _event("speech.audio.start", start)
     try:
         yield _delta(first)
         async with aclosing(pieces) as running:
             async for piece in running:
-                while told < len(warnings):
-                    yield _event("speech.audio.warning", {"message": warnings[told]})
-                    told += 1
                 yield _delta(piece)
-        for message in warnings[told:]:
-            yield _event("speech.audio.warning", {"message": message})
         yield _event("speech.audio.done", ending())
     except Exception as error:
         refused = as_api_error(error)

@@ -52,7 +52,7 @@ async def create_speech(request: Request) -> Response:
         start = facts if asked.response_format == "codes" else None
         body: AsyncGenerator[bytes | str, None] = as_bytes(first, pieces)
         if sse:
-            body = as_events(first, pieces, start, lambda: service.ending(task), task.account.warnings)
+            body = as_events(first, pieces, start, lambda: service.ending(task))
         return SpeechResponse(
             body,
             media_type="text/event-stream" if sse else MEDIA_TYPES[asked.response_format],

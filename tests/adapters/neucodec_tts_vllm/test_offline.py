@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from neucodec_tts.audio import load_audio
-from neucodec_tts.built_in import speech_model
 from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, PromptError
 from neucodec_tts.speech import Sampling, SpeechEngine, TextToSpeech
 from neucodec_tts.speech.registry import engine_loader
@@ -75,7 +74,9 @@ def test_penalties_are_those_of_the_engine_transformers(engine, prompt):
     """Greedy, so that nothing but the logits decides."""
     from neucodec_tts_transformers import TransformersEngine
 
-    other = TransformersEngine.load(speech_model("tiny"), engine.tokens, device="cpu", dtype="float32")
+    other = TransformersEngine.load(
+        engine.llm.model_config.model, engine.tokens, device="cpu", dtype="float32"
+    )
     for penalty in (1.0, 1.3, 2.0):
         sampling = Sampling(temperature=0, max_frames=40, repetition_frames=0, repetition_penalty=penalty)
         assert engine.generate(prompt, sampling).collect() == other.generate(prompt, sampling).collect()
