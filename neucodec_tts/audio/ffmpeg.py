@@ -88,7 +88,9 @@ def start_aac_encoder(sample_rate: int) -> subprocess.Popen[bytes]:
     Raises:
         NoFfmpegError: ffmpeg is not installed.
     """
-    command = [_program(), "-v", "error", "-f", "s16le", "-ar", str(sample_rate), "-ac", "1", "-i", "pipe:0"]
+    # Without the second line ffmpeg 5 looks at a second of samples before it encodes any.
+    command = [_program(), "-v", "error", "-f", "s16le", "-ar", str(sample_rate), "-ac", "1"]
+    command += ["-probesize", "32", "-analyzeduration", "0", "-i", "pipe:0"]
     command += ["-c:a", "aac", "-b:a", "64k", "-flush_packets", "1", "-f", "adts", "pipe:1"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

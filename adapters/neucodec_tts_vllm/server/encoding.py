@@ -35,7 +35,7 @@ MEDIA_TYPES = {
 _SOUNDFILE = {"flac": ("FLAC", "PCM_16"), "mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS")}
 _SET_OGG_PAGE_LATENCY_MS = 0x1302  # SFC_SET_OGG_PAGE_LATENCY_MS of sndfile.h
 _OGG_PAGE_MILLISECONDS = 60.0
-_AAC_START = 2048  # samples from which on ffmpeg gives a first frame
+_AAC_START = 4096  # samples from which on ffmpeg 5 gives a first frame; later ones need 2,048
 _AAC_START_SECONDS = 5.0
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 
