@@ -253,7 +253,7 @@ def test_lines_of_old_macs(folder, name, content):
             "which of its 3 columns has the text is not clear",
         ),
         ("m.csv.gz", "path,text\nwavs/a.wav,One.\n", "it is compressed"),
-        ("m.jsonl.gz", "path,text\nwavs/a.wav,One.\n", "it is compressed"),
+        ("m.jsonl.gz", "path,text\nwavs/a.wav,One.\n", "not a file of cuts, or a damaged one"),
     ],
 )
 def test_tables_that_can_be_misread_are_refused(folder, name, content, says):

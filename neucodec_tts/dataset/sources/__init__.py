@@ -212,12 +212,12 @@ def _is_ljspeech(path: Place) -> bool:
 
 
 def _holds_packed_cuts(path: Place) -> bool:
-    """Return True if the first line of a file that gzip has compressed is one of Lhotse's cuts."""
+    """Return True if the first line of a file that gzip has compressed is one of Lhotse's cuts, or cannot be read."""
     try:
         with path.open("rb") as file, gzip.open(file) as opened:
             return _is_cut(opened.readline().decode("utf-8", "replace"))
     except (OSError, EOFError, zlib.error):
-        return False
+        return True  # what reads cuts says what is wrong
 
 
 def _holds_cuts(path: Place) -> bool:

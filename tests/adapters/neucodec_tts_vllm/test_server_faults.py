@@ -62,7 +62,7 @@ def test_more_than_the_server_takes_is_refused_at_once(server):
 def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
     """What they do not take is neither generated far ahead nor kept; who reads late gets all of it."""
     text = " ".join(f"Sentence {number} goes." for number in range(105))
-    body = {"input": text, "response_format": "pcm", "stream": True, "speed": 0.25}
+    body = {"input": text, "response_format": "pcm", "stream": True, "speed": 0.25, "gapless": False}
     memory = psutil.Process(server.process.pid).memory_info
 
     def tokens() -> float:
