@@ -42,7 +42,7 @@ class TrendConvolutions(nn.Module):
 
     def forward(self, waveform: Tensor, ragged: Ragged) -> Tensor:
         """(B, 1, T), zero beyond each item's end, to (B, C, T)."""
-        waveform = waveform.to(self.mix2.weight.dtype)
+        waveform = waveform.to(next(self.convs.parameters()).dtype)
         dtype = self.mix1.weight.dtype
         trends = [
             conv(self._pool(waveform, size, ragged)).to(dtype)

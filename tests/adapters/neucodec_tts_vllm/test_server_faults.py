@@ -61,8 +61,8 @@ def test_more_than_the_server_takes_is_refused_at_once(server):
 
 def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
     """What they do not take is neither generated far ahead nor kept; who reads late gets all of it."""
-    text = " ".join(f"Sentence {number} goes." for number in range(105))
-    body = {"input": text, "response_format": "pcm", "stream": True, "speed": 0.25, "gapless": False}
+    text = " ".join(f"Sentence {number} goes." for number in range(200))
+    body = {"input": text, "response_format": "pcm", "stream": True, "speed": 0.25}
     memory = psutil.Process(server.process.pid).memory_info
 
     def tokens() -> float:
@@ -72,6 +72,10 @@ def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
         expected = other.post(
             SPEECH, json={"input": "Quick.", "response_format": "pcm", "seed": 1, "stream": False}
         ).content
+        # What is computed first takes memory that stays: kernels, and buffers for three streams at a time.
+        with ThreadPoolExecutor(3) as pool:
+            warm = [pool.submit(other.post, SPEECH, json={**body, "input": text[:200]}) for _ in range(3)]
+            assert all(answer.result().status_code == 200 for answer in warm)
         late = open_ones.enter_context(connect(server, receive_buffer=4096))
         late.sendall(post(server, SPEECH, {**body, "input": text[:200]}))
         slow = [open_ones.enter_context(connect(server, receive_buffer=4096)) for _ in range(3)]
@@ -94,8 +98,8 @@ def test_slow_listeners_are_waited_for_and_hold_up_nobody(server):
         until(stalled, "the server goes on generating for nobody")
         assert server.metric("neucodec_tts:active_requests") >= 3
         assert server.metric("vllm:num_requests_running") == 0
-        # Three times 16 MB are to come, twice that before they are 16 bits.
-        assert memory().rss - resident < 20e6
+        # Three times 30 MB are to come, twice that before they are 16 bits.
+        assert memory().rss - resident < 60e6
         for connection in slow:
             hang_up(connection, rudely=True)
         head, _, rest = read_until(late, b"\r\n\r\n").partition(b"\r\n\r\n")
