@@ -17,7 +17,7 @@ from transformers import NeuCodecConfig
 
 from neucodec_tts import DistillNeuCodec, NeuCodec
 from neucodec_tts.codec.distilled.config import DistillNeuCodecConfig
-from neucodec_tts.metrics.agreement import decibels, in_precision
+from neucodec_tts.metrics.half_precision import decibels, in_precision
 from neucodec_tts.metrics.speed import transformers_model
 
 if TYPE_CHECKING:

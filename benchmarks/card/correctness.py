@@ -26,7 +26,7 @@ from neucodec_tts.codec.acoustic_encoder import AntiAliasedSnake
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.ragged import Ragged
 from neucodec_tts.codec.relative_attention import _can_merge
-from neucodec_tts.metrics.agreement import decibels, measure_agreement
+from neucodec_tts.metrics.half_precision import decibels, measure_agreement
 
 _EXACT_DB = 80.0
 _MOST_DIFFERENT = 1e-3

@@ -61,7 +61,7 @@ def bench(
     import transformers
 
     from neucodec_tts.audio import as_waveform
-    from neucodec_tts.metrics.agreement import in_precision, measure_agreement
+    from neucodec_tts.metrics.half_precision import in_precision, measure_agreement
     from neucodec_tts.metrics.speed import measure_speed, random_codec
 
     if codec is None:

@@ -19,7 +19,7 @@ _FRAMES = (23, 11)  # of the items that are compared
 
 
 def compile_decoder(codec: NeuCodec, compiled: bool, backend: str | Callable[..., Any]) -> bool:
-    """What ``NeuCodec.compile_decoder`` does."""
+    """Compile a decoder, as ``NeuCodec.compile_decoder`` describes."""
     decoder = codec.acoustic_decoder
     decoder._compiled_call_impl = None  # PyTorch has no call to undo `compile`
     if not compiled:

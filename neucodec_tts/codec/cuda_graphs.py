@@ -103,7 +103,7 @@ class FixedShapeDecoder:
 
 
 class _Buffers:
-    """What goes into a batch and comes out of it, at places that stay the same; smaller batches use a part.
+    """Inputs and outputs of a batch, at places that stay the same. Smaller batches use a part of them.
 
     Batches of all shapes are decoded one after the other, and their results copied, so that one set serves them all.
     """

@@ -1,7 +1,7 @@
 """Half precision: linear layers and convolutions in float16 or bfloat16, and float32 where rounding is heard most.
 
 In float32 stay the quantizer, the first convolutions of the waveform, the activations' parameters, the decoder's group
-norms and its head with the inverse STFT: what classes name in ``float32_parts``. These parts are small, so that speed
+norms and its head with the inverse STFT. Classes name such parts in ``float32_parts``. They are small, so that speed
 and memory are those of half precision.
 """
 
@@ -48,7 +48,7 @@ def check_finite(values: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
 
 
 def _kept(codec: NeuCodec) -> set[nn.Module]:
-    """What stays in float32: each class names its own such parts, or itself by an empty name."""
+    """The modules that stay in float32. Each class names its own such parts, or itself by an empty name."""
     return {
         module.get_submodule(name)
         for module in codec.modules()

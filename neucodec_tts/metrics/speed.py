@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from neucodec_tts.errors import NeuCodecError
-from neucodec_tts.metrics.agreement import decibels
+from neucodec_tts.metrics.half_precision import decibels
 
 if TYPE_CHECKING:
     import torch

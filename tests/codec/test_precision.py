@@ -8,7 +8,7 @@ import torch
 from neucodec_tts import CheckpointError, DistillNeuCodec, NeuCodec
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.streaming import Window
-from neucodec_tts.metrics.agreement import in_precision, measure_agreement
+from neucodec_tts.metrics.half_precision import in_precision, measure_agreement
 from tests.parity.ours import random_codec
 from tests.parity.sizes import SMALL_WINDOW, small_distilled_config
 

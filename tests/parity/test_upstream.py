@@ -116,7 +116,7 @@ def test_samples_of_one_ragged_batch(answers: Answers, codec: NeuCodec):
 
 
 def test_upstreams_attributes(small_answers: dict[str, Answers]):
-    """What a program reads off the codec has upstream's values, with decoders of other rates, too."""
+    """Attributes that programs read have upstream's values, also with decoders of other rates."""
     for name in ("whole", "distilled", *OTHER_DECODERS):
         theirs = small_answers[name]
         ours = NeuCodec.from_pretrained(theirs.checkpoint, device="cpu")

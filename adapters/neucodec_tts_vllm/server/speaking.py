@@ -31,6 +31,7 @@ from neucodec_tts.text import TextReader
 from neucodec_tts_vllm.sampling import allowed_tokens, sampling_params
 from neucodec_tts_vllm.server.accounts import Account
 from neucodec_tts_vllm.server.errors import ApiError
+from neucodec_tts_vllm.server.live import LiveSentence
 from neucodec_tts_vllm.server.pace import LONGEST_HOLD_SECONDS, Pace, hold_seconds
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from neucodec_tts.text import TextFormat
     from neucodec_tts.tokens import SpeechVocabulary
     from neucodec_tts.voices import SpeakerPrompt
-    from neucodec_tts_vllm.decode_stream import DecodeStream
     from neucodec_tts_vllm.decoding import DecodeWorker
 
 logger = logging.getLogger(__name__)
@@ -158,13 +158,13 @@ class Speaker:
             EngineError: the model gave no codes, or the codec failed.
         """
         settings = self._stream_settings(first_chunk)
-        waiting: asyncio.Queue[_Live | Exception | None] = asyncio.Queue(1)
-        opened: list[_Live] = []
+        waiting: asyncio.Queue[LiveSentence | Exception | None] = asyncio.Queue(1)
+        opened: list[LiveSentence] = []
         producer = asyncio.create_task(self._produce(script, account, settings, waiting, opened, lora))
         assembly = Assembly(TensorCodec(self.worker.codec), self._pauses)
         held = not gapless
 
-        async def hear(live: _Live) -> AsyncGenerator[NDArray[np.float32], None]:
+        async def hear(live: LiveSentence) -> AsyncGenerator[NDArray[np.float32], None]:
             """The sound of a sentence, and of the attempts that follow one of which nothing is to be heard."""
             nonlocal held
             # Before so many codes there is no sound. By this number, and not by what has been sent, a sentence is taken
@@ -199,7 +199,7 @@ class Speaker:
                     account.settled(verdict)
                     yield assembly.end(spoken)
             for sentence in again:
-                other = _Live(sentence, self.worker.open(settings))
+                other = LiveSentence(sentence, self.worker.open(settings))
                 opened.append(other)
                 filling = asyncio.create_task(self._fill(other, account, 1, lora))
                 try:
@@ -359,8 +359,8 @@ class Speaker:
         script: Script,
         account: Account,
         settings: StreamSettings | None,
-        waiting: asyncio.Queue[_Live | Exception | None],
-        opened: list[_Live],
+        waiting: asyncio.Queue[LiveSentence | Exception | None],
+        opened: list[LiveSentence],
         lora: Any,
     ) -> None:
         """Generate sentence after sentence; waits while the listener is more than one behind."""
@@ -370,7 +370,7 @@ class Speaker:
         try:
             sentences = iter(script)
             while (sentence := await self._in_text_thread(lambda: next(sentences, None))) is not None:
-                live = _Live(sentence, self.worker.open(settings))
+                live = LiveSentence(sentence, self.worker.open(settings))
                 opened.append(live)
                 await waiting.put(live)
                 await self._fill(live, account, interval, lora)
@@ -378,7 +378,7 @@ class Speaker:
         except Exception as error:
             await waiting.put(error)
 
-    async def _fill(self, live: _Live, account: Account, interval: int, lora: Any) -> None:
+    async def _fill(self, live: LiveSentence, account: Account, interval: int, lora: Any) -> None:
         account.prompt_tokens += len(live.sentence.prompt_ids)
         try:
             async with aclosing(self._tokens(live.sentence, interval, account, lora)) as tokens:
@@ -392,7 +392,7 @@ class Speaker:
         finally:
             live.end()
 
-    async def _hold(self, live: _Live, speed: float) -> None:
+    async def _hold(self, live: LiveSentence, speed: float) -> None:
         """Wait with the first sound while codes come so slowly that what follows it would come too late."""
         loop = asyncio.get_running_loop()
         end = loop.time() + LONGEST_HOLD_SECONDS
@@ -413,7 +413,7 @@ class Speaker:
             await live.wait(longest)
 
     async def _play(
-        self, live: _Live, account: Account, assembly: Assembly
+        self, live: LiveSentence, account: Account, assembly: Assembly
     ) -> AsyncGenerator[NDArray[np.float32], None]:
         """The samples of a sentence, but for its last ones."""
         with account.trace.span("speech.decode"):
@@ -475,43 +475,3 @@ class Speaker:
                     if reason not in (None, "stop", "length"):
                         raise ApiError(503, f"vLLM gave up this generation ({reason}); try again")
                     yield codes, reason
-
-
-class _Live:
-    """A sentence that is being generated and heard."""
-
-    def __init__(self, sentence: Sentence, stream: DecodeStream) -> None:
-        self.sentence = sentence
-        self.stream = stream
-        self.codes: list[int] = []
-        self.reason: FinishReason = "length"
-        self.error: Exception | None = None
-        self.ended = False
-        self.accepted = False
-        """True once it is sent, and not generated again instead."""
-        self._news = asyncio.Event()
-
-    def add(self, codes: list[int], reason: FinishReason | None) -> None:
-        self.codes += codes
-        self.reason = reason or self.reason
-        self.stream.push(codes)
-        self._news.set()
-
-    def end(self) -> None:
-        self.ended = True
-        self.stream.finish()
-        self._news.set()
-
-    def spoken(self, silent: bool = False) -> Spoken:
-        return Spoken(self.sentence, self.codes, self.reason, silent)
-
-    async def wait(self, seconds: float | None = None) -> None:
-        """Wait for more codes or the end, for so long at most."""
-        self._news.clear()
-        loop = asyncio.get_running_loop()
-        alarm = None if seconds is None else loop.call_later(max(0.0, seconds), self._news.set)
-        try:
-            await self._news.wait()
-        finally:
-            if alarm is not None:
-                alarm.cancel()

@@ -39,7 +39,7 @@ _ONNX_CODEC = "neucodec_tts.codec.onnx.onnx_codec:OnnxCodec"  # by name, since i
 
 @dataclass(frozen=True)
 class OnnxConfig:
-    """What ``config.json`` says that decoding needs; the defaults are NeuCodec's.
+    """The part of ``config.json`` that decoding needs. The defaults are NeuCodec's.
 
     Attributes:
         codec_id: name of the codebook; None where the file does not say.

@@ -72,6 +72,8 @@ def encode_packed(speech: PackedSpeech, codec: NeuCodec) -> PackedCodes:
     if missing:
         minutes = sum(clip.samples for clip in missing) / speech.rate / 60
         log.info("%s: encoding %.1f minutes", speech.folder, minutes)
+    training = codec.training
+    codec.eval()
     try:
         with path.open("ab") as file:
             file.truncate(done * _TYPE.itemsize)  # what a kill left of a clip
@@ -80,14 +82,14 @@ def encode_packed(speech: PackedSpeech, codec: NeuCodec) -> PackedCodes:
                 file.flush()
     except OSError as problem:
         raise DatasetError(f"cannot write codes to {path}: {problem.strerror or problem}") from problem
+    finally:
+        codec.train(training)
     return PackedCodes(speech, path, hop)
 
 
 def _encoded(speech: PackedSpeech, clips: list[Clip], codec: NeuCodec) -> Iterator[np.ndarray]:
     """The codes of each clip, in order."""
     hop, said = codec.output_hop_length, time.monotonic()
-    training = codec.training
-    codec.eval()
     first = 0
     while first < len(clips):
         last, seconds = first, 0.0
@@ -102,4 +104,3 @@ def _encoded(speech: PackedSpeech, clips: list[Clip], codec: NeuCodec) -> Iterat
         if time.monotonic() - said > 60:
             said = time.monotonic()
             log.info("encoded %d of %d recordings", first, len(clips))
-    codec.train(training)

@@ -120,7 +120,7 @@ class SegmentBatches(Dataset[Batch]):
     def _segment(
         self, speech: PackedSpeech, clips: list[Clip], frames: int, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """What encoder and decoder should hear of a random piece, and its bandwidth."""
+        """A random piece: the encoder's input, the decoder's target, and its bandwidth in Hz."""
         changed = random.random() < self.settings.changed_share
         # Pitch, and the vocal tract with it.
         speed = float(np.exp(random.uniform(np.log(0.84), np.log(1.19)))) if changed else 1.0

@@ -39,7 +39,7 @@ def chunks(total: int) -> list[tuple[int, int]]:
 
 @dataclass
 class Listener:
-    """What one heard: seconds of waiting beyond the first chunk, of silence, and the speed of the sound."""
+    """Seconds that one waited beyond the first chunk, seconds of silence, and the speed of the sound."""
 
     held: float
     silence: float

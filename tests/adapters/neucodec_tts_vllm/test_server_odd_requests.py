@@ -175,7 +175,8 @@ def test_methods_that_nobody_meant(client):
     assert client.get("/speech/%2e%2e%2fetc").status_code == 404
 
 
-def test_bad_uploads(client, server):
+def test_bad_uploads(client):
+    before = client.get(VOICES).json()
     sound = (ASSETS / "demo.flac").read_bytes()
     good = {"name": "eve", "ref_text": TRANSCRIPT}
     for name in ("", " ", ".", "..", "a/b", "a\\b", "x" * 65, "a\nb", "a\x00b", "CON:", "*"):
@@ -205,7 +206,7 @@ def test_bad_uploads(client, server):
     for name in ("nobody", "%2e%2e", "x" * 300, "%00", "a%2Fb"):
         assert client.delete(f"{VOICES}/{name}").status_code in (400, 404), name
         assert client.get(f"{VOICES}/{name}/sample").status_code in (400, 404), name
-    assert server.service.voices.library.names() == ["ann"]
+    assert client.get(VOICES).json() == before
 
 
 def test_one_of_two_uploads_of_one_name_wins(client):

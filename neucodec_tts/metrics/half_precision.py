@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Of a lower precision with float32.
+class HalfPrecision:
+    """Agreement of a lower precision with float32.
 
     Attributes:
         dtype: the lower precision.
@@ -41,7 +41,7 @@ def in_precision(codec: NeuCodec, dtype: torch.dtype) -> NeuCodec:
     return converted
 
 
-def measure_agreement(exact: NeuCodec, codec: NeuCodec, waveforms: Sequence[torch.Tensor]) -> Agreement:
+def measure_agreement(exact: NeuCodec, codec: NeuCodec, waveforms: Sequence[torch.Tensor]) -> HalfPrecision:
     """Encode recordings with both, and decode the codes of the first with both.
 
     Args:
@@ -54,7 +54,7 @@ def measure_agreement(exact: NeuCodec, codec: NeuCodec, waveforms: Sequence[torc
     wanted = exact.encode([*waveforms], exact.input_sample_rate)
     codes, found = torch.cat(wanted), torch.cat(codec.encode([*waveforms], exact.input_sample_rate))
     digits = [exact.quantizer.digits(each.to(exact.device)) for each in (codes, found)]
-    return Agreement(
+    return HalfPrecision(
         str(codec.dtype).removeprefix("torch."),
         float((codes == found).double().mean()),
         float((digits[0] == digits[1]).double().mean()),
