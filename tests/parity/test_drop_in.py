@@ -214,7 +214,7 @@ def test_decoders_that_are_none(exported: Path, tmp_path: Path):
 
 
 def upstreams_errors(codec: NeuCodec, decoder: Any, recording: str) -> tuple[float, float]:
-    """Mean squared errors of the sound against the recording, and of ``decoder`` against the sound; shapes are checked."""
+    """Check shapes; return mean squared errors of sound to recording, and of ``decoder`` to the sound."""
     given = as_waveform(recording, target_rate=16_000)[None, None]
     waves = codec._prepare_audio(given)
     assert 0 < waves.shape[2] - given.shape[2] <= 320

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from neucodec_tts.speech.settling import Spoken
 
 if TYPE_CHECKING:
-    from neucodec_tts.speech import FinishReason
+    from neucodec_tts.speech.engine import FinishReason
     from neucodec_tts.speech.script import Sentence
     from neucodec_tts_vllm.decoding import DecodeStream
 
