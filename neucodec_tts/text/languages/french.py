@@ -6,7 +6,7 @@ import re
 
 from neucodec_tts.text.languages.language import (
     ABBREVIATED,
-    AFTER_SMALL,
+    ROMAN,
     Language,
     cardinal,
     days_first,
@@ -76,7 +76,7 @@ FRENCH = Language(
             re.compile(r"\b(?:(?=[IVX])(X{0,3}(?:IX|IV|V?I{0,3}))|(\d{1,3}))(?:e|ème)\b"),
             lambda found: ordinal(roman(found[1]) if found[1] else int(found[2]), "fr"),
         ),
-        (re.compile(AFTER_SMALL), lambda found: str(roman(found[0]))),
+        (re.compile(rf"(?<=[a-zà-ÿ] ){ROMAN}"), lambda found: str(roman(found[0]))),
         (re.compile(r"(?<=\d) ?([kKMGT])o\b"), lambda found: f" {_OCTETS[found[1]]}octets"),
         (re.compile(r"\b(\d\d?) ?h ?(\d\d?) ?min\b"), r"\1 heures \2 minutes"),
         (re.compile(r"\b1 (heure)s? (?=\d)"), r"une \1 "),
