@@ -94,7 +94,7 @@ class StreamSettings:
         chunk: largest number of new frames in a window (50 = 1 s). Larger chunks are less work, and who plays codes
             that come slowly waits longer for them.
         lookahead: frames after a chunk that are decoded with it, and again with the next (5 = 100 ms of latency). By
-            default ten seconds cost 1.17 times the work of decoding them at once, five 1.28, two 1.5.
+            default ten seconds cost 1.19 times the work of decoding them at once, five 1.28, two 1.5.
         overlap: frames of a chunk that are cross-faded with the foresight of the window before it (1). It is part of
             the lookahead and costs nothing.
         first_chunk: frames of the first chunk (5). The first sound comes after first_chunk + lookahead codes: 10 by
