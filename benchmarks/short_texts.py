@@ -69,7 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--texts", type=int, help="speak only so many of them")
     options = parser.parse_args(arguments)
-    logging.getLogger("neucodec_tts").setLevel(logging.ERROR)
     tts = TextToSpeech.from_pretrained(options.model, watermark=False)
     own = tts.model_voices.names() if tts.model_voices is not None else []
     texts = [*WORDS, *MARKED][: options.texts]
@@ -102,4 +101,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("neucodec_tts").setLevel(logging.ERROR)
     main()

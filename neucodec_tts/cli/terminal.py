@@ -124,6 +124,7 @@ def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     logger = logging.getLogger("neucodec_tts")
+    level = logger.level
     if not quiet:
         logger.addHandler(handler)
         logger.setLevel(handler.level)
@@ -140,6 +141,7 @@ def reporting(as_json: bool, quiet: bool, debug: bool) -> Iterator[Terminal]:
         raise typer.Exit(130) from interrupt
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def command(body: Callable[..., None]) -> Callable[..., None]:
