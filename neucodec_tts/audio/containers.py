@@ -20,6 +20,7 @@ from neucodec_tts.audio.mp3 import Mp3Stream, after_tags, is_mp3, read_frames
 from neucodec_tts.audio.splice import Buffer, Piece
 from neucodec_tts.errors import AudioError
 
+_REST_BYTES = 1024  # behind the sound; fewer are no word
 FRAME_SECONDS = 0.02
 """One code of NeuCodec: a file that is shorter than its header says by less than this is taken."""
 _MP3_IN_RIFF = 0x55
@@ -35,6 +36,18 @@ _SECOND_HEADERS = (
     (b"#!AMR", b"#!AMR"),
 )
 """Formats that ffmpeg reads. Of joined files it gives the first one only, or fails."""
+_BEGINNINGS = (
+    b"fLaC\0\0\0\x22",
+    b"OggS\0\x02",
+    b"caff\0\x01",
+    b"#!AMR",
+    _ASF_HEADER,
+    b"\x1aE\xdf\xa3",
+    _W64_RIFF,
+)
+_BEHIND_MP3 = ((b"WAVEfmt ", 8), (b"OggS\0\x02", 0), (b"fLaC\0\0\0\x22", 0), (b"ftypM4A ", 4))
+_LANDMARKS = (*_BEHIND_MP3[:2], (b"ID3\x03\0", 0), (b"ID3\x04\0", 0))
+"""Bytes to look for in a file whose end cannot be told, and how far a recording begins before them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ def find_recordings(data: Buffer, name: str) -> Recordings | None:
         _check_sphere(data, name)
         return None
     if head[:4] in (b"FORM", b".snd") or head == _W64_RIFF:
-        return _split(data, list(_sized(data)))
+        return _of_sized(data, name)
     if head[4:8] == b"ftyp":
         _check_boxes(data, name)
         return None
@@ -104,9 +117,35 @@ def find_recordings(data: Buffer, name: str) -> Recordings | None:
             raise _joined(name)
     if is_mp3(data):
         stream = read_frames(data, 0, len(data), name)
+        if stream is not None and stream.notes:
+            _refuse_another_format(data, name, _BEHIND_MP3)
         if stream is not None and not stream.complete:
             return _of_mp3(stream)
+        if stream is not None and stream.notes:
+            return Recordings([Part(((data, 0, len(data)),))], list(stream.notes))
+        return None
+    _refuse_another_format(data, name)
     return None
+
+
+def _another_begins(data: Buffer, position: int) -> bool:
+    """True if a recording of any format begins at a position."""
+    head = bytes(data[position : position + 16])
+    if head.startswith(_BEGINNINGS) or head[4:8] == b"ftyp":
+        return True
+    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"FORM"):
+        return head[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+    start = after_tags(data, position, len(data))
+    return is_mp3(bytes(data[start : start + 2**16]))
+
+
+def _refuse_another_format(
+    data: Buffer, name: str, landmarks: tuple[tuple[bytes, int], ...] = _LANDMARKS
+) -> None:
+    """Refuse a file in which a recording of another format follows, which decoders pass over."""
+    for landmark, before in landmarks:
+        if any(_another_begins(data, at - before) for at in _later(data, landmark)):
+            raise _joined(name)
 
 
 def _joined(name: str) -> AudioError:
@@ -139,11 +178,9 @@ def _later(data: Buffer, magic: bytes) -> Iterator[int]:
 
 
 def _sized(data: Buffer) -> Iterator[int]:
-    """Yield where AIFF, AU and W64 files begin that follow the first, by the sizes in their headers."""
+    """Yield where AIFF, AU and W64 files end, by the sizes in their headers; another may begin there."""
     position, magic = 0, bytes(data[:4])
     while len(head := bytes(data[position : position + 24])) == 24 and head[:4] == magic:
-        if position:
-            yield position
         if magic == b"FORM":
             size = 8 + int.from_bytes(head[4:8], "big")
             size += size & 1
@@ -153,12 +190,54 @@ def _sized(data: Buffer) -> Iterator[int]:
             size = int.from_bytes(head[16:24], "little")
             size += -size % 8
         if size < 24:
+            yield len(data)
             return
         position += size
+        yield position
+
+
+_UNTOLD = b"\xff\xff\xff\xff"  # the size of an AU file whose writer does not know it
+
+
+def _of_sized(data: Buffer, name: str) -> Recordings | None:
+    """AIFF, AU and W64 files in a row."""
+    if data[:4] == b".snd" and len(data) > 24:
+        begin, size = (int.from_bytes(data[at : at + 4], "big") for at in (4, 8))
+        there = len(data) - begin
+        if (size == 0 < there or _is_placeholder(size, there)) and data[8:12] != _UNTOLD:
+            header = bytes(data[:8]) + _UNTOLD + bytes(data[12:24])
+            return Recordings([Part(((header, 0, 24), (data, 24, len(data))))])
+    starts, end = [], len(data)
+    for end in _sized(data):
+        starts.append(end)
+    found = _split(data, starts[:-1])
+    return _with_rest(data, end, name, found)
+
+
+def _with_rest(data: Buffer, end: int, name: str, found: Recordings | None) -> Recordings | None:
+    """Add a note of what lies behind the last recording.
+
+    Raises:
+        AudioError: it is a recording of another format.
+    """
+    if end >= len(data):
+        return found
+    if _another_begins(data, end):
+        raise _joined(name)
+    if bytes(data[:4]) == _W64_RIFF[:4]:  # libsndfile reads it to the end
+        return found
+    rest = len(data) - after_tags(data, end, len(data))
+    if rest >= _REST_BYTES and any(bytes(data[end : end + 4096])):
+        found = found or Recordings([Part(((data, 0, len(data)),))])
+        found.notes.append(
+            f"{rest:,} bytes after the end of its sound are not read; if they are sound, give them a file of their own"
+        )
+    return found
 
 
 def _of_flac(data: Buffer, name: str) -> Recordings | None:
     """FLAC streams, whose headers may say less or more samples than there are, or none."""
+    _refuse_another_format(data, name)
     starts = list(_later(data, b"fLaC\x00\x00\x00\x22"))
     found = Recordings()
     as_it_is = not starts
@@ -179,8 +258,20 @@ def _of_flac(data: Buffer, name: str) -> Recordings | None:
 
 
 def _check_sphere(data: Buffer, name: str) -> None:
-    """Refuse a NIST SPHERE file with fewer samples than its header says; libsndfile takes what is there."""
+    """Refuse NIST SPHERE files that libsndfile reads wrongly.
+
+    Raises:
+        AudioError: it is compressed, joined from several, or has fewer samples than its header says.
+    """
+    if next(_later(data, b"NIST_1A\n"), None) is not None:
+        raise _joined(name)
     fields = dict(re.findall(rb"^(\w+) -\w+ (\S+)", bytes(data[:1024]), re.MULTILINE))
+    coding = fields.get(b"sample_coding", b"").decode("ascii", "replace")
+    if "," in coding:
+        raise AudioError(
+            f"{name}: its samples are compressed ({coding}); convert it: sph2pipe -f wav {PurePosixPath(name).name} "
+            "plain.wav"
+        )
     try:
         size = int(bytes(data[8:16]))
         count, wide, channels, rate = (
@@ -190,7 +281,7 @@ def _check_sphere(data: Buffer, name: str) -> None:
     except (KeyError, ValueError):
         return
     present = (len(data) - size) // max(1, wide * channels)
-    if b"shorten" not in fields.get(b"sample_coding", b"") and (count - present) >= FRAME_SECONDS * rate > 0:
+    if count - present >= FRAME_SECONDS * rate > 0:
         raise _cut_short(name, present / rate, count / rate)
 
 
@@ -210,7 +301,7 @@ def _of_wave(data: Buffer, name: str) -> Recordings | None:
         as_it_is &= wave.add_to(found)
         position = wave.end
         if bytes(data[position : position + 4]) not in (b"RIFF", b"RF64", b"BW64"):
-            break  # what may follow is no recording
+            break  # what may follow is no WAV file
     return None if as_it_is and len(found.parts) == 1 else found
 
 
@@ -277,6 +368,7 @@ class _Wave:
     def _left_behind(self) -> int:
         """Bytes after the sound that are no chunk: sound, where a writer could not correct the size at its end."""
         position = (self._sound or 0) + self._size + (self._size & 1)
+        position = after_tags(self._data, position, self.end)
         kind = bytes(self._data[position : position + 4])
         is_chunk = len(kind) < 4 or (kind.isascii() and kind.decode("ascii").isprintable())
         zeros = not any(bytes(self._data[position : position + 4096]))
@@ -293,6 +385,8 @@ class _Wave:
         for end in (whole + (whole - self._start & 1), after):
             if bytes(self._data[end : end + 4]) in (b"RIFF", b"RF64", b"BW64"):
                 return end
+            if end < len(self._data) and _another_begins(self._data, end):
+                raise _joined(self._name)
         return len(self._data)
 
     def add_to(self, found: Recordings) -> bool:
@@ -305,6 +399,7 @@ class _Wave:
         missing = size - self._there
         stream = None
         seconds = min(size, self._there) / max(1, self._bytes_per_second)
+        promised = size / max(1, self._bytes_per_second)
         if self._format == _MP3_IN_RIFF:  # its bytes a second are an estimate, if they are there
             stream = read_frames(data, sound, sound + min(size, self._there), self._name)
             if stream is None:
@@ -312,8 +407,8 @@ class _Wave:
                     f"{self._name}: no MP3 frames are in this WAV file; convert it to WAV or FLAC"
                 )
             seconds = stream.seconds
-        if missing > 0:
             promised = seconds * size / max(1, self._there)
+        if missing > 0:
             if promised - seconds >= FRAME_SECONDS or not seconds:
                 raise _cut_short(self._name, seconds, promised)
             size = self._there
@@ -386,7 +481,7 @@ def _of_ogg(data: Buffer, name: str) -> Recordings | None:
         position += 27 + head[26] + sum(table)
     if position < len(data) and data.find(b"OggS", position) >= 0:
         raise _damaged(name, position)
-    found = _split(data, starts)
+    found = _with_rest(data, position, name, _split(data, starts))
     if not ended or position > len(data):
         found = found or Recordings([Part(((data, 0, len(data)),))])
         found.notes.append("it has no end mark: its writer was interrupted, or the file is cut short")
@@ -423,22 +518,24 @@ def _of_caf(data: Buffer, name: str) -> Recordings | None:
             continue
         size = int.from_bytes(data[position + 4 : position + 12], "big", signed=True)
         body = position + 12
-        if kind == b"data" and (size == -1 or _is_placeholder(size, len(data) - body)):
+        if kind == b"data" and (size in (-1, 0) or _is_placeholder(size, len(data) - body)):
             header = bytes(data[starts[-1] if starts else 0 : position + 4]) + struct.pack(
                 ">q", len(data) - body
             )
             patched = Part(((header, 0, len(header)), (data, body, len(data))))
             break
-        if size < 0:
+        if size < 0 or _another_begins(data, position):
             break
         if kind == b"data" and body + size > len(data) + 1:
             share = (len(data) - body) / size
             raise AudioError(
                 f"{name}: the file is cut short, {100 * share:.0f} % of its sound are there; copy or download it again"
             )
+        if body + size > len(data) + 1:
+            break  # no chunk
         position = body + size
     if patched is None:
-        return _split(data, starts)
+        return _with_rest(data, position, name, _split(data, starts))
     bounds = [0, *starts]
     before = [Part(((data, first, last),)) for first, last in pairwise(bounds)]
     return Recordings([*before, patched])
@@ -449,7 +546,7 @@ def _check_boxes(data: Buffer, name: str) -> None:
     position = 0
     while len(head := bytes(data[position : position + 16])) >= 8:
         size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if position and kind == b"ftyp":
+        if position and (kind == b"ftyp" or _another_begins(data, position)):
             raise _joined(name)
         if size == 1:
             size = int.from_bytes(head[8:16], "big")
