@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -26,14 +27,14 @@ from neucodec_tts.metrics.speed import random_codec
 PIECE_SECONDS = 30
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each length."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--seconds", type=int, nargs="+", default=[30, 120, 300, 600, 1200])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.memory:
         for seconds in options.seconds:
             with multiprocessing.get_context("spawn").Pool(1) as process:
@@ -45,8 +46,8 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; processor seconds a second of audio, median of {options.repeats}"
     )
     for seconds in options.seconds:
-        speech = long_speech(seconds, codec.sample_rate)
-        pieces = list(speech.split(PIECE_SECONDS * codec.sample_rate))
+        speech = long_speech(seconds, codec.input_sample_rate)
+        pieces = list(speech.split(PIECE_SECONDS * codec.input_sample_rate))
         whole, cut = [], []
         for _ in range(options.repeats):
             whole.append(processor_seconds(codec, [speech]) / seconds)
@@ -75,11 +76,12 @@ def long_speech(seconds: int, rate: int) -> torch.Tensor:
 def peak_memory(full: bool, seconds: int) -> int:
     """The most bytes that encoding takes beyond what this process holds before it; run it in a new process."""
     codec = load_codec(full)
-    codec.encode(long_speech(1, codec.sample_rate), codec.sample_rate)  # loads what the first call loads
-    speech = long_speech(seconds, codec.sample_rate)
+    rate = codec.input_sample_rate
+    codec.encode(long_speech(1, rate), rate)  # loads what the first call loads
+    speech = long_speech(seconds, rate)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = resident("VmRSS")
-    codec.encode(speech, codec.sample_rate)
+    codec.encode(speech, rate)
     return resident("VmHWM") - before
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
+
+_PATIENCE = 10.0  # seconds that a program waits at its end for a thread to finish an item
+_running: dict[threading.Thread, _Shared[Any]] = {}
+
+
+@atexit.register
+def _end_all() -> None:
+    """End the threads before Python ends: one that is amid a computation then aborts the whole process."""
+    running = list(_running.items())
+    for _, shared in running:
+        shared.stop()
+    for thread, _ in running:
+        thread.join(_PATIENCE)
 
 
 class RunAhead(Iterator[Item], Generic[Item]):
@@ -32,6 +46,7 @@ class RunAhead(Iterator[Item], Generic[Item]):
         if self._thread is None:
             # The thread must not hold this object, or it would never be let go.
             self._thread = threading.Thread(target=self._shared.work, name="speech-ahead", daemon=True)
+            _running[self._thread] = self._shared
             self._thread.start()
         return self._shared.take()
 
@@ -73,6 +88,7 @@ class _Shared(Generic[Item]):
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+            _running.pop(threading.current_thread(), None)
 
     def _put(self, item: Item) -> None:
         with self._changed:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -87,3 +89,28 @@ def test_the_thread_ends_when_nobody_listens_any_more():
     gc.collect()
     thread.join(WAIT)
     assert not thread.is_alive()
+
+
+def test_a_program_ends_when_the_item_in_work_is_done():
+    """A thread that computes while Python ends can abort the process."""
+    script = """
+import threading, time
+from neucodec_tts.run_ahead import RunAhead
+
+begun = threading.Event()
+
+def source():
+    try:
+        yield 0
+        begun.set()
+        time.sleep(0.5)
+        yield 1
+    finally:
+        print("closed", flush=True)
+
+ahead = RunAhead(source(), lambda item: 1, 10)
+next(ahead)
+begun.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "closed\n"

@@ -3,7 +3,9 @@
 - `reading`: `load_audio`, the one reader of files, for the library, the command line, corpora and servers
 - `long_recording`: `LongRecording`, of which parts are read one after the other
 - `ffmpeg`: the program, for formats that libsndfile does not read or write
-- `containers`: files whose header does not tell how much is in them; `mp3`: the frames of MP3; `splice`: parts of files
+- `containers`: `find_recordings`, for files whose header does not tell how much is in them. It asks a module for each
+  format (`riff`, `flac`, `ogg`, `caf`, `aiff_au_w64`, `sphere`, `mp4`, `mp3`); `recordings` holds what these share
+- `splice`: parts of files as one
 - `channels`: many channels to one
 - `waveform`: `as_waveform` and `as_mono`, from all that people hold, and their checks
 - `resampling`: other sample rates

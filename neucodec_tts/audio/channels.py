@@ -51,7 +51,8 @@ class Mixer:
         if inverted:
             weights[1] *= -1
         self._weights = weights
-        self._sound, self._left = 0.0, 0.0  # energy of the channels, and of what was made of them
+        # Energy of the channels, and of what was made of them; a constant offset is no sound.
+        self._sound, self._left = 0.0, 0.0
 
     def mix(self, block: np.ndarray) -> np.ndarray:
         """Mix float samples (n, channels) to (n,), of the same type."""
@@ -59,8 +60,8 @@ class Mixer:
             return block[:, 0].copy()
         mixed: np.ndarray = block @ self._weights.astype(block.dtype)
         if block.shape[1] == 2:
-            self._sound += float(np.square(block, dtype=np.float64).sum()) / 2
-            self._left += float(np.square(mixed, dtype=np.float64).sum())
+            self._sound += float(block.var(axis=0, dtype=np.float64).sum()) * mixed.size / 2
+            self._left += float(mixed.var(dtype=np.float64)) * mixed.size
         return mixed
 
     @property

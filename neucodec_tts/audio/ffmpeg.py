@@ -18,6 +18,8 @@ _CONTAINERS = (
     "rm,sox,tta,voc,w64,wav,wv"
 )
 """The containers that ffmpeg may read: none of them names other files, as play lists do."""
+_LOST = ("ended prematurely", "EBML number", "EBML header")
+"""What ffmpeg says of Matroska and WebM files of which it passes over a part, with exit code 0."""
 
 
 class NoFfmpegError(AudioError):
@@ -26,7 +28,7 @@ class NoFfmpegError(AudioError):
 
 def convert_to_wav(
     source: Path, target: Path, *, max_seconds: float | None = None, timeout: float | None = None
-) -> None:
+) -> str:
     """Decode the first audio stream of `source` into a 32-bit float WAV file.
 
     Only the file itself is read, nothing that it names. Errors in the data end it.
@@ -37,9 +39,13 @@ def convert_to_wav(
         max_seconds: decode at most this much; None decodes all.
         timeout: seconds to wait; None waits for ever.
 
+    Returns:
+        What ffmpeg complained of in a file that it read all the same; empty for a sound one.
+
     Raises:
         NoFfmpegError: ffmpeg is not installed.
-        AudioError: it holds no audio, or damaged audio, or takes too long. The message is ffmpeg's first line.
+        AudioError: it holds no audio, or damaged audio, or is cut short, or takes too long. The message is ffmpeg's
+            first line.
     """
     command = [_program(), "-nostdin", "-v", "error", "-xerror"]
     command += ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", f"file:{source}"]
@@ -51,17 +57,23 @@ def convert_to_wav(
         raise AudioError(f"not decoded within {timeout:g} s") from problem
     except OSError as problem:
         raise AudioError(f"does not start: {problem}") from problem
-    if done.returncode != 0 or not target.exists():
-        # Its first line is the cause; each line begins with the address of a part of ffmpeg.
-        lines = [
-            re.sub(r"^\[[^]]* @ 0x[0-9a-f]+\] ", "", line.strip())
-            for line in done.stderr.splitlines()
-            if line.strip()
-        ]
-        said = lines[0] if lines else "no audio found"
-        if "not on whitelist" in said:
-            said = "of a kind that is not taken for a recording"
-        raise AudioError(said)
+    # Its first line is the cause; each line begins with the addresses of parts of ffmpeg.
+    lines = [
+        re.sub(r"^(\[[^]]* @ 0x[0-9a-f]+\] )+", "", line.strip())
+        for line in done.stderr.splitlines()
+        if line.strip()
+    ]
+    lost = any(mark in line for line in lines for mark in _LOST)
+    if done.returncode == 0 and target.exists() and not lost:
+        return lines[0] if lines else ""
+    said = lines[0] if lines else "no audio found"
+    if "not on whitelist" in said:
+        said = "of a kind that is not taken for a recording"
+    elif "ended prematurely" in said:
+        said = "it is cut short"
+    elif "matches no streams" in said:
+        said = "there is no sound in it"
+    raise AudioError(said)
 
 
 def run_ffmpeg(arguments: Sequence[str], data: bytes) -> bytes:

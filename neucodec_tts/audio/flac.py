@@ -1,4 +1,4 @@
-"""FLAC: how many samples a stream has, whatever its header says.
+"""FLAC: streams in a row, and how many samples each has, whatever its header says.
 
 The header holds their number, or 0 where its writer did not know it. libsndfile stops there, or fails at the end of
 the file. Every frame names its place, so the last one tells the length.
@@ -9,7 +9,16 @@ Source: RFC 9639.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
+from neucodec_tts.audio.recordings import (
+    FRAME_SECONDS,
+    Part,
+    Recordings,
+    cut_short,
+    later,
+    refuse_another_format,
+)
 from neucodec_tts.audio.splice import Buffer
 
 _FARTHEST = 2**20  # bytes before the end in which the last frame begins, rubbish behind it included
@@ -29,6 +38,28 @@ class FlacLength:
     promised: int
     present: int
     rate: int
+
+
+def of_flac(data: Buffer, name: str) -> Recordings | None:
+    """FLAC streams, whose headers may say less or more samples than there are, or none."""
+    refuse_another_format(data, name)
+    starts = list(later(data, b"fLaC\x00\x00\x00\x22"))
+    found = Recordings()
+    as_it_is = not starts
+    for first, last in pairwise([0, *starts, len(data)]):
+        stream = flac_samples(data, first, last)
+        if stream is None or stream.present == stream.promised:
+            found.parts.append(Part(((data, first, last),)))
+            continue
+        as_it_is = False
+        missing = (stream.promised - stream.present) / stream.rate
+        if missing >= FRAME_SECONDS:
+            raise cut_short(name, stream.present / stream.rate, stream.promised / stream.rate)
+        if missing > 0:
+            found.notes.append(f"it is {1000 * missing:.1f} ms shorter than its header says")
+        header = with_samples(bytes(data[first : first + 42]), stream.present)
+        found.parts.append(Part(((header, 0, len(header)), (data, first + len(header), last))))
+    return None if as_it_is else found
 
 
 def flac_samples(data: Buffer, start: int, end: int) -> FlacLength | None:

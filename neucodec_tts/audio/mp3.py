@@ -27,7 +27,6 @@ _BIT_RATES = {  # kbit/s by index, Layer III; 0 is the free format, which has no
 }
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SURE = 3  # frames in a row that cannot be there by chance
-_IGNORED_BYTES = 4096  # of what is neither a frame nor a tag; more is worth a word
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,15 @@ def read_frames(data: Buffer, start: int, end: int, name: str) -> Mp3Stream | No
     if first is None or count == 0:
         return None
     seconds = count * first.samples / first.rate
+    frame_bytes = sum(stop - begin for begin, stop in runs) / count
     if headers and count < promised - headers:  # some writers count the header, too
         raise AudioError(
             f"{name}: the file is cut short, {seconds:.2f} of {promised * first.samples / first.rate:.2f} s are there; "
             "copy or download it again"
         )
-    notes = [] if ignored <= _IGNORED_BYTES else [f"{ignored:,} bytes in it are not MP3 and are left out"]
+    notes = [] if ignored < frame_bytes else [f"{ignored:,} bytes in it are not MP3 and are left out"]
+    if headers > 1:
+        notes.append(f"it is joined from {headers} recordings, which are read as one")
     if cut:
         notes.append("its last frame is incomplete: the file may be cut short")
     return Mp3Stream(

@@ -7,6 +7,7 @@ utterance.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import re
@@ -141,10 +142,6 @@ def _read_recordings(found: Recordings, wanted: _Wanted, timeout: float | None) 
 
     for note in found.notes:
         logger.warning("%s: %s", wanted.name, note)
-    if len(found.parts) > 1:
-        logger.warning(
-            "%s: it is joined from %d recordings, which are read as one", wanted.name, len(found.parts)
-        )
     parts, rates = [], []
     everything = wanted if len(found.parts) == 1 else replace(wanted, start=0.0, end=None)
     for part in found.parts:
@@ -165,6 +162,7 @@ def _read_recordings(found: Recordings, wanted: _Wanted, timeout: float | None) 
         )
     samples = np.concatenate(parts)
     if len(parts) > 1:
+        logger.warning("%s: it is joined from %d recordings, which are read as one", wanted.name, len(parts))
         if wanted.whole:
             wanted.check(samples.size / rates[0])
         else:
@@ -341,9 +339,22 @@ def _refuse_text(source: str | os.PathLike[str] | bytes, name: str) -> None:
             head = file.read(200)
     if head.startswith(b"version https://git-lfs"):
         raise AudioError(f"{name}: a pointer of Git LFS, not the recording; fetch it: git lfs pull")
-    if not head.strip(b"\t\n\r\x20" + bytes(range(0x21, 0x7F))) and len(head) > 16 and head[:5] != b"#!AMR":
-        shown = " ".join(head.decode("ascii").split())[:40]
+    text = _text(head)
+    if text and head[:5] != b"#!AMR":
+        shown = " ".join(text.split())[:40]
         raise AudioError(f"{name}: text ({shown!r} ...), not a recording; download or copy it again")
+
+
+def _text(head: bytes) -> str:
+    """The first bytes of a file as text, in UTF-8, or UTF-16 with a mark; empty if they are something else."""
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        # Not to the end: a character may be cut there.
+        decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8-sig")()
+        text = decoder.decode(head)
+    except UnicodeDecodeError:
+        return ""
+    return text if all(letter.isprintable() or letter in "\t\n\r" for letter in text) else ""
 
 
 @contextmanager
@@ -377,7 +388,7 @@ def opened_through_ffmpeg(
         else:
             file = Path(source)
         try:
-            convert_to_wav(file, converted, max_seconds=limit, timeout=timeout)
+            complaint = convert_to_wav(file, converted, max_seconds=limit, timeout=timeout)
         except NoFfmpegError as missing:
             raise AudioError(
                 f"{name}: not a recording that libsndfile can read ({said}); install ffmpeg so that other "
@@ -389,6 +400,8 @@ def opened_through_ffmpeg(
                 f"{name}: not a recording, or a damaged one (libsndfile: {said}; ffmpeg: {seen}); convert it "
                 "to WAV, or leave it out"
             ) from problem
+        if complaint:
+            logger.warning("%s: it may be damaged, and read in part (ffmpeg: %s)", name, complaint)
         try:
             with soundfile.SoundFile(str(converted)) as opened:
                 yield opened

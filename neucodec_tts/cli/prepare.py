@@ -17,6 +17,7 @@ from neucodec_tts.cli.terminal import Terminal, command, default_codec, load_cod
 
 if TYPE_CHECKING:
     from neucodec_tts.dataset import TokenSettings
+    from neucodec_tts.dataset.places import Place
 
 
 class Kind(str, Enum):
@@ -306,7 +307,9 @@ def prepare(
             )
     report_prepared(terminal, corpus, prepared, device)
     if prepared.manifest.rows == 0:
-        terminal.error(f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}")
+        terminal.error(
+            f"nothing was kept of {corpus.name}: {counted(prepared.manifest.rejects)}{_first(prepared.folder)}"
+        )
         raise typer.Exit(1)
 
 
@@ -348,3 +351,14 @@ def _add_tokens(terminal: Terminal, out: str, tokens: TokenSettings) -> None:
         terminal.say(
             f"{done.untokenized} have none, as they have no text that could be spoken: their tokens are null"
         )
+
+
+def _first(folder: Place) -> str:
+    """Why the first of the recordings that were left out was; empty if there is none."""
+    from pyarrow import BufferReader
+    from pyarrow.parquet import read_table
+
+    from neucodec_tts.dataset.places import read_bytes
+
+    details = read_table(BufferReader(read_bytes(folder / "rejects.parquet")), columns=["detail"])
+    return "" if not details.num_rows else f"; the first: {details['detail'][0].as_py()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import sys
 from collections.abc import Callable
@@ -297,16 +298,25 @@ def _read_text(text: str | None, file: Path | None) -> str:
         return text
     try:
         if file is not None:
-            return file.read_bytes().decode("utf-8-sig")
-        if sys.stdin.isatty():
+            content = file.read_bytes()
+        elif sys.stdin.isatty():
             raise typer.BadParameter("give a text: as an argument, by --file, or on standard input")
-        return sys.stdin.buffer.read().decode("utf-8-sig")
+        else:
+            content = sys.stdin.buffer.read()
     except OSError as problem:
         raise PromptError(f"{file} cannot be read: {problem.strerror or problem}") from problem
+    where = "on standard input" if file is None else f"in {file}"
+    if b"\0" in content[:2] or content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        # UTF-16 without a mark is UTF-8, too, with a zero beside each letter.
+        little = content[:1] not in (b"\0", codecs.BOM_UTF16_BE[:1])
+        order = "utf-16le" if little else "utf-16be"
+        raise PromptError(f"the text {where} is UTF-16, or no text; convert it: iconv -f {order} -t utf-8")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise PromptError(
-            f"the text {'on standard input' if file is None else f'in {file}'} is not UTF-8 (byte {problem.start}); "
-            "convert it: iconv -t utf-8"
+            f"the text {where} is not UTF-8 (byte {problem.start}); convert it: iconv -f ENCODING -t utf-8, where "
+            "ENCODING is the one it was saved in, such as windows-1252"
         ) from problem
 
 

@@ -39,13 +39,13 @@ def stdout_sink() -> Sink:
             f"raw samples: signed 16 bit little-endian, mono, {sample_rate} Hz (aplay -f S16_LE -r {sample_rate})"
         )
         samples = 0
-        try:
-            for chunk in chunks:
+        for chunk in chunks:
+            try:
                 sys.stdout.buffer.write(_pcm16(chunk))
                 sys.stdout.buffer.flush()
-                samples += chunk.size
-        except BrokenPipeError as problem:
-            raise _reader_has_gone() from problem
+            except OSError as problem:
+                raise _not_written(problem) from problem
+            samples += chunk.size
         return samples / sample_rate
 
     return write
@@ -77,8 +77,8 @@ def write_stdout(samples: NDArray[np.float32] | torch.Tensor, sample_rate: int) 
         try:
             sys.stdout.buffer.write(file.read_bytes())
             sys.stdout.buffer.flush()
-        except BrokenPipeError as problem:
-            raise _reader_has_gone() from problem
+        except OSError as problem:
+            raise _not_written(problem) from problem
 
 
 def read_stdin() -> bytes:
@@ -138,10 +138,12 @@ def play_speech(terminal: Terminal, spoken: Iterable[SpeechResult], required: bo
         logger.debug("not played: %s", problem)
 
 
-def _reader_has_gone() -> AudioError:
+def _not_written(problem: OSError) -> AudioError:
     # Python flushes standard output once more at its end, which must not fail, too.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return AudioError("whoever was reading the stream has gone away")
+    if isinstance(problem, BrokenPipeError):
+        return AudioError("whoever was reading the stream has gone away")
+    return AudioError(f"standard output cannot be written ({problem.strerror}); send it elsewhere")
 
 
 def _pcm16(samples: NDArray[np.float32]) -> bytes:

@@ -18,6 +18,7 @@ from transformers import NeuCodecConfig
 
 from neucodec_tts.codec.chunks import forward_in_chunks
 from neucodec_tts.codec.low_pass import TAPS, low_pass_filter
+from neucodec_tts.codec.onednn import ChannelsLastConv1d
 from neucodec_tts.codec.ragged import Ragged
 
 logger = logging.getLogger(__name__)
@@ -171,10 +172,11 @@ def _check_fused(fused: _Fused, device: torch.device, dtype: torch.dtype) -> Non
     frequency, magnitude = (torch.rand(2, 3, generator=generator) + 0.5).to(device)
     steps = AntiAliasedSnake(3)
     tolerance = max(1e-4, 4 * torch.finfo(dtype).eps)
-    found = fused(x, lengths, frequency, magnitude)
+    beside = x.transpose(1, 2).contiguous().transpose(1, 2)  # channels lie side by side
+    found, again = fused(x, lengths, frequency, magnitude), fused(beside, lengths, frequency, magnitude)
     whole = fused(x, None, frequency, magnitude)
-    for item, full, alone, n in zip(found, whole, x.float(), lengths.tolist(), strict=True):
-        for result, size in ((item, n), (full, x.shape[2])):
+    for item, same, full, alone, n in zip(found, again, whole, x.float(), lengths.tolist(), strict=True):
+        for result, size in ((item, n), (same, n), (full, x.shape[2])):
             expected = steps._in_steps(
                 alone[None, :, :size].clone(), Ragged(None, size), frequency, magnitude
             )
@@ -189,14 +191,16 @@ class ResidualUnit(nn.Module):
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         self.snake1 = AntiAliasedSnake(channels)
-        self.conv1 = nn.Conv1d(channels, channels, kernel_size=7, dilation=dilation, padding=3 * dilation)
+        self.conv1 = ChannelsLastConv1d(
+            channels, channels, kernel_size=7, dilation=dilation, padding=3 * dilation
+        )
         self.snake2 = AntiAliasedSnake(channels)
-        self.conv2 = nn.Conv1d(channels, channels, kernel_size=1)
+        self.conv2 = ChannelsLastConv1d(channels, channels, kernel_size=1)
 
     def forward(self, x: Tensor, ragged: Ragged) -> Tensor:
         """(B, C, T) to (B, C, T)."""
         hidden = self.conv1(ragged.zero(self.snake1(x, ragged)))
-        return x + self.conv2(self.snake2(hidden, ragged))
+        return self.conv2(self.snake2(hidden, ragged)).add_(x)
 
 
 class EncoderBlock(nn.Module):
@@ -208,7 +212,7 @@ class EncoderBlock(nn.Module):
         self.res_unit2 = ResidualUnit(channels, dilation=3)
         self.res_unit3 = ResidualUnit(channels, dilation=9)
         self.snake1 = AntiAliasedSnake(channels)
-        self.conv1 = nn.Conv1d(
+        self.conv1 = ChannelsLastConv1d(
             channels, 2 * channels, kernel_size=2 * stride, stride=stride, padding=-(-stride // 2)
         )
 
@@ -229,13 +233,13 @@ class AcousticEncoder(nn.Module):
         self.ratios = tuple(config.downsampling_ratios)
         self.hop_length = math.prod(self.ratios)
         channels = config.encoder_hidden_size
-        self.conv1 = nn.Conv1d(1, channels, kernel_size=7, padding=3)
+        self.conv1 = ChannelsLastConv1d(1, channels, kernel_size=7, padding=3)
         self.block = nn.ModuleList()
         for ratio in self.ratios:
             self.block.append(EncoderBlock(channels, ratio))
             channels *= 2
         self.snake1 = AntiAliasedSnake(channels)
-        self.conv2 = nn.Conv1d(channels, config.hidden_size, kernel_size=3, padding=1)
+        self.conv2 = ChannelsLastConv1d(channels, config.hidden_size, kernel_size=3, padding=1)
 
     @property
     def reach(self) -> int:

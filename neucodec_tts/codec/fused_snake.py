@@ -1,6 +1,6 @@
 """The anti-aliased activation in one pass over the samples, compiled for this processor by Numba.
 
-In separate steps (`AntiAliasedSnake`) every sample travels through the cache a dozen times. Here a tile of one channel
+In separate steps (`AntiAliasedSnake`) every sample travels through the cache a dozen times. Here a tile of some samples
 is interpolated, activated and decimated before the next is read: four times faster on a CPU. Import this module only
 where Numba is installed. The first import compiles for some seconds; Numba keeps the result on disk.
 """
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from neucodec_tts.codec.low_pass import low_pass_filter
 
-_TILE = 512  # samples of one channel that are computed at a time
-_SAMPLES_A_THREAD = 200_000  # less is not worth a thread
+_TILE = 4096  # numbers that are computed at a time, of
+_TILE_SAMPLES = 32, 512  # at least and at most so many samples; six more are computed for each tile
+_NUMBERS_A_THREAD = 200_000  # less is not worth a thread
 
 _DOWN = tuple(np.float32(tap) for tap in low_pass_filter().tolist())
 # Interpolation by two: the neighbours of sample t make the outputs 2t (taps 11, 9 ... 1) and 2t + 1 (taps 10, 8 ... 0).
@@ -50,55 +51,86 @@ def _sine_squared(angle):  # type: ignore[no-untyped-def]
     return min(sine * sine, _ONE)
 
 
-def _activate_rows(  # type: ignore[no-untyped-def]
-    x, lengths, frequencies, magnitudes, out, first, last
+def _activate_tiles(  # type: ignore[no-untyped-def]
+    x, size, lengths, frequencies, magnitudes, out, tile, first, last
 ):
-    """Rows [first, last) of ``x`` (rows, T) into ``out``; beyond a row's length ``out`` is zero."""
-    channels = frequencies.size
-    samples = np.empty(_TILE + 12, np.float32)
-    even = np.empty(_TILE + 6, np.float32)
-    odd = np.empty(_TILE + 6, np.float32)
-    for row in range(first, last):
-        size = lengths[row // channels]
-        frequency = frequencies[row % channels]
-        magnitude = magnitudes[row % channels]
-        for start in range(0, size, _TILE):
-            count = min(_TILE, size - start)
-            # The filters reach 6 samples to either side; the input is held at its edges.
-            if start >= 6 and start + count + 6 <= size:
-                samples[: count + 12] = x[row, start - 6 : start + count + 6]
-            else:
-                for i in range(count + 12):
-                    samples[i] = x[row, min(max(start - 6 + i, 0), size - 1)]
-            for i in range(count + 6):  # the outputs of sample start - 3 + i
-                between = samples[i] * _UP_EVEN[0]
-                after = samples[i + 1] * _UP_ODD[0]
-                for k in range(1, 6):
-                    between += samples[i + k] * _UP_EVEN[k]
-                    after += samples[i + 1 + k] * _UP_ODD[k]
-                even[i] = between + magnitude * _sine_squared(between * frequency)
-                odd[i] = after + magnitude * _sine_squared(after * frequency)
-            # So is the activated signal, at its own edges.
-            for i in range(3 - start):
-                even[i] = odd[i] = even[3 - start]
-            for i in range(size - start + 3, count + 6):
-                even[i] = odd[i] = odd[size - start + 2]
-            for i in range(count):
-                total = odd[i] * _DOWN[0] + even[i + 1] * _DOWN[1]
-                for k in range(1, 6):
-                    total += odd[i + k] * _DOWN[2 * k] + even[i + 1 + k] * _DOWN[2 * k + 1]
-                out[row, start + i] = total
-        out[row, size:] = 0
+    """Compute tiles [first, last) of ``tile`` samples each; beyond an item's length ``out`` is zero.
+
+    ``x`` and ``out`` are flat: items of ``size`` samples of n channels, which lie side by side. So the filters' taps
+    are n numbers apart, and all of a tile is one loop. Item i has row i of the parameters (P, n), modulo P.
+    """
+    n = frequencies.shape[1]
+    tiles = (size + tile - 1) // tile
+    edge = np.empty((tile + 12) * n, np.float32)
+    even = np.empty((tile + 6) * n, np.float32)
+    odd = np.empty((tile + 6) * n, np.float32)
+    frequency = np.empty((tile + 6) * n, np.float32)
+    magnitude = np.empty((tile + 6) * n, np.float32)
+    row = -1
+    for each in range(first, last):
+        item = each // tiles
+        begin = item * size
+        start = each % tiles * tile
+        length = lengths[item]
+        count = max(0, min(tile, length - start))
+        out[(begin + start + count) * n : (begin + min(start + tile, size)) * n] = 0
+        if count == 0:
+            continue
+        if item % len(frequencies) != row:
+            row = item % len(frequencies)
+            for i in range(tile + 6):
+                for c in range(n):
+                    frequency[i * n + c] = frequencies[row, c]
+                    magnitude[i * n + c] = magnitudes[row, c]
+        # The filters reach 6 samples to either side; the input is held at its edges.
+        if start >= 6 and start + count + 6 <= length:
+            s0 = x[(begin + start - 6) * n : (begin + start + count + 6) * n]
+        else:
+            for i in range(count + 12):
+                held = begin + min(max(start - 6 + i, 0), length - 1)
+                for c in range(n):
+                    edge[i * n + c] = x[held * n + c]
+            s0 = edge
+        s1, s2, s3, s4, s5, s6 = s0[n:], s0[2 * n :], s0[3 * n :], s0[4 * n :], s0[5 * n :], s0[6 * n :]
+        for i in range((count + 6) * n):  # the outputs of samples from start - 3
+            u = _UP_EVEN
+            between = s0[i] * u[0] + s1[i] * u[1] + s2[i] * u[2] + s3[i] * u[3] + s4[i] * u[4] + s5[i] * u[5]
+            u = _UP_ODD
+            after = s1[i] * u[0] + s2[i] * u[1] + s3[i] * u[2] + s4[i] * u[3] + s5[i] * u[4] + s6[i] * u[5]
+            even[i] = between + magnitude[i] * _sine_squared(between * frequency[i])
+            odd[i] = after + magnitude[i] * _sine_squared(after * frequency[i])
+        # So is the activated signal, at its own edges.
+        for i in range(3 - start):
+            for c in range(n):
+                even[i * n + c] = odd[i * n + c] = even[(3 - start) * n + c]
+        for i in range(length - start + 3, count + 6):
+            for c in range(n):
+                even[i * n + c] = odd[i * n + c] = odd[(length - start + 2) * n + c]
+        e1, e2, e3, e4, e5, e6 = (
+            even[n:],
+            even[2 * n :],
+            even[3 * n :],
+            even[4 * n :],
+            even[5 * n :],
+            even[6 * n :],
+        )
+        o1, o2, o3, o4, o5 = odd[n:], odd[2 * n :], odd[3 * n :], odd[4 * n :], odd[5 * n :]
+        y = out[(begin + start) * n : (begin + start + count) * n]
+        for i in range(count * n):
+            d = _DOWN
+            total = odd[i] * d[0] + e1[i] * d[1] + o1[i] * d[2] + e2[i] * d[3] + o2[i] * d[4] + e3[i] * d[5]
+            total += o3[i] * d[6] + e4[i] * d[7] + o4[i] * d[8] + e5[i] * d[9] + o5[i] * d[10] + e6[i] * d[11]
+            y[i] = total
 
 
 def _compile() -> Callable[..., None]:
-    matrix, vector, index = numba.float32[:, ::1], numba.float32[::1], numba.int64
-    signature = numba.void(matrix, index[::1], vector, vector, matrix, index, index)
+    vector, matrix, index = numba.float32[::1], numba.float32[:, ::1], numba.int64
+    signature = numba.void(vector, index, index[::1], matrix, matrix, vector, index, index, index)
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        compiled = numba.njit(signature, cache=True, **options)(_activate_rows)
+        compiled = numba.njit(signature, cache=True, **options)(_activate_tiles)
     except (RuntimeError, OSError):  # no folder can be written to
-        compiled = numba.njit(signature, **options)(_activate_rows)
+        compiled = numba.njit(signature, **options)(_activate_tiles)
     return cast("Callable[..., None]", compiled)
 
 
@@ -109,31 +141,43 @@ def fused_snake(x: Tensor, lengths: Tensor | None, frequency: Tensor, magnitude:
     """x + magnitude sin^2(frequency x) at twice the rate of ``x``, between two low-pass filters, on a CPU.
 
     Args:
-        x: float32 (B, C, T).
+        x: float32 (B, C, T), contiguous, or with its channels side by side in memory.
         lengths: valid samples of each item, LongTensor (B,); None if all have T.
         frequency: float32 (C,).
         magnitude: float32 (C,).
 
     Returns:
-        float32 (B, C, T), zero beyond an item's end.
+        float32 (B, C, T) in the layout of ``x``, zero beyond an item's end.
     """
     batch, channels, size = x.shape
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    rows = x.transpose(1, 2)
+    if rows.is_contiguous():
+        items, together, parameters = batch, channels, (1, channels)
+        flat, out = rows, torch.empty_like(rows)
+        result = out.transpose(1, 2)
+    else:
+        items, together, parameters = batch * channels, 1, (channels, 1)
+        flat = x.contiguous()
+        result = out = torch.empty_like(flat)
     valid = np.full(batch, size) if lengths is None else lengths.numpy()
-    rows = batch * channels
+    least, most = _TILE_SAMPLES
+    tile = min(most, max(least, _TILE // together))
     arguments = (
-        x.contiguous().view(rows, size).numpy(),
-        valid.astype(np.int64),
-        frequency.contiguous().numpy(),
-        magnitude.contiguous().numpy(),
-        out.view(rows, size).numpy(),
+        flat.view(-1).numpy(),
+        size,
+        np.repeat(valid.astype(np.int64), items // batch),
+        frequency.contiguous().view(parameters).numpy(),
+        magnitude.contiguous().view(parameters).numpy(),
+        out.view(-1).numpy(),
+        tile,
     )
-    threads = min(torch.get_num_threads(), rows, max(1, rows * size // _SAMPLES_A_THREAD))
+    tiles = items * -(-size // tile)
+    threads = min(torch.get_num_threads(), tiles, max(1, x.numel() // _NUMBERS_A_THREAD))
     if threads == 1:
-        _activate(*arguments, 0, rows)
-        return out
-    bounds = [rows * i // threads for i in range(threads + 1)]
+        _activate(*arguments, 0, tiles)
+        return result
+    bounds = [tiles * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(_activate, *arguments, first, last) for first, last in pairwise(bounds)]:
             done.result()
-    return out
+    return result

@@ -1,7 +1,8 @@
-"""Linear layers and pointwise convolutions of few rows by oneDNN, on x86 processors.
+"""Linear layers and convolutions as oneDNN computes them fastest, on x86 processors.
 
 There PyTorch leaves float32 matrix products to MKL and, on one thread, pointwise convolutions to a loop of its own.
-oneDNN multiplies the 30 rows of a streaming window up to 1.5 times as fast, MKL hundreds of rows 1.15 times.
+oneDNN multiplies the 30 rows of a streaming window up to 1.5 times as fast, MKL hundreds of rows 1.15 times. Dilated
+convolutions and those of few channels run two to three times as fast where the channels of a sample lie side by side.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ class OneDnnPointwise(nn.Conv1d):
             return linear(rows, self.weight[..., 0], self.bias).transpose(1, 2)
         # A dilation does not change a kernel of one, and PyTorch gives dilated convolutions to oneDNN.
         return F.conv1d(x, self.weight, self.bias, dilation=2)
+
+
+class ChannelsLastConv1d(nn.Conv1d):
+    """A convolution of one group whose result has its channels side by side in memory, for the next of its kind."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, T) to (B, out_channels, T')."""
+        if not _applies(x, self.weight):
+            return super().forward(x)
+        return _convolve(x, self.weight, self.bias, self.stride[0], int(self.padding[0]), self.dilation[0])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -82,8 +93,12 @@ def _works() -> bool:
         try:
             for given in (bias, None):
                 torch.testing.assert_close(_linear(x, weight, given), F.linear(x, weight, given))
+            x, weight = x.transpose(1, 2), weight.unflatten(1, (-1, 4))
+            x = x.reshape(2, 10, 20)
+            expected = F.conv1d(x, weight, bias, stride=2, padding=3, dilation=3)
+            torch.testing.assert_close(_convolve(x, weight, bias, 2, 3, 3), expected)
         except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
-            logger.debug("linear layers are computed by MKL: %s", error)
+            logger.debug("layers are computed as PyTorch does by itself: %s", error)
             return False
     return True
 
@@ -91,3 +106,14 @@ def _works() -> bool:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
+
+
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, dilation: int
+) -> Tensor:
+    if weight.shape[2] == 1:
+        dilation = 2  # changes nothing, and PyTorch gives dilated convolutions to oneDNN
+    layout = torch.channels_last
+    x, weight = (each.unsqueeze(2).contiguous(memory_format=layout) for each in (x, weight))
+    x = F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation))
+    return x.contiguous(memory_format=layout).squeeze(2)

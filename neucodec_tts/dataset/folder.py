@@ -143,7 +143,8 @@ class DatasetFolder:
             raise DatasetError(
                 f"{self.path}: cannot be read ({problem.strerror}); choose a folder you may write to"
             ) from problem
-        if names and MANIFEST not in names:
+        begun = [SOURCES]  # all that is there of a run that ended before it wrote its manifest
+        if names and names != begun and MANIFEST not in names:
             raise DatasetError(
                 f"{self.path} holds other files ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''}) and no data "
                 "set; choose a new or an empty folder"

@@ -177,3 +177,90 @@ def test_what_came_in_place_of_a_recording(tmp_path, name, content, says, capfd)
     with pytest.raises(AudioError, match=says):
         load_audio(tmp_path / name)
     assert "MPEG" not in capfd.readouterr().err
+
+
+OTHERS = {
+    "wav": wave(chunk(b"data", SOUND)),
+    "flac": written(1.0, "FLAC"),
+    "ogg": written(1.0, "OGG", "VORBIS"),
+    "mp3": written(1.0, "MP3", "MPEG_LAYER_III"),
+    "aiff": written(1.0, "AIFF"),
+    "au": written(1.0, "AU"),
+    "caf": written(1.0, "CAF"),
+    "w64": written(1.0, "W64"),
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(first, second) for first in OTHERS for second in ("wav", "flac", "ogg") if first != second]
+    + [(first, "mp3") for first in ("wav", "ogg", "aiff", "au", "caf")],
+)
+def test_recordings_of_two_formats_in_one_file_are_refused(first, second):
+    with pytest.raises(AudioError, match="several recordings were joined in this file"):
+        load_audio(OTHERS[first] + OTHERS[second])
+
+
+@pytest.mark.parametrize("first", ["ogg", "aiff", "au", "caf", "mp3"])
+def test_bytes_behind_the_sound_of_other_formats_are_told(caplog, first):
+    assert abs(load_audio(OTHERS[first] + b"more" * 2000)[0].size - load_audio(OTHERS[first])[0].size) < 2000
+    assert "8,000 bytes" in caplog.text
+
+
+def test_a_tag_behind_a_wav_file_is_no_sound(caplog):
+    load_audio(OTHERS["wav"] + b"ID3\x03\0\0\0\0\x10\0" + bytes(2038) + b"\1" * 10)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("size", [0, 2**31 - 1])
+def test_au_whose_size_was_never_filled_in(size):
+    content = OTHERS["au"]
+    assert load_audio(content[:8] + struct.pack(">I", size) + content[12:])[0].size == RATE
+
+
+def test_caf_whose_size_was_never_filled_in():
+    content = OTHERS["caf"]
+    place = content.index(b"data") + 4
+    assert load_audio(content[:place] + bytes(8) + content[place + 8 :])[0].size == RATE
+
+
+def test_a_header_alone_is_told_with_its_length():
+    with pytest.raises(AudioError, match=r"cut short, 0\.00 of 1\.00 s"):
+        load_audio(OTHERS["wav"][:44])
+
+
+def test_mp3_files_in_a_row_are_told(caplog):
+    load_audio(2 * OTHERS["mp3"])
+    assert "joined from 2 recordings, which are read as one" in caplog.text
+
+
+def test_a_hole_in_an_mp3_file_is_told(caplog):
+    content = bytearray(written(8.0, "MP3", "MPEG_LAYER_III"))
+    place = max(content.find(b"Xing"), content.find(b"Info"), 0)
+    content[place : place + 4] = bytes(4)  # no count that would give it away
+    content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    load_audio(bytes(content))
+    assert "bytes in it are not MP3" in caplog.text
+
+
+def test_sphere_files_that_are_joined_or_compressed_are_refused():
+    with pytest.raises(AudioError, match="several recordings were joined"):
+        load_audio(2 * sphere(RATE))
+    packed = sphere(RATE).replace(b"-s3 pcm", b"-s26 pcm,embedded-shorten-v2.00")
+    with pytest.raises(AudioError, match=r"compressed .*sph2pipe"):
+        load_audio(packed)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"404: Not Found",
+        "<html><title>Zugriff verweigert \u2013 \u00dc</title>".encode(),
+        "\ufeff<?xml version='1.0'?><Error/>".encode(),
+        "<html>\u00dcbung</html>".encode("utf-16"),
+        b"a" * 199 + "\u00fc".encode() + b" more",
+    ],
+)
+def test_texts_in_place_of_a_recording(content):
+    with pytest.raises(AudioError, match=r"text .*not a recording"):
+        load_audio(content)

@@ -303,6 +303,36 @@ def test_stereo_of_opposite_phase_is_not_silence(tmp_path, caplog, suffix):
     assert "of opposite phase" in caplog.text
 
 
+def test_opposite_phase_with_an_offset_is_not_silence(tmp_path, caplog):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.5 * np.stack([voice(), -voice()], axis=1) + 0.2, RATE)
+    assert load_audio(path)[0].var() == pytest.approx(0.25 * voice().var(), rel=0.1)
+    assert "of opposite phase" in caplog.text
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["mka", "webm"])
+def test_matroska_that_is_cut_short_or_has_a_hole_is_refused(written, tmp_path, name):
+    content = written[name].read_bytes()
+    path = tmp_path / f"a.{name}"
+    path.write_bytes(content[: int(0.6 * len(content))])
+    with pytest.raises(AudioError, match="it is cut short"):
+        load_audio(path)
+    holed = bytearray(content)
+    holed[len(content) // 2 : len(content) // 2 + 3000] = bytes(3000)
+    path.write_bytes(holed)
+    with pytest.raises(AudioError):
+        load_audio(path)
+
+
+@needs_ffmpeg
+def test_a_video_without_sound_is_refused(tmp_path):
+    path = tmp_path / "a.mp4"
+    ffmpeg("-f", "lavfi", "-i", "color=s=16x16:d=1", path)
+    with pytest.raises(AudioError, match="there is no sound in it"):
+        load_audio(path)
+
+
 def _seeds() -> list[bytes]:
     """Small files of several containers."""
     found = [wav(len(SOUND), None, SOUND), wav(0x80000000, 0xFFFFFFFF, SOUND)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import long_recordings
 import onnx_decoder
 import prepare
 import say
@@ -101,3 +102,11 @@ def test_short_texts(capsys):
     assert first == "2 texts, seed 1, tiny"
     assert second.startswith("rms: median 0.")
     assert second.endswith("0 wrong")
+
+
+@pytest.mark.parametrize(("options", "unit"), [(["--repeats", "1"], "ratio"), (["--memory"], "MiB")])
+def test_long_recordings(options, unit, capsys):
+    long_recordings.main(["--seconds", "2", *options])
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("    2 s  ")
+    assert unit in line

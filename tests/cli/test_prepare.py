@@ -73,7 +73,7 @@ def test_nothing_kept_is_a_failure(call, corpus):
         "20",
     )
     assert done.code == 1
-    assert "error: nothing was kept of corpus: too short 2, no text 1" in done.err
+    assert "error: nothing was kept of corpus: too short 2, no text 1; the first: " in done.err
 
 
 def test_a_second_run_is_refused(call, corpus):

@@ -356,6 +356,9 @@ def test_help_names_the_models(call):
         (["--file", "none.txt", "-o", "a.wav"], 1, "error: none.txt cannot be read"),
         (["--file", "model", "-o", "a.wav"], 1, "error: model cannot be read"),
         (["--file", "latin1.txt", "-o", "a.wav"], 1, "latin1.txt is not UTF-8 (byte 1)"),
+        (["--file", "utf16.txt", "-o", "a.wav"], 1, "is UTF-16, or no text; convert it: iconv -f utf-16le"),
+        (["--file", "utf16be.txt", "-o", "a.wav"], 1, "iconv -f utf-16be -t utf-8"),
+        (["--file", "unmarked.txt", "-o", "a.wav"], 1, "iconv -f utf-16le -t utf-8"),
         (["Hi", "-o", "a.txt"], 1, "error: a.txt: cannot write .txt"),
         (["Hi", "-o", "none/a.wav"], 1, "none does not exist; make it first"),
         (["Hi", "-o", "a.wav", "-v", "nobody"], 1, "error: there is no voice 'nobody' in"),
@@ -389,6 +392,9 @@ def test_help_names_the_models(call):
 )
 def test_what_goes_wrong_is_said_in_one_line(say, folder: Path, arguments: list[str], code: int, says: str):
     Path("latin1.txt").write_bytes("für".encode("latin-1"))
+    Path("utf16.txt").write_bytes("Good morning.".encode("utf-16"))
+    Path("utf16be.txt").write_bytes(b"\xfe\xff" + "Good morning.".encode("utf-16-be"))
+    Path("unmarked.txt").write_bytes("Good morning.".encode("utf-16-le"))
     for name in ("untold", "latin1"):
         Path(f"{name}.flac").symlink_to("dave.flac")
     Path("bad.safetensors").write_bytes(b"rubbish")

@@ -147,3 +147,35 @@ def test_main_takes_names_that_are_no_text(recording):
     with pytest.raises(SystemExit) as left:
         main(["info", f"{ODD}.npy"])
     assert left.value.code == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize(
+    "write",
+    [
+        "sinks.write_stdout(np.zeros(24_000, np.float32), 24_000)",
+        "sinks.stdout_sink()([np.zeros(24_000, np.float32)], 24_000, Terminal(False, True))",
+    ],
+)
+def test_sound_that_standard_output_cannot_hold_is_an_error_of_one_line(write):
+    code = f"""
+import numpy as np
+from neucodec_tts.cli import sinks
+from neucodec_tts.cli.terminal import Terminal
+from neucodec_tts.errors import AudioError
+try:
+    {write}
+except AudioError as problem:
+    raise SystemExit(f"said: {{problem}}")
+"""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            text=True,
+            cwd=ROOT,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("said: standard output cannot be written (No space left on device)")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from neucodec_tts.codec import onednn
-from neucodec_tts.codec.onednn import OneDnnLinear, OneDnnPointwise, compute_with_onednn
+from neucodec_tts.codec.onednn import ChannelsLastConv1d, OneDnnLinear, OneDnnPointwise, compute_with_onednn
 from tests.parity.comparisons import snr
 
 
@@ -59,6 +59,38 @@ def test_pointwise_convolutions(model, threads):
         assert snr(expected, model[2](rows.transpose(1, 2))) > 120
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "padding", "dilation"),
+    [
+        (1, 7, 1, 3, 1),
+        (48, 7, 1, 3, 1),
+        (48, 7, 1, 27, 9),
+        (48, 8, 4, 2, 1),
+        (48, 10, 5, 3, 1),
+        (48, 1, 1, 0, 1),
+    ],
+)
+def test_convolutions_with_channels_side_by_side(channels, kernel, stride, padding, dilation, threads):
+    torch.manual_seed(0)
+    layer = ChannelsLastConv1d(channels, 70, kernel, stride, padding, dilation).requires_grad_(False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for size in (1, 30, 2_000):
+            x = torch.randn(2, channels, size * stride)
+            found = layer(x)
+            weight, bias = layer.weight.double(), layer.bias.double()
+            assert snr(F.conv1d(x.double(), weight, bias, stride, padding, dilation), found) > 120
+            assert found.transpose(1, 2).is_contiguous()
+            assert torch.equal(layer(x.transpose(1, 2).contiguous().transpose(1, 2)), found)
+    finally:
+        torch.set_num_threads(before)
+    layer.requires_grad_(True)
+    layer(x).sum().backward()
+    assert layer.weight.grad.abs().max() > 0
 
 
 def test_gradients_and_other_formats_are_pytorchs(model):

@@ -197,6 +197,17 @@ def test_the_command_line_goes_on_where_it_was_killed(tmp_path, codec, write_cli
     assert files_of(out) == files_of(tmp_path / "whole")
 
 
+def test_killed_before_the_manifest(source, tmp_path, codec):
+    """Of such a run the listing of the corpus is left."""
+    settings = PrepareSettings(0.1, 30.0, "any", 4, 4.0, True)
+    prepare(source, tmp_path / "whole", codec, settings, workers=0)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sources.arrow").write_bytes(b"of another corpus")
+    prepare(source, out, codec, settings, workers=0)
+    assert files_of(out) == files_of(tmp_path / "whole")
+
+
 def _runs(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
