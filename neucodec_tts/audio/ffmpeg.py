@@ -19,7 +19,7 @@ _CONTAINERS = (
 )
 """The containers that ffmpeg may read: none of them names other files, as play lists do."""
 _LOST = ("ended prematurely", "EBML number", "EBML header")
-"""What ffmpeg says of Matroska and WebM files of which it passes over a part, with exit code 0."""
+"""Messages of ffmpeg that a part of a Matroska or WebM file was skipped. Its exit code is 0 then."""
 
 
 class NoFfmpegError(AudioError):

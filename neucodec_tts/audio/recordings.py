@@ -1,4 +1,4 @@
-"""What the readers of all formats share: the recordings in one file, where another begins, and the errors."""
+"""The recordings in one file: their data, the search for another that begins, and the errors of all formats."""
 
 from __future__ import annotations
 
