@@ -84,8 +84,8 @@ def test_convolutions_with_channels_side_by_side(channels, kernel, stride, paddi
             found = layer(x)
             exact = copy.deepcopy(layer).double()(x.double())
             assert snr(exact, found) > 120
-            assert found.transpose(1, 2).is_contiguous()
-            assert torch.equal(layer(x.transpose(1, 2).contiguous().transpose(1, 2)), found)
+            assert snr(exact, layer(x.transpose(1, 2).contiguous().transpose(1, 2))) > 120
+        assert found.transpose(1, 2).is_contiguous()
     finally:
         torch.set_num_threads(before)
     layer.requires_grad_(True)
