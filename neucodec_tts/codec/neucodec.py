@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from neucodec_tts.codec.acoustic_encoder import AcousticEncoder
 from neucodec_tts.codec.batching import run_in_batches, split_items
 from neucodec_tts.codec.checkpoints.backend import ONNX_RUNTIME, check_onnx_options, find_backend
 from neucodec_tts.codec.checkpoints.fingerprints import codebook_id, weights_fingerprint
-from neucodec_tts.codec.checkpoints.hub import HubOptions, locate
+from neucodec_tts.codec.checkpoints.hub import HubOptions, locate, upload
 from neucodec_tts.codec.checkpoints.load import check, load, replace_decoder
 from neucodec_tts.codec.checkpoints.save import save
 from neucodec_tts.codec.chunks import join_windows, split_windows
@@ -374,6 +375,7 @@ class NeuCodec(nn.Module):
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        force_download: bool = False,
         semantic_model: str | None = None,
         decoder: str | os.PathLike[str] | None = None,
         map_location: object = None,
@@ -399,6 +401,7 @@ class NeuCodec(nn.Module):
             cache_dir: folder of the downloads; that of ``huggingface_hub`` by default.
             token: hub token; True takes the one you are logged in with.
             local_files_only: never use the network.
+            force_download: download files again that were downloaded before.
             semantic_model: hub id or folder of the semantic encoder, for an upstream checkpoint that does not hold
                 it; ``facebook/w2v-bert-2.0``, or ``ntu-spml/distilhubert`` for the distilled codec, by default.
             decoder: hub id or folder of a checkpoint whose decoder takes the place of the model's own. Decoders of
@@ -412,7 +415,7 @@ class NeuCodec(nn.Module):
             DeviceError: there is no such device.
         """
         target, wanted = find_device(device), find_dtype(dtype)
-        hub = HubOptions(revision, cache_dir, token, local_files_only)
+        hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
         location = locate(model, hub)
         if find_backend(location, backend) == ONNX_RUNTIME:
             check_onnx_options(location, device, decoder, dtype)
@@ -454,7 +457,7 @@ class NeuCodec(nn.Module):
             f"{name} holds a {found.__name__}, not a {cls.__name__}; load it with {found.__name__}.from_pretrained"
         )
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
         """Write ``config.json``, ``model.safetensors`` and ``preprocessor_config.json`` in ``transformers``' layout.
 
         ``NeuCodecModel.from_pretrained`` of ``transformers``, which has no distilled codec, reads the folder as well
@@ -468,7 +471,47 @@ class NeuCodec(nn.Module):
             "codec_id": self.codec_id,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
-        save(folder, self.state_dict(), config, self._preprocessor_config())
+        save(save_directory, self.state_dict(), config, self._preprocessor_config())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload a codec",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes to a repository of the hub, which is made if need be.
+
+        The arguments are those of ``huggingface_hub``'s ``PyTorchModelHubMixin``, which upstream's class inherits.
+
+        Args:
+            repo_id: ``"OWNER/NAME"``, or the name alone for a repository of your own.
+            commit_message: of the commit.
+            private: whether a new repository is private; None leaves that to its owner's settings.
+            token: hub token; True or None takes the one you are logged in with.
+            branch: where to; made if need be, the main one by default.
+            create_pr: open a pull request instead.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            CheckpointError: the hub cannot be reached, or refuses.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return upload(
+                Path(folder),
+                repo_id,
+                commit_message=commit_message,
+                private=private,
+                token=token,
+                branch=branch,
+                create_pr=create_pr,
+            )
 
     def _preprocessor_config(self) -> dict[str, Any]:
         """The settings of ``transformers``' ``NeuCodecFeatureExtractor``."""

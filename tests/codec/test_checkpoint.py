@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -178,6 +181,100 @@ def test_without_a_network_it_says_so_at_once(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CheckpointError, match=r"hub\.invalid cannot be reached"):
         NeuCodec.from_pretrained("neuphonic/neucodec", cache_dir=tmp_path)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that answers at once, without a network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("neucodec_tts.codec.checkpoints.hub.is_reachable", lambda endpoint: True)
+    return monkeypatch
+
+
+def test_files_are_downloaded_again_once(hub, codec, tmp_path):
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    codec.save_pretrained(tmp_path)
+    asked = []
+
+    def download(repository, filename, *, force_download, **_):
+        asked.append((filename, force_download))
+        if not (tmp_path / filename).is_file():
+            raise EntryNotFoundError(filename)
+        return tmp_path / filename
+
+    hub.setattr(huggingface_hub, "hf_hub_download", download)
+    NeuCodec.from_pretrained("owner/codec")
+    assert asked
+    assert not any(again for _, again in asked)
+    asked.clear()
+    loaded = NeuCodec.from_pretrained("owner/codec", force_download=True)
+    assert loaded.codec_id == codec.codec_id
+    again = [filename for filename, again in asked if again]
+    assert {"config.json", "model.safetensors"} <= set(again)
+    assert len(again) == len(set(again))
+    with pytest.raises(CheckpointError, match="again: offline mode is on; leave force_download out"):
+        NeuCodec.from_pretrained("owner/codec", force_download=True, local_files_only=True)
+
+
+def test_a_codec_is_pushed_to_the_hub(hub, codec, tmp_path):
+    import huggingface_hub
+
+    done: list[tuple[object, ...]] = []
+
+    class Api:
+        def __init__(self, token):
+            done.append(("token", token))
+
+        def create_repo(self, repo_id, *, private, exist_ok):
+            assert exist_ok
+            done.append(("create_repo", repo_id, private))
+            return SimpleNamespace(repo_id=f"me/{repo_id}")
+
+        def create_branch(self, repo_id, *, branch, exist_ok):
+            assert exist_ok
+            done.append(("create_branch", repo_id, branch))
+
+        def upload_folder(self, *, folder_path, **keywords):
+            shutil.copytree(folder_path, tmp_path / "uploaded")
+            done.append(("upload_folder", keywords))
+            return SimpleNamespace(commit_url="https://hub.invalid/me/mine/commit/1")
+
+    hub.setattr(huggingface_hub, "HfApi", Api)
+    url = codec.push_to_hub("mine", private=True, token="secret", branch="tuned", commit_message="My voice")
+    assert url == "https://hub.invalid/me/mine/commit/1"
+    keywords = {
+        "repo_id": "me/mine",
+        "commit_message": "My voice",
+        "revision": "tuned",
+        "create_pr": None,
+    }
+    assert done == [
+        ("token", "secret"),
+        ("create_repo", "mine", True),
+        ("create_branch", "me/mine", "tuned"),
+        ("upload_folder", keywords),
+    ]
+    assert NeuCodec.from_pretrained(tmp_path / "uploaded").codec_id == codec.codec_id
+
+
+def test_a_hub_that_refuses_or_is_not_there(hub, codec):
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def refuse(*_, **__):
+        answer: Any = SimpleNamespace(status_code=401, headers={}, request=None)
+        raise HfHubHTTPError("401 Unauthorized", response=answer)
+
+    hub.setattr(huggingface_hub.HfApi, "create_repo", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot upload to 'owner/codec': .*Unauthorized"):
+        codec.push_to_hub("owner/codec")
+    hub.setattr("neucodec_tts.codec.checkpoints.hub.is_reachable", lambda endpoint: False)
+    with pytest.raises(CheckpointError, match="cannot be reached; save_pretrained writes a folder"):
+        codec.push_to_hub("owner/codec")
 
 
 def test_devices_and_formats_that_are_not_there(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlparse
@@ -41,6 +41,8 @@ class HubOptions:
     """Access token; True or None takes the one you are logged in with."""
     local_files_only: bool = False
     """Never use the network."""
+    force_download: bool = False
+    """Download files again that were downloaded before, once for each `Location`."""
 
     def keywords(self) -> HubKeywords:
         """The options as keyword arguments of a ``from_pretrained``."""
@@ -59,6 +61,7 @@ class Location:
     name: str
     folder: Path | None
     hub: HubOptions
+    _downloaded: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def find(self, filename: str) -> Path | None:
         """Path of a file, downloaded if need be; None if the folder or the repository has no such file.
@@ -104,8 +107,12 @@ class Location:
         why = self._unreachable()
         if why is None:
             keywords = self._keywords("revision", "cache_dir", "token")
+            keywords["force_download"] = self.hub.force_download and filename not in self._downloaded
             path = self._ask(filename, lambda: hf_hub_download(self.name, filename, **keywords))
+            self._downloaded.add(filename)
             return None if path is None else Path(path)
+        if self.hub.force_download:
+            raise CheckpointError(f"cannot download {self.name!r} again: {why}; leave force_download out")
 
         def cached(name: str) -> object:
             return try_to_load_from_cache(self.name, name, **self._keywords("revision", "cache_dir"))
@@ -169,6 +176,45 @@ class Location:
             return None
         except (HfHubHTTPError, OSError) as error:
             raise CheckpointError(f"cannot get {what} of {self.name!r} from the hub: {error}") from error
+
+
+def upload(
+    folder: Path,
+    repo_id: str,
+    *,
+    commit_message: str,
+    private: bool | None,
+    token: str | bool | None,
+    branch: str | None,
+    create_pr: bool | None,
+) -> str:
+    """Upload a folder to a repository of the hub, which is made if need be; the URL of the commit.
+
+    Raises:
+        CheckpointError: the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if constants.HF_HUB_OFFLINE or not is_reachable(constants.ENDPOINT):
+        raise CheckpointError(
+            f"cannot upload to {repo_id!r}: {constants.ENDPOINT} cannot be reached; save_pretrained writes a folder"
+        )
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if branch is not None:
+            api.create_branch(repo_id, branch=branch, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            revision=branch,
+            create_pr=create_pr,
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise CheckpointError(f"cannot upload to {repo_id!r}: {error}") from error
+    return str(commit.commit_url)
 
 
 def locate(name: str | os.PathLike[str], hub: HubOptions | None = None) -> Location:

@@ -56,6 +56,7 @@ class NeuCodecOnnxDecoder:
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        force_download: bool = False,
         map_location: str = "cpu",
     ) -> NeuCodecOnnxDecoder:
         """Load the ``model.onnx`` of a hub repository, such as ``"neuphonic/neucodec-onnx-decoder"``, or of a folder.
@@ -66,6 +67,7 @@ class NeuCodecOnnxDecoder:
             cache_dir: folder of the downloads; that of ``huggingface_hub`` by default.
             token: hub token; True takes the one you are logged in with.
             local_files_only: never use the network.
+            force_download: download files again that were downloaded before.
             map_location: ``"cpu"``, the only one.
 
         Raises:
@@ -74,7 +76,8 @@ class NeuCodecOnnxDecoder:
         """
         if str(map_location) != "cpu":
             raise DeviceError(f"the ONNX decoder computes on the CPU, not on {map_location}")
-        location = locate(model_id, HubOptions(revision, cache_dir, token, local_files_only))
+        hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
+        location = locate(model_id, hub)
         path = location.find(DECODER)
         if path is None:
             raise CheckpointError(f"{location.name} has no {DECODER}; name another repository or folder")
