@@ -30,44 +30,48 @@ _VORBIS = {
     8: (0, 2, 1, 7, 5, 6, 3, 4),
 }
 """Channels of Vorbis and Opus (RFC 7845, 5.1.1.2) in the order of WAV files."""
-_CANCELLED = 0.1  # of the energy of two channels: with less left in their mean, one is the other turned over
+_CANCELLED = 0.2  # of the energy that unlike channels would leave: with less, some are others turned over
 
 
 class Mixer:
-    """Mixes a recording block by block, and notices two channels that cancel each other out.
+    """Mixes a recording block by block, and notices channels that cancel each other out.
 
     Args:
         channels: of the recording.
         vorbis_order: the channels come in the order of Vorbis and Opus, not of WAV files.
-        inverted: the second of two channels is upside down.
     """
 
-    def __init__(self, channels: int, *, vorbis_order: bool = False, inverted: bool = False) -> None:
+    def __init__(self, channels: int, *, vorbis_order: bool = False) -> None:
         weights = np.array(_MATRICES.get(channels, (1 / channels,) * channels), dtype=np.float32)
         if vorbis_order and channels in _VORBIS:
             placed = np.empty_like(weights)
             placed[list(_VORBIS[channels])] = weights
             weights = placed
-        if inverted:
-            weights[1] *= -1
         self._weights = weights
-        # Energy of the channels, and of what was made of them; a constant offset is no sound.
-        self._sound, self._left = 0.0, 0.0
+        # Of the channels as they are weighed; a constant offset is no sound.
+        self._covariance = np.zeros((channels, channels))
 
     def mix(self, block: np.ndarray) -> np.ndarray:
         """Mix float samples (n, channels) to (n,), of the same type."""
         if block.shape[1] == 1:
             return block[:, 0].copy()
-        mixed: np.ndarray = block @ self._weights.astype(block.dtype)
-        if block.shape[1] == 2:
-            self._sound += float(block.var(axis=0, dtype=np.float64).sum()) * mixed.size / 2
-            self._left += float(mixed.var(dtype=np.float64)) * mixed.size
+        weights = self._weights.astype(block.dtype)
+        mixed: np.ndarray = block @ weights
+        weighed = (block - block.mean(axis=0, dtype=np.float64).astype(block.dtype)) * weights
+        self._covariance += weighed.T @ weighed
         return mixed
 
     @property
     def cancelled(self) -> bool:
-        """True if the two channels are of opposite phase, so that their mean is (nearly) silent."""
-        return self._left < _CANCELLED * self._sound
+        """True if channels are of opposite phase, so that little or nothing is left of them."""
+        return float(self._covariance.sum()) < _CANCELLED * float(self._covariance.trace())
+
+    def turned_over(self) -> Mixer:
+        """A mixer for the same recording that turns those channels over which oppose the loudest."""
+        loudest = int(self._covariance.diagonal().argmax())
+        mixer = Mixer(len(self._weights))
+        mixer._weights = np.where(self._covariance[loudest] < 0, -self._weights, self._weights)
+        return mixer
 
 
 def mix(samples: np.ndarray, name: str, vorbis_order: bool = False) -> np.ndarray:
@@ -75,13 +79,14 @@ def mix(samples: np.ndarray, name: str, vorbis_order: bool = False) -> np.ndarra
     mixer = Mixer(samples.shape[1], vorbis_order=vorbis_order)
     mixed = mixer.mix(samples)
     if mixer.cancelled:
-        warn_of_inverted_channel(name)
-        mixed = Mixer(samples.shape[1], vorbis_order=vorbis_order, inverted=True).mix(samples)
+        warn_of_opposite_channels(name)
+        mixed = mixer.turned_over().mix(samples)
     return mixed
 
 
-def warn_of_inverted_channel(name: str) -> None:
-    """Say that one of two channels is turned over."""
+def warn_of_opposite_channels(name: str) -> None:
+    """Say that channels are turned over."""
     logger.warning(
-        "%s: its two channels are of opposite phase; the second is turned over before they are mixed", name
+        "%s: it has channels of opposite phase; those that oppose the loudest are turned over before they are mixed",
+        name,
     )

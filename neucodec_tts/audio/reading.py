@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neucodec_tts.audio.channels import Mixer, warn_of_inverted_channel
+from neucodec_tts.audio.channels import Mixer, warn_of_opposite_channels
 from neucodec_tts.audio.containers import Recordings, find_recordings
 from neucodec_tts.audio.ffmpeg import NoFfmpegError, convert_to_wav
 from neucodec_tts.audio.mp3 import may_be_mp3, quiet_decoder
@@ -251,9 +251,9 @@ def _read_blocks(file: soundfile.SoundFile, wanted: _Wanted, count: int | None =
     mixer = Mixer(file.channels, vorbis_order=order)
     samples = _mixed_blocks(file, wanted, count, mixer)
     if mixer.cancelled and file.seekable():
-        warn_of_inverted_channel(wanted.name)
+        warn_of_opposite_channels(wanted.name)
         file.seek(start)
-        samples = _mixed_blocks(file, wanted, count, Mixer(file.channels, vorbis_order=order, inverted=True))
+        samples = _mixed_blocks(file, wanted, count, mixer.turned_over())
     return samples
 
 

@@ -310,6 +310,37 @@ def test_opposite_phase_with_an_offset_is_not_silence(tmp_path, caplog):
     assert "of opposite phase" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("suffix", "signs"),
+    [
+        ("wav", (1, -1, 1, -1)),
+        ("wav", (1, 0, -1)),
+        ("flac", (1, -1, 0, 0, 0, 0)),
+        ("wav", (0, 0, 0, 0, 1, -1)),
+        ("ogg", (1, 0, -1, 0, 0, 0)),
+        ("wav", (1, 1, 1, -1, -1, -1, 0, 0, 0)),
+    ],
+)
+def test_more_channels_of_opposite_phase_are_not_silence(tmp_path, caplog, suffix, signs):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, 0.5 * np.stack([sign * voice() for sign in signs], axis=1), RATE)
+    plus = tmp_path / f"b.{suffix}"
+    soundfile.write(plus, 0.5 * np.stack([abs(sign) * voice() for sign in signs], axis=1), RATE)
+    samples, _ = load_audio(path)
+    assert "of opposite phase" in caplog.text
+    caplog.clear()
+    expected, _ = load_audio(plus)
+    assert not caplog.text
+    assert samples.var() == pytest.approx(expected.var(), rel=0.1)
+
+
+def test_channels_that_have_nothing_in_common_stay_as_they_are(tmp_path, caplog):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(1).standard_normal((RATE, 6)).astype(np.float32), RATE)
+    load_audio(path)
+    assert not caplog.text
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["mka", "webm"])
 def test_matroska_that_is_cut_short_or_has_a_hole_is_refused(written, tmp_path, name):
