@@ -44,6 +44,15 @@ AUDIO_SUFFIXES = frozenset(
 """Endings of files that are taken for recordings in a folder. A file that is named may have any ending."""
 MPEG_SUFFIXES = frozenset((".mp3", ".mp2", ".mp1", ".mpga", ".mpa"))
 """Files called so go to mpg123, which prints what it thinks of them."""
+# In the log of libsndfile: two lengths in bytes, or the samples that a header promises.
+_TWO_LENGTHS = r"^\s*(?:(?:data|SSND|BODY|Data Size|riff)\s*:|Data length) (\d+) \(?should be (\d+)"
+_SAMPLES_IN_LOG = {
+    "AVR": r"Frames\s*: (\d+)",
+    "MPC2K": r"Frames\s*: (\d+)",
+    "MAT4": r"Cols\s*: (\d+)",
+    "MAT5": r"Cols\s*: (\d+)",
+}
+_VOC_HEADER = 30  # bytes of a file before the first sample of its block, less what the block counts
 _BLOCK_SAMPLES = (
     2**22
 )  # read at a time, of all channels: a long file of many channels is never in memory whole
@@ -296,21 +305,33 @@ def _bounds(wanted: _Wanted, length: int, rate: int) -> tuple[int, int]:
 
 
 def check_promised_bytes(file: soundfile.SoundFile, name: str) -> None:
-    """Compare the length of the sample data in the header of WAV, AIFF, AU and W64 files with what is there.
+    """Compare the length of the sample data in a file's header with what is there.
 
     libsndfile silently goes by the file's true length; its log has both: ``data : 96000 (should be 63985)``.
     """
-    found = re.search(
-        r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE
-    )
-    if not found:
-        return
-    promised, present = int(found[1]), int(found[2])
+    promised, present = _lengths_in_log(file)
     # Writers that stream cannot know the length and leave the largest number there is, or a little less.
     left_open = any(0 <= limit - promised <= 4096 for limit in (2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1))
     if promised > present > 0 and not left_open:
         seconds = file.frames / file.samplerate
         raise _truncated(name, seconds, seconds * promised / present)
+
+
+def _lengths_in_log(file: soundfile.SoundFile) -> tuple[int, int]:
+    """What a file's header promises and what is there, in bytes or in samples of a channel; 0 and 0 if not told."""
+    told = file.extra_info
+    found = re.search(_TWO_LENGTHS, told, re.MULTILINE)
+    if found:
+        return int(found[1]), int(found[2])
+    if file.format in _SAMPLES_IN_LOG:
+        counts = re.findall(_SAMPLES_IN_LOG[file.format], told)
+        return (int(counts[-1]) if counts else 0), file.frames
+    if file.format == "VOC" and "truncated" in told:
+        block = re.search(r"(?:Extended II|Sound Data) : (\d+)", told)
+        rest = re.search(r"Length : (\d+)", told)
+        if block and rest:
+            return int(block[1]), int(rest[1]) - _VOC_HEADER
+    return 0, 0
 
 
 def _truncated(name: str, present: float, promised: float) -> AudioError:

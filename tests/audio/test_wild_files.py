@@ -294,6 +294,18 @@ def test_the_centre_of_other_formats(written, tmp_path, suffix):
     assert 10 * np.log10(energy / np.square(voice()).mean()) == pytest.approx(0, abs=0.5)
 
 
+@pytest.mark.parametrize("kind", ["AVR", "MAT4", "MAT5", "MPC2K", "SVX", "VOC", "WVE"])
+def test_rare_formats_are_whole_or_refused(tmp_path, kind):
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, voice(), RATE, format=kind, subtype="ALAW" if kind == "WVE" else "PCM_16")
+    samples, rate = load_audio(path)
+    assert samples.size == voice().size
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(AudioError, match=rf"is cut short, \d\.\d\d of {samples.size / rate:.2f} s"):
+        load_audio(path)
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
 def test_stereo_of_opposite_phase_is_not_silence(tmp_path, caplog, suffix):
     path = tmp_path / f"a.{suffix}"
