@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.sources.base import FolderSource
 from neucodec_tts.dataset.sources.files import file_item, is_file
 from neucodec_tts.dataset.sources.text_files import lines
+
+_IN_ARCHIVE = re.compile(r"\.ark:\d+$")
 
 
 @dataclass(frozen=True)
@@ -24,26 +27,31 @@ class KaldiFolder(FolderSource):
     def items(self) -> Iterator[Item]:
         """See `Source.items`."""
         recordings: dict[str, str] = {}
+        found = set()
         for place, name, rest in self._table("wav.scp"):
             if name in recordings and recordings[name] != rest:
                 yield self._bad(
                     place, name, f"{name!r} was listed before with another recording; mend the line"
                 )
-            elif rest and not rest.endswith("|"):
-                recordings[name] = rest
-            else:
-                problem = (
-                    f"a command, {rest[:60]!r}, which is not run; convert the recordings to files (wav-copy) and list "
-                    "those"
+            elif not rest:
+                found.add(name)
+                yield self._bad(place, name, f"nothing after {name!r}; mend the line")
+            elif rest.endswith("|") or _IN_ARCHIVE.search(rest):
+                found.add(name)
+                what = "a command, {}, which is not run" if rest.endswith("|") else "a part of an archive, {}"
+                yield self._bad(
+                    place,
+                    name,
+                    f"{what.format(repr(rest[:60]))}; convert the recordings to files (wav-copy) and list those",
                 )
-                yield self._bad(place, name, problem if rest else f"nothing after {name!r}; mend the line")
+            else:
+                recordings[name] = rest
         texts: dict[str, str] = {}
         unclear: set[str] = set()
         for _, name, rest in self._table("text"):
             if texts.setdefault(name, rest) != rest:
                 unclear.add(name)
         speakers = {name: rest for _, name, rest in self._table("utt2spk") if rest}
-        found = set()
         if is_file(self.root / "segments"):
             for place, name, rest in self._table("segments"):
                 found.add(name)

@@ -50,7 +50,8 @@ class ParquetCorpus(ListedSource):
         except UnicodeError as problem:
             raise DatasetError(f"{file}: its name is not UTF-8; rename it") from problem
         except (OSError, arrow().ArrowException) as problem:
-            raise DatasetError(f"{file}: not a Parquet file, or a damaged one ({problem})") from problem
+            yield Item(shown, shown, problem=f"{file}: not a Parquet file, or a damaged one ({problem})")
+            return
         with opened:
             names = opened.schema_arrow.names
             found = self.columns.find(names, str(file))
@@ -59,7 +60,14 @@ class ParquetCorpus(ListedSource):
                 set() if is_path else {found.audio}
             )
             for group in range(opened.num_row_groups):
-                rows = opened.read_row_group(group, columns=sorted(wanted)).to_pylist()
+                try:
+                    with reaching(file):
+                        rows = opened.read_row_group(group, columns=sorted(wanted)).to_pylist()
+                except (OSError, ValueError, arrow().ArrowException) as problem:
+                    count = opened.metadata.row_group(group).num_rows
+                    lost = f"{file}: {count} rows of group {group} are damaged ({problem})"
+                    yield Item(f"{shown}-{group}", f"{shown}:{group}", problem=lost)
+                    continue
                 for index, row in enumerate(rows):
                     where = f"{shown}:{group}.{index}"
                     named = f"{shown.removesuffix('.parquet')}-{group}.{index}"
@@ -102,6 +110,10 @@ def read_cell(cell: Any, item: Item, longest: float | None, root: Place) -> tupl
     path = cell.get("path") if isinstance(cell, dict) else cell
     if isinstance(path, str) and path:
         return read_audio(below(root, path), item, longest)
+    if isinstance(cell, list) and cell:
+        raise AudioError(
+            f'{item.where}: numbers without their rate; make each cell {{"array": ..., "sampling_rate": ...}}'
+        )
     raise AudioError(f"{item.where}: there is no audio in it; leave it out or mend the corpus")
 
 

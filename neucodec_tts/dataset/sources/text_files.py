@@ -34,13 +34,17 @@ def encoding_of(path: Place) -> str:
             start = opened.read(256)
     except OSError as problem:
         raise cannot_read(path, problem) from problem
+    return _encoding(start, str(path))
+
+
+def _encoding(start: bytes, name: str) -> str:
     for mark, encoding in _MARKS.items():
         if start.startswith(mark):
             return encoding
     if b"\0" in start[:2]:
         order = "utf-16be" if start[:1] == b"\0" else "utf-16le"
         raise DatasetError(
-            f"{path}: UTF-16 without a byte order mark, or no text; convert it: iconv -f {order} -t utf-8"
+            f"{name}: UTF-16 without a byte order mark, or no text; convert it: iconv -f {order} -t utf-8"
         )
     return "utf-8"
 
@@ -51,13 +55,23 @@ def read_text(path: Place) -> str:
     Raises:
         DatasetError: it cannot be read, or is in another encoding.
     """
-    encoding = encoding_of(path)
     try:
-        return read_bytes(path).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as problem:
-        raise DatasetError(f"{path}: not in {encoding} (byte {problem.start}); {CONVERT}") from problem
+        return decode(read_bytes(path), str(path))
     except OSError as problem:
         raise cannot_read(path, problem) from problem
+
+
+def decode(content: bytes, name: str) -> str:
+    """The text in the content of a file.
+
+    Raises:
+        DatasetError: it is in another encoding.
+    """
+    encoding = _encoding(content[:256], name)
+    try:
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as problem:
+        raise DatasetError(f"{name}: not in {encoding} (byte {problem.start}); {CONVERT}") from problem
 
 
 def lines(path: Place) -> Iterator[tuple[int, str]]:

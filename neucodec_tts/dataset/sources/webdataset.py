@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from neucodec_tts.dataset.items import Item
 from neucodec_tts.dataset.places import Place, is_dir, list_folder, look, place, reaching, read_bytes
 from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.files import read_audio, stat
-from neucodec_tts.dataset.sources.text_files import cannot_read
+from neucodec_tts.dataset.sources.text_files import cannot_read, decode
 from neucodec_tts.errors import AudioError, DatasetError
+
+logger = logging.getLogger(__name__)
 
 _TEXT = (".txt", ".text", ".lab", ".normalized.txt", ".transcript")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -80,19 +82,28 @@ class WebDataset:
         return self.root  # an object store is asked once
 
     def _items_of(self, path: Place) -> Iterator[Item]:
+        last = None
         try:
             with reaching(path), path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-                files = (member for member in tar if member.isfile() and _split(member)[0])
-                for key, members in groupby(files, lambda member: _split(member)[0]):
-                    for part, files_of_it in _utterances({_split(member)[1]: member for member in members}):
+                for key, members in _groups(tar):
+                    last = key
+                    for part, files_of_it in _utterances(members):
                         yield self._item(tar, path, key + part, files_of_it)
+                lost = _behind_the_end(file, tar.offset, path)
         except tarfile.ReadError as problem:
-            raise DatasetError(
-                f"{path}: not a tar, a damaged or a compressed one ({problem}). WebDataset's tars are read where the "
-                "audio lies, so they must not be compressed: gunzip them first"
-            ) from problem
+            lost = f"damaged or cut short ({problem})"
+            if last is None:
+                lost = (
+                    f"not a tar, a damaged or a compressed one ({problem}). WebDataset's tars are read where the audio "
+                    "lies, so they must not be compressed: gunzip them first"
+                )
         except OSError as problem:
             raise cannot_read(path, problem) from problem
+        if lost:
+            what = (
+                "" if last is None else f"; what follows {last!r} is not read: mend it or download it again"
+            )
+            yield Item(path.name, path.name, problem=f"{path}: {lost}{what}")
 
     def _item(
         self, tar: tarfile.TarFile, path: Place, key: str, members: Mapping[str, tarfile.TarInfo]
@@ -107,17 +118,16 @@ class WebDataset:
         try:
             ending = next((each for each in _TEXT if each in members), None)
             if ending is not None:
-                text = _content(tar, members[ending]).decode("utf-8-sig")
+                text = decode(_content(tar, members[ending]), f"{path.name}:{members[ending].name}")
             if ".json" in members:
                 fields = json.loads(_content(tar, members[".json"]))
                 if not isinstance(fields, dict):
                     raise ValueError("not an object")
-        except ValueError as problem:
-            return replace(item, text=text, problem=f"its text or its JSON cannot be read: {problem}")
-        try:
             _, said, speaker = self.columns.find({**fields, "audio": None}, f"{path}, {key}").said(fields)
         except DatasetError as problem:
             return replace(item, text=text, problem=str(problem))
+        except ValueError as problem:
+            return replace(item, text=text, problem=f"its JSON cannot be read: {problem}")
         return replace(item, text=said if text is None else text, speaker=speaker)
 
 
@@ -139,6 +149,40 @@ def expand(pattern: str) -> list[Place]:
         return sorted(map(Path, glob.glob(pattern)))
     with reaching(path):
         return sorted(path.parent.glob(path.name), key=str)
+
+
+def _groups(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Yield each key, and its files by ending. A second file of one ending begins another utterance of that key."""
+    key, members = "", dict[str, tarfile.TarInfo]()
+    for member in tar:
+        its_key, ending = _split(member)
+        if not member.isfile() or not its_key:
+            continue
+        if members and (its_key != key or ending in members):
+            yield key, members
+            members = {}
+        key = its_key
+        members[ending] = member
+    if members:
+        yield key, members
+
+
+def _behind_the_end(file: IO[bytes], end: int, path: Place) -> str | None:
+    """Look at what lies where a tar's end mark should be, a block of zeros: tarfile takes anything for the end.
+
+    Returns:
+        What is wrong with the tar, if anything is.
+    """
+    file.seek(end)
+    mark = file.read(tarfile.BLOCKSIZE)
+    if not mark:
+        logger.warning("%s: it has no end mark: its writer was interrupted, or the tar is cut short", path)
+    if len(mark) % tarfile.BLOCKSIZE or any(mark):
+        return "damaged or cut short"
+    while block := file.read(tarfile.RECORDSIZE):
+        if any(block):
+            return "something follows its end; join tars with tar --concatenate, not with cat"
+    return None
 
 
 def _utterances(
