@@ -101,6 +101,10 @@ def main(
             help="Let the first sound wait where codes come slowly, or ask for it at once.",
         ),
     ] = True,
+    watermark: Annotated[
+        bool,
+        typer.Option(help="Let the server that is started mark its speech, which costs more than the codec."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the first request.")] = 0,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a server that sends nothing is given up.")
@@ -172,7 +176,9 @@ def main(
             logging.disable_progress_bar()  # saving a small model is none
             SpeechClient("http://127.0.0.1")  # before minutes of starting, what is missing is said
             terminal.note(f"starting a server with {model or 'a small model of random weights'} ...")
-            environment = {} if api_key is None else {"VLLM_API_KEY": api_key}
+            environment = {"NEUCODEC_TTS_WATERMARK": str(int(watermark))}
+            if api_key is not None:
+                environment["VLLM_API_KEY"] = api_key
             running = stack.enter_context(
                 own_server(model, layers=layers or BABBLE_LAYERS, environment=environment)
             )
