@@ -8,8 +8,10 @@ where Numba is installed. The first import compiles for some seconds; Numba keep
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, cast
 
@@ -177,7 +179,19 @@ def fused_snake(x: Tensor, lengths: Tensor | None, frequency: Tensor, magnitude:
         _activate(*arguments, 0, tiles)
         return result
     bounds = [tiles * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(_activate, *arguments, first, last) for first, last in pairwise(bounds)]:
-            done.result()
+    own, *others = pairwise(bounds)
+    pool = _pool(torch.get_num_threads())
+    computing = [pool.submit(_activate, *arguments, first, last) for first, last in others]
+    _activate(*arguments, *own)
+    for done in computing:
+        done.result()
     return result
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="snake")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child process has no threads yet

@@ -7,6 +7,7 @@ import pkgutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
@@ -104,7 +105,7 @@ class NeuCodec(nn.Module):
         self.acoustic_encoder = AcousticEncoder(config)
         self.fc_encoder = nn.Linear(width, width)
 
-    # Sizes
+    # Sizes. The cached ones are of the configuration, whose attributes take transformers some microseconds each.
 
     @property
     def device(self) -> torch.device:
@@ -121,22 +122,22 @@ class NeuCodec(nn.Module):
         """Number of different codes, 65,536 for NeuCodec."""
         return self.quantizer.codebook_size
 
-    @property
+    @cached_property
     def input_sample_rate(self) -> int:
         """Rate of encoded waveforms, in Hz: 16,000."""
         return int(self.config.input_sampling_rate)
 
-    @property
+    @cached_property
     def output_sample_rate(self) -> int:
         """Rate of decoded waveforms, in Hz: 24,000, or 44,100 or 48,000 with decoders of these rates."""
         return int(self.config.output_sampling_rate)
 
-    @property
+    @cached_property
     def input_hop_length(self) -> int:
         """Samples that are encoded into one code: 320."""
         return int(self.config.encoder_hop_length)
 
-    @property
+    @cached_property
     def output_hop_length(self) -> int:
         """Samples that one code is decoded into: 480 at 24 kHz, 882 at 44.1 kHz, 960 at 48 kHz."""
         return int(self.config.hop_length)

@@ -20,7 +20,9 @@ from transformers import Wav2Vec2BertConfig
 logger = logging.getLogger(__name__)
 
 _SCORE_BYTES = 128 * 2**20  # attention scores held at a time
-_BLOCK = 1024  # queries of a long item that attend at a time
+_BLOCK = 512  # queries of a long item that attend at a time
+# Frames from which on three parts cost less than a bias for each score. On a GPU an item at a time costs launches.
+_LONG = {"cpu": 768, "gpu": 1024}
 
 
 class RelativeAttention(nn.Module):
@@ -81,18 +83,24 @@ class RelativeAttention(nn.Module):
     def _attend(self, query: Tensor, start: int, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Attention of the queries (B, H, Q, D) from ``start`` on to keys and values (B, H, L, D), (B, H, Q, D)."""
         batch, length = key.shape[0], key.shape[2]
-        if self.distance_embedding is None or length <= _BLOCK or not _can_merge(query):
+        on_cpu = query.device.type == "cpu"
+        long = _LONG["cpu" if on_cpu else "gpu"]
+        merge = self.distance_embedding is not None and length > long and _can_merge(query)
+        # A processor gains nothing from items side by side, and would compute their padding.
+        alone = merge or (on_cpu and mask is not None and not torch.is_grad_enabled())
+        if not alone:
             return self._attend_short(query, start, key, value, mask)
         attended = torch.zeros_like(query)
         counts = [length] * batch if mask is None else mask.sum(dim=1).tolist()
         for i, n in enumerate(counts):
             if start < n:
+                attend = self._attend_long if merge and n > long else self._attend_short
                 item = query[i, None, :, : n - start], start, key[i, None, :, :n], value[i, None, :, :n]
-                attended[i, :, : n - start] = self._attend_long(*item)
+                attended[i, :, : n - start] = attend(*item)
         return attended
 
     def _attend_short(
-        self, query: Tensor, begin: int, key: Tensor, value: Tensor, mask: Tensor | None
+        self, query: Tensor, begin: int, key: Tensor, value: Tensor, mask: Tensor | None = None
     ) -> Tensor:
         """Attention with a bias for each score, for as many queries at a time as memory allows."""
         batch, heads, length, _size = key.shape
@@ -104,7 +112,7 @@ class RelativeAttention(nn.Module):
                 bias = self._bias(self._by_distance(part), begin, 0, length)
             if mask is not None:
                 keys = mask[:, None, None, :]
-                bias = keys if bias is None else bias.masked_fill(~keys, float("-inf"))
+                bias = keys if bias is None else bias.masked_fill_(~keys, float("-inf"))
             parts.append(F.scaled_dot_product_attention(part, key, value, attn_mask=bias))
             begin += part.shape[2]
         return torch.cat(parts, dim=2)

@@ -40,7 +40,7 @@ class Assembly:
         self._before: Spoken | None = None
         self._seam = Seam()
         self._position = 0  # sample at which the current segment begins
-        self._loudest = 0.0  # frame of the current segment
+        self._loudest = 0.0  # frame of the current segment, up to the first that can be heard
 
     @property
     def head_frames(self) -> int:
@@ -70,7 +70,8 @@ class Assembly:
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Add samples of the segment, float32 (n,); returns those that are final, float32 (m,)."""
-        self._loudest = max(self._loudest, loudest_frame(samples, self._codec.output_hop_length))
+        if self.silent:
+            self._loudest = loudest_frame(samples, self._codec.output_hop_length)
         return self._joiner.push(samples)
 
     @property

@@ -32,7 +32,7 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
     waveform = torch.from_numpy(speechlike(MINUTE // 2, seed=3))
     with monkeypatch.context() as whole:
         whole.setattr(relative_attention, "_SCORE_BYTES", 2**40)
-        whole.setattr(relative_attention, "_BLOCK", 2**40)
+        whole.setattr(relative_attention, "_LONG", {"cpu": 2**40, "gpu": 2**40})
         whole.setattr(features, "_FRAMES_AT_ONCE", 10**9)
         whole.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 1e6, "gpu": 1e6})
         whole.setattr(acoustic_encoder, "_CACHED_SAMPLES", 10**12)
@@ -41,6 +41,7 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
     with monkeypatch.context() as blocks:
         blocks.setattr(relative_attention, "_SCORE_BYTES", 2**20)
         blocks.setattr(relative_attention, "_BLOCK", 130)
+        blocks.setattr(relative_attention, "_LONG", {"cpu": 130, "gpu": 130})
         blocks.setattr(features, "_FRAMES_AT_ONCE", 500)
         blocks.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 3.3, "gpu": 3.3})
         blocks.setattr(acoustic_encoder, "_CACHED_SAMPLES", 1)
@@ -69,6 +70,7 @@ def test_blocks_of_a_ragged_batch(codec, monkeypatch, frames_at_once, queries):
     adapted = adapter._convolve(hidden.transpose(1, 2).clone(), ragged)
     monkeypatch.setattr(semantic_encoder, "_FRAMES_AT_ONCE", {"cpu": frames_at_once, "gpu": frames_at_once})
     monkeypatch.setattr(relative_attention, "_BLOCK", queries)
+    monkeypatch.setattr(relative_attention, "_LONG", {"cpu": queries, "gpu": queries})
     blocks = encoder(features, ragged)
     for i, n in enumerate(lengths.tolist()):
         assert snr(hidden[i, :n], blocks[i, :n]) > 110
@@ -96,11 +98,30 @@ def test_keys_on_either_side_merge_with_those_near(attention, monkeypatch, block
     mask = torch.arange(260) < torch.tensor([260, 251, 90, 3])[:, None]
     expected = attention(hidden, mask)[0]
     monkeypatch.setattr(relative_attention, "_BLOCK", block)
+    monkeypatch.setattr(relative_attention, "_LONG", {"cpu": block, "gpu": block})
     merged = attention(hidden, mask)[0]
     for i, n in enumerate(mask.sum(dim=1).tolist()):
         assert snr(expected[i, :n], merged[i, :n]) > 110
         alone = attention(hidden[i, None, :n])[0]
         assert snr(alone[0], merged[i, :n]) > 110
+
+
+@pytest.mark.parametrize("positions", ["relative_key", None])
+def test_items_by_themselves_and_side_by_side(positions):
+    """A processor computes each item by itself where no gradients are wanted, and the batch with a mask elsewhere."""
+    torch.manual_seed(0)
+    config = Wav2Vec2BertConfig(hidden_size=32, num_attention_heads=2, position_embeddings_type=positions)
+    layer = RelativeAttention(config).eval()
+    hidden = torch.randn(3, 50, 32)
+    mask = torch.arange(50) < torch.tensor([50, 31, 1])[:, None]
+    side_by_side = layer(hidden, mask)[0].detach()
+    with torch.no_grad():
+        by_themselves = layer(hidden, mask)[0]
+    assert not torch.equal(
+        by_themselves[1, 31:], side_by_side[1, 31:]
+    )  # two ways, which differ behind the ends
+    for i, n in enumerate(mask.sum(dim=1).tolist()):
+        assert snr(side_by_side[i, :n], by_themselves[i, :n]) > 110
 
 
 def test_gradients_of_long_items(attention, monkeypatch):
@@ -110,6 +131,7 @@ def test_gradients_of_long_items(attention, monkeypatch):
     expected = attention.distance_embedding.weight.grad.clone()
     attention.zero_grad()
     monkeypatch.setattr(relative_attention, "_BLOCK", 64)
+    monkeypatch.setattr(relative_attention, "_LONG", {"cpu": 64, "gpu": 64})
     attention(hidden)[0].square().sum().backward()
     torch.testing.assert_close(attention.distance_embedding.weight.grad, expected)
     assert expected.abs().min() > 0
@@ -124,6 +146,7 @@ def test_without_fused_attention_the_result_is_the_same(attention, monkeypatch, 
         return query, query[..., 0]
 
     monkeypatch.setattr(relative_attention, "_BLOCK", 64)
+    monkeypatch.setattr(relative_attention, "_LONG", {"cpu": 64, "gpu": 64})
     monkeypatch.setattr(relative_attention, "_attention", wrong)
     relative_attention._fused_attention_works.cache_clear()
     try:
