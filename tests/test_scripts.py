@@ -123,6 +123,7 @@ def test_the_environment_of_agents_holds_what_the_extras_name_and_no_torch(envir
     assert recipe.steps[-1] == ["--no-deps", "--editable", "."]
 
 
+@pytest.mark.slow
 def test_an_environment_from_empty_to_complete_and_stale(environment, monkeypatch, tmp_path, capsys):
     """With a wheel of its own in place of torch and the library."""
     with zipfile.ZipFile(tmp_path / "room-1-py3-none-any.whl", "w") as wheel:

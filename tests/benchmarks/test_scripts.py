@@ -104,6 +104,7 @@ def test_short_texts(capsys):
     assert second.endswith("0 wrong")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "unit"), [(["--repeats", "1"], "ratio"), (["--memory"], "MiB")])
 def test_long_recordings(options, unit, capsys):
     long_recordings.main(["--seconds", "2", *options])

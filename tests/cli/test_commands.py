@@ -205,6 +205,7 @@ def test_standard_streams_that_are_closed(tmp_path, closed, code):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_a_full_standard_output(tmp_path, option):
@@ -226,6 +227,7 @@ def test_ctrl_c_before_there_is_a_command(monkeypatch):
     assert ended.value.code == 130
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal")
 def test_ctrl_c_leaves_nothing_half_written(recording):
     samples, rate = soundfile.read(recording)

@@ -79,6 +79,7 @@ def test_threads_are_set_only_where_torch_would_start_too_many(monkeypatch):
     assert chosen == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "5"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="binding a process to a CPU needs Linux")
 @pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "2"}])
 def test_a_real_command_and_what_it_starts(tmp_path, chosen):

@@ -83,6 +83,7 @@ def test_without_an_output_the_next_free_name_is_written(say):
     assert Path("speech.wav").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_write_two_files(folder: Path):
     """Each takes its name in one step, so neither writes over the other's."""
     running = [subprocess.Popen([*PROGRAM, "Hello.", "-q"], stderr=subprocess.DEVNULL) for _ in range(2)]
@@ -266,6 +267,7 @@ def test_control_tokens_in_the_text_are_read_out(say):
     assert attacked["prompt_tokens"] > plain["prompt_tokens"] + 30
 
 
+@pytest.mark.slow
 def test_a_stream_of_raw_samples(say):
     """To a program that reads them, which gets the samples and nothing else."""
     done = subprocess.run([*PROGRAM, LONG, "--stream", "--seed", "1"], capture_output=True, check=False)
@@ -280,6 +282,7 @@ def test_a_stream_of_raw_samples(say):
     assert streamed.any()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away(folder: Path):
     with subprocess.Popen(
         [*PROGRAM, LONG, "--stream"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

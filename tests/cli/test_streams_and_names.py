@@ -26,6 +26,7 @@ def piped(*arguments: object, given: bytes = b"") -> subprocess.CompletedProcess
     return subprocess.run(command, input=given, capture_output=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_a_recording_through_pipes(call, recording):
     """The codes and the sound are those that files give."""
     assert call("encode", recording, "-o", "file.npy").code == 0
@@ -42,6 +43,7 @@ def test_a_recording_through_pipes(call, recording):
     assert not Path("-").exists()
 
 
+@pytest.mark.slow
 def test_speech_to_standard_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = piped("say", "Good morning.", "-o", "-", "--seed", "1")
@@ -69,6 +71,7 @@ def test_streams_that_cannot_be(call, recording, arguments, says):
     assert not Path("-").exists()
 
 
+@pytest.mark.slow
 def test_no_recording_on_standard_input(recording):
     done = piped("encode", "-", "-o", "x.npy")
     assert done.returncode == 1

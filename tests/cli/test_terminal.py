@@ -130,6 +130,7 @@ def test_progress_is_shown_on_a_terminal_and_on_stderr():
     assert "2/3" in err
 
 
+@pytest.mark.slow
 def test_progress_in_seconds_of_audio(tmp_path):
     """After each of two batches, and not only after all."""
     code = f"""

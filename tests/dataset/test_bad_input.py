@@ -287,6 +287,7 @@ def test_another_codec_is_noticed(tmp_path, codec, corpus, part):
         prepare(corpus, tmp_path / "out", other, SMALL, workers=0)
 
 
+@pytest.mark.slow
 def test_a_reader_process_that_dies(tmp_path, codec, write_clip):
     for number in range(8):
         write_clip(tmp_path / "corpus" / f"{number:02d}.wav", number)
@@ -356,6 +357,7 @@ except DatasetError as problem:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits on processes")
 def test_no_room_on_the_disk(tmp_path, codec, corpus):
     """A limit on the size of files stands in where no small disk can be mounted: the same place, another number."""

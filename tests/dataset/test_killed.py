@@ -157,6 +157,7 @@ def test_twenty_kills_end_with_the_same_bytes(runs, source, tmp_path):
     assert {row["reason"] for row in rejected} == {"too short", "unreadable", "duplicate id"}
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_on_where_it_was_killed(tmp_path, codec, write_clip):
     """As users run it, reader process and all; that process ends, too, though nobody could tell it."""
     folder = tmp_path / "corpus"

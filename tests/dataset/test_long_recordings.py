@@ -452,6 +452,7 @@ def test_nothing_there(tmp_path):
         open_source(tmp_path / "gone.wav", split_seconds=5.0)
 
 
+@pytest.mark.slow
 def test_sources_can_be_sent(book, codec, tmp_path):
     """As a program that is not this one."""
     path, _ = book()

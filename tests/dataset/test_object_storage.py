@@ -159,6 +159,7 @@ def test_a_table_here_names_recordings_there(bucket, corpus, tmp_path, codec):
     assert (result.manifest.rows, dict(result.manifest.rejects)) == (10, {"missing": 1})
 
 
+@pytest.mark.slow
 def test_a_data_set_there_has_the_bytes_of_one_here(bucket, corpus, tmp_path, codec, capsys):
     """Made by the command line and reader processes, described, given tokens, and read by training."""
     url = upload(corpus, f"{bucket}/corpus")

@@ -53,6 +53,7 @@ def run():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["guarded", "unguarded", "from standard input"])
 def test_a_class_of_a_script(tmp_path, write_clip, kind):
     for name in ("a", "b"):

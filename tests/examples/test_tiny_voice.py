@@ -71,6 +71,7 @@ def start(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_model_reads_phones_and_writes_codes(start: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -88,6 +89,7 @@ def test_the_model_reads_phones_and_writes_codes(start: Path) -> None:
     assert example.labels[len(ids) :] == [*vocabulary.to_ids([3, 1, 2]), form.stop_ids[0]]
 
 
+@pytest.mark.slow
 def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> None:
     references = tmp_path / "references"
     references.mkdir()

@@ -48,6 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("recordings"), rate=44_100, clips=52, seconds=1.1)
 
 
+@pytest.mark.slow
 def test_a_decoder_at_44_khz_is_trained_and_goes_on(tmp_path: Path, corpus: Path) -> None:
     small_codec().save_pretrained(tmp_path / "codec")
     command = (

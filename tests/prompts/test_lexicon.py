@@ -126,6 +126,7 @@ def test_threads_read_what_one_reads(phones):
     assert all(heard[number] == expected for number in range(4))
 
 
+@pytest.mark.slow
 def test_tiny_speaks_without_espeak(tmp_path):
     code = (
         "import sys; sys.modules['phonemizer'] = None\n"

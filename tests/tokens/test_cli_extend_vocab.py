@@ -164,6 +164,7 @@ def test_failures_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_named_at_once(tmp_path: Path):
     """In a process of its own, without offline mode; nothing listens at the port."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}

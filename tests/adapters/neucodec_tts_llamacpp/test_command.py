@@ -21,6 +21,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_tiny_becomes_one_folder(tmp_path):
     done = run(tmp_path, "convert", "tiny", "--gguf", "q4_0", "--json")
     assert done.returncode == 0, done.stderr
@@ -47,6 +48,7 @@ def test_what_is_no_model(tmp_path):
     assert run(tmp_path, "convert", "tiny", "--gguf", "q3_k").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.llamacpp
 def test_say_speaks_with_the_file_alone(tiny_gguf, tmp_path):
     done = run(tmp_path, "say", "Good morning. How do you do?", "-m", str(tiny_gguf), "--seed", "1", "--json")
@@ -62,6 +64,7 @@ def test_say_speaks_with_the_file_alone(tiny_gguf, tmp_path):
     assert (tmp_path / "again.wav").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.llamacpp
 def test_other_engines_say_what_the_file_is(tiny_gguf, tmp_path):
     done = run(tmp_path, "say", "Hi.", "-m", str(tiny_gguf), "--engine", "transformers")

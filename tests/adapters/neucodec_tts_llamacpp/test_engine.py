@@ -204,6 +204,7 @@ def test_places_that_nobody_gives_back(tiny_gguf, model, prompts, monkeypatch):
         next(engine.generate(prompts[1], Sampling(seed=1)))
 
 
+@pytest.mark.slow
 def test_a_program_may_end_while_it_speaks(tiny_gguf):
     script = """
 import sys
@@ -275,6 +276,7 @@ def test_a_reduced_file_that_ends_too_early(converted, tmp_path):
         LlamaCppEngine.load(str(cut), tokens, device="cpu")
 
 
+@pytest.mark.slow
 def test_without_llama_cpp_the_extra_is_named(tiny_gguf):
     code = (
         "import sys; sys.modules['llama_cpp'] = None\n"
