@@ -40,6 +40,7 @@ _HEADERS = {
     "cut_short": "X-Cut-Short",
 }
 _READABLE = string.digits + string.ascii_letters + string.punctuation.replace("%", "") + " "
+_LONGEST_NAME = 64  # of a field, which a client chose
 _LONGEST_HEADER = 4000  # aiohttp takes 8,190 bytes, and nginx 4,096 or 8,192 for all of them
 
 
@@ -98,7 +99,7 @@ def _header(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(quote(each[:_LONGEST_NAME], safe=_READABLE) for each in value)
     if isinstance(value, float):
         return f"{value:.10g}"
     return quote(str(value), safe=_READABLE)

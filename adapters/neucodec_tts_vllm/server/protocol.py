@@ -1,4 +1,4 @@
-"""Bodies of requests. Unknown fields are ignored, as OpenAI and vLLM-Omni do."""
+"""Bodies of requests. Unknown fields change nothing, as with vLLM-Omni, and the answer names them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ AnswerFormat = Literal["wav", "pcm", "flac", "mp3", "opus", "aac", "codes"]
 Finite = Field(allow_inf_nan=False)
 _SEED = 2**63 - 1
 _FRAMES = 2**20
+_MOST_NAMED = 20  # unknown fields
 
 
 class Settings(BaseModel):
     """The fields that a single request, a batch and a WebSocket session have in common."""
 
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     model: str | None = None
     voice: str | None = None
@@ -49,7 +50,9 @@ class Settings(BaseModel):
     def unused(self) -> list[str]:
         """Names of the fields that were given and change nothing."""
         found = ["instructions"] if self.instructions else []  # no prompt format has a place for them
-        return [*found, "speed"] if self.response_format == "codes" and self.speed != 1 else found
+        if self.response_format == "codes" and self.speed != 1:
+            found.append("speed")
+        return found + list(self.model_extra or {})[:_MOST_NAMED]
 
     @model_validator(mode="before")
     @classmethod
@@ -133,7 +136,7 @@ def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields that a client has given, each by our name."""
     given = {name: each for name, each in fields.items() if each is not None}
     if "speaker" in given:
-        given.setdefault("voice", given["speaker"])
+        given.setdefault("voice", given.pop("speaker"))
     return given
 
 

@@ -232,6 +232,8 @@ class SpeechService:
         script = await self.speaker.script(
             text, voice, sampling, request.text_format, request.normalize, request.emotion
         )
+        if request.ref_audio is not None and voice is not None:
+            account.warnings += [one.message for one in voice.advice]
         account.warnings += script.warnings
         account.trace = trace
         return Task(request, script, account, lora, name, self.models.name_of(lora))

@@ -182,13 +182,18 @@ def test_fields_that_change_nothing_are_named(stage: Stage, line: Line):
             answer = client.post(SPEECH, json={"input": TEXT, **nothing})
             assert "x-unused-fields" not in answer.headers
         assert client.post(SPEECH, json={"input": TEXT, "instructions": 5}).status_code == 400
+        unknown = {"max_frames": 5, "speeed": 2, "x\r\nSet-Cookie: a": 1, "ä" * 99: 1}
+        named = client.post(SPEECH, json={"input": TEXT, **unknown}).headers["x-unused-fields"]
+        assert named == f"max_frames, speeed, x%0D%0ASet-Cookie: a, {'%C3%A4' * 64}"
+        many = client.post(SPEECH, json={"input": TEXT, **{f"f{number}": 1 for number in range(999)}})
+        assert len(many.headers["x-unused-fields"].split(", ")) == 20
 
     async def talk(socket) -> None:
-        await socket.send(json.dumps({"type": "session.config", "instructions": "Whisper."}))
+        await socket.send(json.dumps({"type": "session.config", "instructions": "Whisper.", "speeed": 2}))
         await socket.send(json.dumps({"type": "input.text", "text": TEXT}))
         await socket.send(json.dumps({"type": "input.done"}))
         messages, _ = await said(socket)
-        assert messages[0]["unused"] == ["instructions"]
+        assert messages[0]["unused"] == ["instructions", "speeed"]
 
     with listening(scripted_server(stage, line)) as server:
         session(server, talk)

@@ -54,6 +54,18 @@ def test_voices_are_kept_listed_used_and_deleted(client, server, dave):
     assert client.get(f"/v1/vllm-omni{VOICES}").json()["voices"] == ["dave", "resident"]
 
 
+def test_what_could_be_better_about_a_recording_is_told(client):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, noise, 16_000, format="WAV")
+    sample = base64.b64encode(file.getvalue()).decode()
+    body = {"input": "In this voice.", "ref_audio": f"data:audio/wav;base64,{sample}", "ref_text": TRANSCRIPT}
+    for _ in range(2):  # the second time the voice is known
+        answer = client.post(SPEECH, json={**body, "max_new_tokens": 20})
+        assert answer.status_code == 200
+        assert "only 2.0 s of speech" in answer.headers["x-warnings"]
+
+
 def test_a_voice_that_comes_with_the_model_speaks_and_stays(client, llm):
     body = {
         "input": "In its own voice.",
