@@ -67,10 +67,12 @@ class Mixer:
         return float(self._covariance.sum()) < _CANCELLED * float(self._covariance.trace())
 
     def turned_over(self) -> Mixer:
-        """A mixer for the same recording that turns those channels over which oppose the loudest."""
-        loudest = int(self._covariance.diagonal().argmax())
+        """A mixer for the same recording that turns each channel over which opposes the sum of the louder ones."""
+        signs = np.zeros(len(self._weights), np.float32)
+        for channel in np.argsort(-self._covariance.diagonal(), kind="stable"):
+            signs[channel] = -1 if self._covariance[channel] @ signs < 0 else 1
         mixer = Mixer(len(self._weights))
-        mixer._weights = np.where(self._covariance[loudest] < 0, -self._weights, self._weights)
+        mixer._weights = self._weights * signs
         return mixer
 
 
@@ -87,6 +89,6 @@ def mix(samples: np.ndarray, name: str, vorbis_order: bool = False) -> np.ndarra
 def warn_of_opposite_channels(name: str) -> None:
     """Say that channels are turned over."""
     logger.warning(
-        "%s: it has channels of opposite phase; those that oppose the loudest are turned over before they are mixed",
+        "%s: it has channels of opposite phase; those that oppose louder ones are turned over before they are mixed",
         name,
     )

@@ -174,13 +174,14 @@ def fused_snake(x: Tensor, lengths: Tensor | None, frequency: Tensor, magnitude:
         tile,
     )
     tiles = items * -(-size // tile)
-    threads = min(torch.get_num_threads(), tiles, max(1, x.numel() // _NUMBERS_A_THREAD))
+    allowed = torch.get_num_threads()
+    threads = min(allowed, tiles, max(1, x.numel() // _NUMBERS_A_THREAD))
     if threads == 1:
         _activate(*arguments, 0, tiles)
         return result
     bounds = [tiles * i // threads for i in range(threads + 1)]
     own, *others = pairwise(bounds)
-    pool = _pool(torch.get_num_threads())
+    pool = _pool(allowed)
     computing = [pool.submit(_activate, *arguments, first, last) for first, last in others]
     _activate(*arguments, *own)
     for done in computing:

@@ -486,7 +486,8 @@ class NeuCodec(nn.Module):
     ) -> str:
         """Upload what `save_pretrained` writes to a repository of the hub, which is made if need be.
 
-        The arguments are those of ``huggingface_hub``'s ``PyTorchModelHubMixin``, which upstream's class inherits.
+        The arguments are of ``huggingface_hub``'s ``PyTorchModelHubMixin``, which upstream's class inherits; those that
+        choose files and write a model card are left out.
 
         Args:
             repo_id: ``"OWNER/NAME"``, or the name alone for a repository of your own.

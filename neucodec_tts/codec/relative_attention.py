@@ -20,7 +20,7 @@ from transformers import Wav2Vec2BertConfig
 logger = logging.getLogger(__name__)
 
 _SCORE_BYTES = 128 * 2**20  # attention scores held at a time
-_BLOCK = 512  # queries of a long item that attend at a time
+_BLOCK = {"cpu": 512, "gpu": 1024}  # queries of a long item that attend at a time
 # Frames from which on three parts cost less than a bias for each score. On a GPU an item at a time costs launches.
 _LONG = {"cpu": 768, "gpu": 1024}
 
@@ -84,7 +84,7 @@ class RelativeAttention(nn.Module):
         """Attention of the queries (B, H, Q, D) from ``start`` on to keys and values (B, H, L, D), (B, H, Q, D)."""
         batch, length = key.shape[0], key.shape[2]
         on_cpu = query.device.type == "cpu"
-        long = _LONG["cpu" if on_cpu else "gpu"]
+        long = _LONG[_kind(query)]
         merge = self.distance_embedding is not None and length > long and _can_merge(query)
         # A processor gains nothing from items side by side, and would compute their padding.
         alone = merge or (on_cpu and mask is not None and not torch.is_grad_enabled())
@@ -121,7 +121,7 @@ class RelativeAttention(nn.Module):
         """Attention of one item's queries (1, H, Q, D), a block of them at a time, the keys in three parts."""
         length = key.shape[2]
         blocks = []
-        for part in query.split(_BLOCK, dim=2):
+        for part in query.split(_BLOCK[_kind(query)], dim=2):
             by_distance = self._by_distance(part)
             first = max(0, start - self.left)
             last = min(length, start + part.shape[2] + self.right)
@@ -170,6 +170,10 @@ def _attention(
         return output, normalizer[..., : query.shape[2]]  # it comes padded to a multiple of 32
     scores = ((query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5 + bias).float()
     return scores.softmax(dim=-1).to(query.dtype) @ value, scores.logsumexp(dim=-1)
+
+
+def _kind(query: Tensor) -> str:
+    return "cpu" if query.device.type == "cpu" else "gpu"
 
 
 def _can_merge(query: Tensor) -> bool:

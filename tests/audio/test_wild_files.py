@@ -346,6 +346,16 @@ def test_more_channels_of_opposite_phase_are_not_silence(tmp_path, caplog, suffi
     assert samples.var() == pytest.approx(expected.var(), rel=0.1)
 
 
+def test_channels_in_phase_are_not_turned_against_each_other(tmp_path):
+    """The two soft channels have nothing to do with the loud ones, which cancel each other out."""
+    for seed in range(6):
+        loud, soft, *noises = np.random.default_rng(seed).standard_normal((4, RATE)).astype(np.float32)
+        channels = [0.3 * loud, -0.3 * loud, *(0.08 * soft + 0.001 * noise for noise in noises)]
+        soundfile.write(tmp_path / "a.wav", np.stack(channels, axis=1), RATE, subtype="FLOAT")
+        samples, _ = load_audio(tmp_path / "a.wav")
+        assert abs(np.corrcoef(samples, soft)[0, 1]) > 0.2
+
+
 def test_channels_that_have_nothing_in_common_stay_as_they_are(tmp_path, caplog):
     path = tmp_path / "a.wav"
     soundfile.write(path, 0.1 * np.random.default_rng(1).standard_normal((RATE, 6)).astype(np.float32), RATE)

@@ -40,7 +40,7 @@ def test_blocks_of_any_size_give_the_same_codes(codec, monkeypatch):
         expected, bounded = codes_and_values(codec, waveform)
     with monkeypatch.context() as blocks:
         blocks.setattr(relative_attention, "_SCORE_BYTES", 2**20)
-        blocks.setattr(relative_attention, "_BLOCK", 130)
+        blocks.setattr(relative_attention, "_BLOCK", {"cpu": 130, "gpu": 130})
         blocks.setattr(relative_attention, "_LONG", {"cpu": 130, "gpu": 130})
         blocks.setattr(features, "_FRAMES_AT_ONCE", 500)
         blocks.setattr(neucodec, "_ACOUSTIC_SECONDS", {"cpu": 3.3, "gpu": 3.3})
@@ -69,7 +69,7 @@ def test_blocks_of_a_ragged_batch(codec, monkeypatch, frames_at_once, queries):
         hidden = layer(hidden, attention_mask=ragged.mask)
     adapted = adapter._convolve(hidden.transpose(1, 2).clone(), ragged)
     monkeypatch.setattr(semantic_encoder, "_FRAMES_AT_ONCE", {"cpu": frames_at_once, "gpu": frames_at_once})
-    monkeypatch.setattr(relative_attention, "_BLOCK", queries)
+    monkeypatch.setattr(relative_attention, "_BLOCK", {"cpu": queries, "gpu": queries})
     monkeypatch.setattr(relative_attention, "_LONG", {"cpu": queries, "gpu": queries})
     blocks = encoder(features, ragged)
     for i, n in enumerate(lengths.tolist()):
@@ -97,7 +97,7 @@ def test_keys_on_either_side_merge_with_those_near(attention, monkeypatch, block
     hidden = torch.randn(4, 260, 32)
     mask = torch.arange(260) < torch.tensor([260, 251, 90, 3])[:, None]
     expected = attention(hidden, mask)[0]
-    monkeypatch.setattr(relative_attention, "_BLOCK", block)
+    monkeypatch.setattr(relative_attention, "_BLOCK", {"cpu": block, "gpu": block})
     monkeypatch.setattr(relative_attention, "_LONG", {"cpu": block, "gpu": block})
     merged = attention(hidden, mask)[0]
     for i, n in enumerate(mask.sum(dim=1).tolist()):
@@ -130,7 +130,7 @@ def test_gradients_of_long_items(attention, monkeypatch):
     attention(hidden)[0].square().sum().backward()
     expected = attention.distance_embedding.weight.grad.clone()
     attention.zero_grad()
-    monkeypatch.setattr(relative_attention, "_BLOCK", 64)
+    monkeypatch.setattr(relative_attention, "_BLOCK", {"cpu": 64, "gpu": 64})
     monkeypatch.setattr(relative_attention, "_LONG", {"cpu": 64, "gpu": 64})
     attention(hidden)[0].square().sum().backward()
     torch.testing.assert_close(attention.distance_embedding.weight.grad, expected)
@@ -145,7 +145,7 @@ def test_without_fused_attention_the_result_is_the_same(attention, monkeypatch, 
     def wrong(query, key, value, bias=None):
         return query, query[..., 0]
 
-    monkeypatch.setattr(relative_attention, "_BLOCK", 64)
+    monkeypatch.setattr(relative_attention, "_BLOCK", {"cpu": 64, "gpu": 64})
     monkeypatch.setattr(relative_attention, "_LONG", {"cpu": 64, "gpu": 64})
     monkeypatch.setattr(relative_attention, "_attention", wrong)
     relative_attention._fused_attention_works.cache_clear()

@@ -40,7 +40,6 @@ _HEADERS = {
     "cut_short": "X-Cut-Short",
 }
 _READABLE = string.digits + string.ascii_letters + string.punctuation.replace("%", "") + " "
-_LONGEST_NAME = 64  # of a field, which a client chose
 _LONGEST_HEADER = 4000  # aiohttp takes 8,190 bytes, and nginx 4,096 or 8,192 for all of them
 
 
@@ -99,7 +98,9 @@ def _header(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ", ".join(quote(each[:_LONGEST_NAME], safe=_READABLE) for each in value)
+        names = [quote(each, safe=_READABLE.replace(",", "")) for each in value]
+        fitting = (", ".join(names[:count]) for count in range(len(names), -1, -1))
+        return next(text for text in fitting if len(text) <= _LONGEST_HEADER)
     if isinstance(value, float):
         return f"{value:.10g}"
     return quote(str(value), safe=_READABLE)

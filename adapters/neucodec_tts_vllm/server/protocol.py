@@ -16,7 +16,7 @@ AnswerFormat = Literal["wav", "pcm", "flac", "mp3", "opus", "aac", "codes"]
 Finite = Field(allow_inf_nan=False)
 _SEED = 2**63 - 1
 _FRAMES = 2**20
-_MOST_NAMED = 20  # unknown fields
+_MOST_NAMED, _LONGEST_NAME = 20, 64  # unknown fields, whose names a client chose
 
 
 class Settings(BaseModel):
@@ -52,7 +52,7 @@ class Settings(BaseModel):
         found = ["instructions"] if self.instructions else []  # no prompt format has a place for them
         if self.response_format == "codes" and self.speed != 1:
             found.append("speed")
-        return found + list(self.model_extra or {})[:_MOST_NAMED]
+        return found + [name[:_LONGEST_NAME] for name in list(self.model_extra or {})[:_MOST_NAMED]]
 
     @model_validator(mode="before")
     @classmethod
@@ -115,8 +115,10 @@ class BatchRequest(Settings):
 
     def requests(self) -> list[SpeechRequest]:
         """The items with the defaults of the batch."""
-        common = self.model_dump(exclude={"items"}, exclude_unset=True)
+        common = self.model_dump(include=set(type(self).model_fields) - {"items"}, exclude_unset=True)
         common.setdefault("response_format", "wav")
+        # Unknown fields of the batch stay without effect, and are named with each item.
+        common |= {name: True for name in self.model_extra or {} if name not in SpeechRequest.model_fields}
         whole = {"stream": False, "stream_format": None}
         return [
             validated(SpeechRequest, {**common, **_without_nulls(item), **whole}, f"items[{index}]")

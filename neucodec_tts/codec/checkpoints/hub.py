@@ -129,11 +129,7 @@ class Location:
 
     def _unreachable(self) -> str | None:
         """The reason why the network is not used, or None if it is."""
-        from huggingface_hub import constants
-
-        if self.hub.local_files_only or constants.HF_HUB_OFFLINE:
-            return "offline mode is on"
-        return None if is_reachable(constants.ENDPOINT) else f"{constants.ENDPOINT} cannot be reached"
+        return "offline mode is on" if self.hub.local_files_only else _why_unreachable()
 
     def _not_cached(self, why: str) -> CheckpointError:
         return CheckpointError(
@@ -150,7 +146,6 @@ class Location:
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
-            HfHubHTTPError,
             LocalEntryNotFoundError,
             OfflineModeIsEnabled,
             RepositoryNotFoundError,
@@ -174,8 +169,23 @@ class Location:
             raise CheckpointError(f"{self.name!r} has no revision {self.hub.revision!r}") from error
         except EntryNotFoundError:
             return None
-        except (HfHubHTTPError, OSError) as error:
+        except _network_errors() as error:
             raise CheckpointError(f"cannot get {what} of {self.name!r} from the hub: {error}") from error
+
+
+def _why_unreachable() -> str | None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "offline mode is on"
+    return None if is_reachable(constants.ENDPOINT) else f"{constants.ENDPOINT} cannot be reached"
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Errors of a network or a hub that fails: huggingface_hub's own, and those of the HTTP library that it uses."""
+    from huggingface_hub import errors
+
+    return (errors.HfHubHTTPError, getattr(errors, "HTTPError", OSError), OSError)
 
 
 def upload(
@@ -193,14 +203,14 @@ def upload(
     Raises:
         CheckpointError: the hub cannot be reached, or refuses.
     """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
 
-    if constants.HF_HUB_OFFLINE or not is_reachable(constants.ENDPOINT):
-        raise CheckpointError(
-            f"cannot upload to {repo_id!r}: {constants.ENDPOINT} cannot be reached; save_pretrained writes a folder"
-        )
+    why = _why_unreachable()
+    if why is not None:
+        raise CheckpointError(f"cannot upload to {repo_id!r}: {why}; save_pretrained writes a folder")
     api = HfApi(token=token)
+    failures: tuple[type[Exception], ...] = (HFValidationError, *_network_errors())
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
@@ -212,7 +222,7 @@ def upload(
             revision=branch,
             create_pr=create_pr,
         )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except failures as error:
         raise CheckpointError(f"cannot upload to {repo_id!r}: {error}") from error
     return str(commit.commit_url)
 

@@ -71,7 +71,7 @@ class KaldiFolder(FolderSource):
                 elif recording in recordings:
                     yield file_item(self.root, recordings[recording], name, text, speaker, start, end)
                 else:
-                    problem = f"its recording {recording} is not in wav.scp"
+                    problem = f"its recording {recording} is not in wav.scp, or cannot be read from there"
                     yield Item(name, recording, text, speaker, problem=problem)
         else:
             for name, where in recordings.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from neucodec_tts.dataset.packages import arrow, parquet
 from neucodec_tts.dataset.places import Place, below, is_dir, place, reaching
 from neucodec_tts.dataset.sources.base import ListedSource
 from neucodec_tts.dataset.sources.files import file_item, find_recording, read_audio, relative, stat, walk
+from neucodec_tts.dataset.sources.text_files import cannot_read
 from neucodec_tts.errors import AudioError, DatasetError
 
 
@@ -36,8 +38,10 @@ class ParquetCorpus(ListedSource):
             return super().read(item, longest)
         file, group, row, column = item.locator.rsplit("|", 3)
         try:
-            cell = _audio_column(str(below(self.folder, file)), int(group), column)[int(row)].as_py()
-        except (OSError, arrow().ArrowException) as problem:
+            there = below(self.folder, file)
+            with _reading(there):
+                cell = _audio_column(str(there), int(group), column)[int(row)].as_py()
+        except (_DamagedError, DatasetError) as problem:
             raise AudioError(f"{item.where}: cannot be read ({problem})") from problem
         return read_cell(cell, item, longest, self.root)
 
@@ -45,11 +49,11 @@ class ParquetCorpus(ListedSource):
         shown = relative(self.folder, file)
         size, modified = stat(file)
         try:
-            with reaching(file):
+            with _reading(file):
                 opened = _open(file)
-        except UnicodeError as problem:
+        except UnicodeEncodeError as problem:
             raise DatasetError(f"{file}: its name is not UTF-8; rename it") from problem
-        except (OSError, arrow().ArrowException) as problem:
+        except _DamagedError as problem:
             yield Item(shown, shown, problem=f"{file}: not a Parquet file, or a damaged one ({problem})")
             return
         with opened:
@@ -61,9 +65,9 @@ class ParquetCorpus(ListedSource):
             )
             for group in range(opened.num_row_groups):
                 try:
-                    with reaching(file):
+                    with _reading(file):
                         rows = opened.read_row_group(group, columns=sorted(wanted)).to_pylist()
-                except (OSError, ValueError, arrow().ArrowException) as problem:
+                except _DamagedError as problem:
                     count = opened.metadata.row_group(group).num_rows
                     lost = f"{file}: {count} rows of group {group} are damaged ({problem})"
                     yield Item(f"{shown}-{group}", f"{shown}:{group}", problem=lost)
@@ -120,9 +124,36 @@ def read_cell(cell: Any, item: Item, longest: float | None, root: Place) -> tupl
 @lru_cache(maxsize=2)
 def _audio_column(file: str, group: int, column: str) -> Any:
     """One row group of the audio; neighbours are asked for one after the other."""
-    there = place(file)
-    with reaching(there), _open(there) as opened:
+    with _open(place(file)) as opened:
         return opened.read_row_group(group, columns=[column])[column]
+
+
+class _DamagedError(ValueError):
+    """Arrow can make nothing of the bytes of a file."""
+
+
+@contextmanager
+def _reading(file: Place) -> Iterator[None]:
+    """Tell damage, for which Arrow raises OSErrors without a number, too, from a file that cannot be read.
+
+    Raises:
+        DatasetError: it cannot be read.
+        StorageError: its object store cannot be reached.
+    """
+    try:
+        with reaching(file):
+            try:
+                yield
+            except UnicodeEncodeError:  # of its name
+                raise
+            except (ValueError, arrow().ArrowException) as problem:
+                raise _DamagedError(str(problem)) from problem
+            except OSError as problem:
+                if type(problem) is not OSError or problem.errno is not None:
+                    raise
+                raise _DamagedError(str(problem)) from problem
+    except OSError as problem:
+        raise cannot_read(file, problem) from problem
 
 
 def _open(file: Place) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import logging
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -22,8 +21,6 @@ from neucodec_tts.dataset.sources.columns import Columns
 from neucodec_tts.dataset.sources.files import read_audio, stat
 from neucodec_tts.dataset.sources.text_files import cannot_read, decode
 from neucodec_tts.errors import AudioError, DatasetError
-
-logger = logging.getLogger(__name__)
 
 _TEXT = (".txt", ".text", ".lab", ".normalized.txt", ".transcript")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -82,28 +79,35 @@ class WebDataset:
         return self.root  # an object store is asked once
 
     def _items_of(self, path: Place) -> Iterator[Item]:
-        last = None
+        last: str | None = None
+        lost = (
+            "not a tar, a damaged or a compressed one ({}). WebDataset's tars are read where the audio lies, so they "
+            "must not be compressed: gunzip them first"
+        )
+        held: list[Item] = []  # the last utterance: where the tar ends within it, it lacks files
+        expected: set[str] = set()
         try:
             with reaching(path), path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                lost, complete = "damaged or cut short ({})", True
                 for key, members in _groups(tar):
-                    last = key
-                    for part, files_of_it in _utterances(members):
-                        yield self._item(tar, path, key + part, files_of_it)
-                lost = _behind_the_end(file, tar.offset, path)
-        except tarfile.ReadError as problem:
-            lost = f"damaged or cut short ({problem})"
-            if last is None:
-                lost = (
-                    f"not a tar, a damaged or a compressed one ({problem}). WebDataset's tars are read where the audio "
-                    "lies, so they must not be compressed: gunzip them first"
-                )
-        except OSError as problem:
-            raise cannot_read(path, problem) from problem
+                    yield from held
+                    held, complete = [], members.keys() >= expected
+                    held = [self._item(tar, path, key + part, own) for part, own in _utterances(members)]
+                    last, expected = key, set(members)
+                lost = _behind_the_end(file, tar.offset)
+                if lost and not complete:
+                    problem = f"files of it are missing: {path.name} is {lost}"
+                    held = [replace(item, problem=item.problem or problem) for item in held]
+        except tarfile.ReadError as error:
+            lost = lost.format(error)
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        yield from held
         if lost:
-            what = (
+            mend = (
                 "" if last is None else f"; what follows {last!r} is not read: mend it or download it again"
             )
-            yield Item(path.name, path.name, problem=f"{path}: {lost}{what}")
+            yield Item(path.name, path.name, problem=f"{path}: {lost}{mend}")
 
     def _item(
         self, tar: tarfile.TarFile, path: Place, key: str, members: Mapping[str, tarfile.TarInfo]
@@ -167,22 +171,22 @@ def _groups(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarIn
         yield key, members
 
 
-def _behind_the_end(file: IO[bytes], end: int, path: Place) -> str | None:
+def _behind_the_end(file: IO[bytes], end: int) -> str:
     """Look at what lies where a tar's end mark should be, a block of zeros: tarfile takes anything for the end.
 
     Returns:
-        What is wrong with the tar, if anything is.
+        What is wrong with the tar; empty if nothing is.
     """
     file.seek(end)
     mark = file.read(tarfile.BLOCKSIZE)
     if not mark:
-        logger.warning("%s: it has no end mark: its writer was interrupted, or the tar is cut short", path)
+        return "without an end mark: its writer was interrupted, or it is cut short"
     if len(mark) % tarfile.BLOCKSIZE or any(mark):
         return "damaged or cut short"
     while block := file.read(tarfile.RECORDSIZE):
         if any(block):
-            return "something follows its end; join tars with tar --concatenate, not with cat"
-    return None
+            return "damaged, or joined by cat; join tars with tar --concatenate"
+    return ""
 
 
 def _utterances(

@@ -185,6 +185,10 @@ def test_fields_that_change_nothing_are_named(stage: Stage, line: Line):
         unknown = {"max_frames": 5, "speeed": 2, "x\r\nSet-Cookie: a": 1, "ä" * 99: 1}
         named = client.post(SPEECH, json={"input": TEXT, **unknown}).headers["x-unused-fields"]
         assert named == f"max_frames, speeed, x%0D%0ASet-Cookie: a, {'%C3%A4' * 64}"
+        wide = {f"{number:02d}{'语' * 99}": 1 for number in range(20)}
+        named = client.post(SPEECH, json={"input": TEXT, **wide}).headers["x-unused-fields"]
+        assert 1 < len(named.split(", ")) < 20
+        assert len(named) <= 4000
         many = client.post(SPEECH, json={"input": TEXT, **{f"f{number}": 1 for number in range(999)}})
         assert len(many.headers["x-unused-fields"].split(", ")) == 20
 
