@@ -248,6 +248,21 @@ def test_killed_runs_end_with_the_same_bytes(bucket, corpus, tmp_path, codec):
         runs.close()
 
 
+def test_damaged_files_there_cost_their_own_rows(bucket, tmp_path):
+    rows = pa.table({"audio": ["a.wav"] * 4, "text": ["a", "b", "c", "d"]})
+    pq.write_table(rows, tmp_path / "b.parquet", row_group_size=2, use_dictionary=False)
+    content = bytearray((tmp_path / "b.parquet").read_bytes())
+    (tmp_path / "a.parquet").write_bytes(content[: len(content) // 2])
+    column = pq.ParquetFile(tmp_path / "b.parquet").metadata.row_group(0).column(0)
+    start, size = column.data_page_offset, column.total_compressed_size
+    content[start : start + size] = b"\xff" * size
+    (tmp_path / "b.parquet").write_bytes(content)
+    items = list(open_source(upload(tmp_path, f"{bucket}/corpus")).items())
+    assert [item.text for item in items] == [None, None, "c", "d"]
+    assert "a.parquet: not a Parquet file, or a damaged one" in (items[0].problem or "")
+    assert "2 rows of group 0 are damaged" in (items[1].problem or "")
+
+
 @pytest.mark.slow
 def test_the_network_goes_away(bucket, way, corpus, tmp_path, codec):
     """It is an error and no reject, whatever is at work; what is finished is kept, and the next run goes on."""

@@ -246,6 +246,16 @@ def test_items_of_a_batch_take_what_holds_for_all():
     assert parsed(SpeechRequest, b'{"input": "x", "unknown": 1}').response_format == "mp3"
 
 
+def test_fields_that_no_batch_has_do_not_reach_its_items():
+    batch = parsed(
+        BatchRequest, b'{"input": "x", "with_codes": "soon", "speeed": 2, "items": [{"input": "y"}]}'
+    )
+    (item,) = batch.requests()
+    assert (item.input, item.with_codes, item.unused) == ("y", False, ["speeed"])
+    with pytest.raises(ApiError, match="input"):
+        parsed(BatchRequest, b'{"input": "x", "items": [{}]}').requests()
+
+
 def test_a_strangers_words_do_not_reach_the_client():
     told = as_api_error(RuntimeError("/srv/secret: prompt was 'Hello'"))
     assert told.status == 500
