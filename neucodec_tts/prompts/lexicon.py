@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import threading
+from itertools import groupby
 from typing import Any
+from unicodedata import digit
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts.phonemes import TextToPhones
@@ -90,6 +92,7 @@ class LexiconPhonemizer(TextToPhones):
         return re.sub(r" (?=[.,;:!?])", "", " ".join(" ".join(parts).split()))
 
     def _phones(self, text: str) -> str:
+        text = _plain_digits(text)
         text = _NUMBER.sub(lambda found: " ".join(found[0]), text)
         text = _LONG.sub(lambda found: " ".join(_PIECE.findall(found[0])), text)
         # "[word](/phones/)" would put phones into its output.
@@ -97,6 +100,18 @@ class LexiconPhonemizer(TextToPhones):
         phones = espeak_phones(self._read(text)) if text else ""
         ends = text[-1:] in _ENDS and phones[-1:] not in _ENDS  # the mark of "p.m." is the sentence's, too
         return phones + text[-1] if phones and ends else phones
+
+
+def _plain_digits(text: str) -> str:
+    """Write digits that `int` does not take, such as ² and ①, as numbers of their own: the front end reads them so."""
+
+    def is_special(character: str) -> bool:
+        return character.isdigit() and not character.isdecimal()
+
+    runs = ((special, "".join(run)) for special, run in groupby(text, is_special))
+    return "".join(
+        f" {''.join(str(digit(each)) for each in run)} " if special else run for special, run in runs
+    )
 
 
 _loaded: list[Any] = []

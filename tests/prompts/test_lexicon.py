@@ -99,6 +99,14 @@ def test_odd_texts_are_read_somehow(phones, text):
     assert isinstance(phones(text), str)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("`¹", "1"), ("It has 10 m² and ①.", "It has 10 m 2 and 1."), ("x¹²!", "x 12!"), ("A¹⁰ b", "A 10 b")],
+)
+def test_digits_that_are_raised_or_circled(phones, written, said):
+    assert phones(written) == phones(said)
+
+
 @settings(max_examples=50)
 @given(st.text(max_size=60))
 def test_every_text_is_read(text):
