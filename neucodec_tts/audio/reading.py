@@ -318,7 +318,7 @@ def check_promised_bytes(file: soundfile.SoundFile, name: str) -> None:
 
 
 def _lengths_in_log(file: soundfile.SoundFile) -> tuple[int, int]:
-    """What a file's header promises and what is there, in bytes or in samples of a channel; 0 and 0 if not told."""
+    """The length in a file's header, and the one that is there, in bytes or samples of a channel; 0 and 0 if untold."""
     told = file.extra_info
     found = re.search(_TWO_LENGTHS, told, re.MULTILINE)
     if found:
