@@ -5,8 +5,8 @@
 WHO is ``ours``, ``neutts`` (run it by the Python that has neutts) or ``llama.cpp``. MODEL is a GGUF file. CODEC is a
 folder of ``neucodec-tts export`` for ours, an ONNX decoder for neutts, or ``-`` for tokens alone. THREADS 0
 leaves their number to the speaker. The tasks are ``first`` (text to first sound), ``whole`` (text to all sound) and
-``tokens`` (those after a prompt that has been computed before). Each ``first`` and ``whole`` says another text than the
-one before, of the same length, so that only the voice can be known.
+``tokens`` (those after a prompt, which is computed before the clock starts). Each ``first`` and ``whole`` says another
+text than the one before, of the same length, so that only the voice can be known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 NAMES = (
     "Alice",
@@ -43,7 +43,13 @@ VOICE = [code * 37 % 65536 for code in range(250)]
 NONE = "-"
 PROMPT = 600
 """About as many tokens as this text and voice have."""
-Task = Callable[[], object]
+
+
+class Task(NamedTuple):
+    """What is timed, and what is done before the clock starts."""
+
+    timed: Callable[[], object]
+    before: Callable[[], object] = lambda: None
 
 
 def texts() -> Iterator[str]:
@@ -58,6 +64,7 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     import numpy as np
 
     from neucodec_tts import SpeakerPrompt, TextToSpeech
+    from neucodec_tts.speech import SpeechEngine
     from neucodec_tts.speech.loading import SpeechModel
     from neucodec_tts_llamacpp import LlamaCppEngine
 
@@ -66,9 +73,16 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
     sampling = replace(described.sampling, min_frames=frames, max_frames=frames, repetition_frames=0, seed=1)
     voice = SpeakerPrompt(codes=np.array(VOICE), text=VOICE_TEXT)
     prompt = described.prompt_format.prompt_ids(next(texts()), voice)
+
+    def tokens(engine: SpeechEngine) -> Task:
+        one = replace(sampling, min_frames=1, max_frames=1)  # only the prompt is computed
+        return Task(
+            lambda: engine.generate(prompt, sampling).collect(),
+            lambda: engine.generate(prompt, one).collect(),
+        )
+
     if codec == NONE:
-        engine = LlamaCppEngine(model, described.tokens, gpu=False, **options)
-        return {"tokens": lambda: engine.generate(prompt, sampling).collect()}
+        return {"tokens": tokens(LlamaCppEngine(model, described.tokens, gpu=False, **options))}
     tts = TextToSpeech.from_pretrained(model, codec=codec, device="cpu", watermark=False, **options)
 
     said = texts()
@@ -78,9 +92,9 @@ def ours(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]:
             return next(stream)
 
     return {
-        "first": first,
-        "whole": lambda: tts.speak(next(said), voice, sampling=sampling, retries=0),
-        "tokens": lambda: tts.engine.generate(prompt, sampling).collect(),
+        "first": Task(first),
+        "whole": Task(lambda: tts.speak(next(said), voice, sampling=sampling, retries=0)),
+        "tokens": tokens(tts.engine),
     }
 
 
@@ -96,8 +110,8 @@ def neutts(model: str, codec: str, frames: int, threads: int) -> dict[str, Task]
     tts.max_context = frames  # the most tokens that it asks for
     codes, said = np.array(VOICE), texts()
     return {
-        "first": lambda: next(iter(tts.infer_stream(next(said), codes, VOICE_TEXT))),
-        "whole": lambda: tts.infer(next(said), codes, VOICE_TEXT),
+        "first": Task(lambda: next(iter(tts.infer_stream(next(said), codes, VOICE_TEXT)))),
+        "whole": Task(lambda: tts.infer(next(said), codes, VOICE_TEXT)),
     }
 
 
@@ -131,7 +145,7 @@ def llama_cpp(model: str, _codec: str, frames: int, threads: int) -> dict[str, T
         for place in range(PROMPT, len(ids)):
             decode(ids[place : place + 1])
 
-    return {"tokens": tokens}
+    return {"tokens": Task(tokens)}
 
 
 def main() -> None:
@@ -147,9 +161,11 @@ def main() -> None:
         tasks = makers[who](model, codec, int(frames), int(threads))
     print(json.dumps({"load": time.perf_counter() - begin}), flush=True)
     for line in sys.stdin:
-        begin, busy = time.perf_counter(), time.process_time()
+        task = tasks[line.strip()]
         with contextlib.redirect_stdout(sys.stderr):
-            tasks[line.strip()]()
+            task.before()
+            begin, busy = time.perf_counter(), time.process_time()
+            task.timed()
         wall, processor = time.perf_counter() - begin, time.process_time() - busy
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         print(json.dumps({"wall": wall, "processor": processor, "peak_bytes": peak}), flush=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neucodec_tts.prompts.speech_config import SpeechConfig
-from neucodec_tts.tokens.gguf import CONTROL, SPEECH_CONFIG
+from neucodec_tts.tokens.gguf import SPEECH_CONFIG, USER_DEFINED
 from neucodec_tts.tokens.scheme import SCHEMES, tags
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def write_random_gguf(path: Path, size: str, kind: str) -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(names)
-    writer.add_token_types([1] * len(words) + [CONTROL] * (len(names) - len(words)))
+    writer.add_token_types([1] * len(words) + [USER_DEFINED] * (len(names) - len(words)))
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(len(words) + scheme.control_tokens.index("<|SPEECH_GENERATION_END|>"))
     config = SpeechConfig.from_pretrained("neuphonic/neutts-air")

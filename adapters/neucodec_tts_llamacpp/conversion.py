@@ -20,6 +20,7 @@ from neucodec_tts.files import atomic_folder
 from neucodec_tts.prompts.speech_config import SpeechConfig
 from neucodec_tts.speech.loading import load_tokenizer
 from neucodec_tts.tokens.gguf import CONTROL, CUTS, SPEECH_CONFIG, TOKENIZER_JSON, USER_DEFINED
+from neucodec_tts.tokens.scheme import SCHEMES
 from neucodec_tts.voices.library import MODEL_VOICES, VoiceLibrary
 from neucodec_tts_llamacpp.runtime import INSTALL
 
@@ -173,15 +174,19 @@ def _add_tokenizer(
     stored = _as_json(tokenizer, vocabulary)
     by_id = {id: name for name, id in tokenizer.get_vocab().items()}
     added = tokenizer.added_tokens_decoder
-    codes = set(vocabulary.ids.tolist())
+    # neutts reads codes and the stop in what llama.cpp writes of them as text, and it writes no control tokens.
+    as_text = {name for scheme in SCHEMES.values() for name in scheme.control_tokens}
+    as_text.update(by_id[id] for id in vocabulary.ids.tolist())
     kinds = []
     for id in range(rows):
         kind = _NORMAL if id in by_id else _UNUSED
-        if id in added:
+        if by_id.get(id) in as_text:
+            kind = USER_DEFINED
+        elif id in added:
             name = added[id].content
             looks_special = name.startswith("<|") and name.endswith("|>")
             kind = CONTROL if added[id].special or looks_special else USER_DEFINED
-        kinds.append(CONTROL if id in codes else kind)
+        kinds.append(kind)
     cut = _cut(stored)
     # llama.cpp has no tables for other kinds than byte pairs with known cuts; "none" lets it run by ids alone.
     writer.add_tokenizer_model("none" if cut is None else "gpt2")

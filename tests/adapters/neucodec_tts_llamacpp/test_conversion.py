@@ -107,6 +107,24 @@ def test_logits_are_those_of_transformers(kind, small, converted):
 
 
 @pytest.mark.llamacpp
+def test_other_programs_read_codes_and_the_stop_in_the_text(converted):
+    """As neutts 1.4.1 does: it finds codes in the text that llama.cpp gives, and stops at the name of the end."""
+    from llama_cpp import Llama
+
+    model: Any = Llama(str(converted["qwen2"]), n_ctx=64, verbose=False, seed=0)
+    names = ["<|speech_7|>", "<|speech_255|>", "<|SPEECH_GENERATION_END|>"]
+    ids = model.tokenize("".join(names).encode(), add_bos=False, special=True)
+    assert len(ids) == 3
+    assert model.detokenize(ids).decode() == "".join(names)
+    with pytest.MonkeyPatch.context() as patch:
+        answers = iter(ids)
+        patch.setattr(model, "sample", lambda *_, **__: next(answers))
+        (answer,) = model("<|SPEECH_GENERATION_START|>", max_tokens=8, stop=names[-1:])["choices"]
+    assert answer["text"] == "".join(names[:2])
+    assert answer["finish_reason"] == "stop"
+
+
+@pytest.mark.llamacpp
 @pytest.mark.parametrize(("kind", "bits", "closeness"), [("q8_0", (8.5, 13), 0.1), ("q4_0", (5.5, 11), 0.3)])
 def test_quantized_models_are_close_to_exact_ones(kind, bits, closeness, small, tmp_path):
     done = convert_to_gguf(str(small["qwen2"]), tmp_path / kind, kind)

@@ -40,6 +40,21 @@ def prompts(model) -> list[list[int]]:
     return [model.prompt_format.prompt_ids(text) for text in TEXTS]
 
 
+@pytest.mark.parametrize("size", [3, 255, 257, 5_000, 65_537])
+def test_the_likeliest_logits(size):
+    values = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    values[size // 2] = -np.inf
+    for count in {1, 2, 18, 50, size} & set(range(1, size + 1)):
+        found = engine_module._likeliest(values, count)
+        assert np.array_equal(found, np.argsort(-values, kind="stable")[:count])
+        for place in (0, size - 1):
+            damaged = values.copy()
+            damaged[place] = np.nan
+            assert place in engine_module._likeliest(damaged, count)
+            damaged[:] = np.nan
+            assert len(engine_module._likeliest(damaged, count)) == count
+
+
 def test_it_is_an_engine(tiny_engine):
     assert isinstance(tiny_engine, SpeechEngine)
     assert tiny_engine.context_length == 1024
