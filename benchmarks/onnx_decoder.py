@@ -24,7 +24,7 @@ class Timing:
     """One kind of work, the median of several runs."""
 
     work: str
-    """A window of so many frames, or a stream in the default chunks."""
+    """The first window of a stream, of so many frames, or a stream in the default chunks."""
     torch: float
     float32: float
     int8: float
@@ -65,7 +65,8 @@ def main(
             peers[name] = NeuCodec.from_pretrained(folder)
 
         def window(peer: NeuCodec, count: int) -> None:
-            peer.decode_batch([codes[:count]])
+            with peer.stream(first_chunk=count, chunk=count, lookahead=0, overlap=0) as decoder:
+                decoder.push(codes[:count])
 
         def stream(peer: NeuCodec, count: int) -> None:
             with peer.stream() as decoder:
@@ -74,7 +75,7 @@ def main(
                 decoder.flush()
 
         jobs: dict[str, tuple[Callable[[NeuCodec, int], None], int]] = {
-            f"{count} frames": (window, count) for count in frames
+            f"window of {count} frames": (window, count) for count in frames
         }
         jobs[f"stream of {max(frames)} frames"] = (stream, max(frames))
         rows = []

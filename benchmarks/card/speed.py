@@ -18,7 +18,7 @@ from card.bench import DTYPES, MOST_BATCH_SECONDS, Bench, Row, noise, random_cod
 from neucodec_tts import DecodeScheduler, NeuCodec, StreamSettings
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.devices import exact_math
-from neucodec_tts.metrics.speed import decode_with_transformers, encode_with_transformers
+from neucodec_tts.metrics.speed import decode_with_transformers, encode_with_transformers, matrix_speed
 
 
 def machine(bench: Bench) -> list[Row]:
@@ -67,11 +67,7 @@ def _driver() -> str | None:
 
 
 def _peak(bench: Bench, dtype: str) -> float:
-    size = bench.size.matrix
-    left, right = torch.randn(2, size, size, device=bench.device).to(DTYPES[dtype])
-    with exact_math(bench.device):  # float32 without TF32, as the codec computes
-        seconds = bench.seconds_of(lambda: left @ right, 5)
-    return 2 * size**3 / seconds / 1e12
+    return matrix_speed(bench.device, DTYPES[dtype], bench.size.matrix, 5) / 1e12
 
 
 @cache

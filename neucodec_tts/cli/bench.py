@@ -96,7 +96,12 @@ def bench(
             "cpu_count": os.cpu_count(),
             "transformers_version": transformers.__version__,
             "results": [
-                asdict(speed) | {"ratio": speed.ratio, "real_time_factor": speed.real_time_factor}
+                asdict(speed)
+                | {
+                    "ratio": speed.ratio,
+                    "real_time_factor": speed.real_time_factor,
+                    "share_of_limit": speed.share_of_limit,
+                }
                 for speed in found
             ],
         }
@@ -119,6 +124,11 @@ def bench(
             first = sorted(speed.first_sound)[len(speed.first_sound) // 2]
             beside = f", the first sound after {1000 * first:.0f} ms of decoding"
         terminal.say(f"  {speed.work:<8}{1 / speed.real_time_factor:8.3g} times real time{beside}{agrees}")
+        if speed.share_of_limit is not None and speed.limit is not None:
+            terminal.say(
+                f"          {100 * speed.share_of_limit:.0f} % of the operations a second of a matrix product here, "
+                f"{speed.limit / 1e9:,.0f} billion"
+            )
     if agreement is not None:
         terminal.say(
             f"  beside float32, {100 * agreement.codes:.2f} % of codes and {100 * agreement.digits:.2f} % of their "

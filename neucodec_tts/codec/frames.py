@@ -45,7 +45,7 @@ class Frames(Ragged):
         (kernel,) = layer.kernel_size
         around = self._around(layer, self.zero(x, time=1), kernel // 2)
         # One product of matrices, which makes more of small batches than a convolution does.
-        return linear(around.unfold(1, kernel, 1).flatten(2), layer.weight.flatten(1), layer.bias)
+        return linear(around.unfold(1, kernel, 1).flatten(2), layer.weight, layer.bias)
 
     def _around(self, layer: nn.Conv1d, x: Tensor, count: int) -> Tensor:
         """``x`` with ``count`` more frames on either side: zeros, or before it those remembered."""

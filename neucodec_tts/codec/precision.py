@@ -7,21 +7,16 @@ and memory are those of half precision.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from neucodec_tts.codec.ragged import first
 from neucodec_tts.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from neucodec_tts.codec.neucodec import NeuCodec
-
 HALVES = (torch.float16, torch.bfloat16)
 
 
-def set_precision(codec: NeuCodec, dtype: torch.dtype) -> None:
+def set_precision(codec: nn.Module, dtype: torch.dtype) -> None:
     """Convert a codec's weights in place; of a half format, all but those above."""
     kept = _kept(codec) if dtype in HALVES else set()
     _convert(codec, dtype, kept)
@@ -47,7 +42,7 @@ def check_finite(values: Tensor, lengths: Tensor, dtype: torch.dtype) -> None:
         )
 
 
-def _kept(codec: NeuCodec) -> set[nn.Module]:
+def _kept(codec: nn.Module) -> set[nn.Module]:
     """The modules that stay in float32. Each class names its own such parts, or itself by an empty name."""
     return {
         module.get_submodule(name)

@@ -6,6 +6,7 @@ describes the code.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Speed:
         theirs: the same by ``transformers``; empty where it cannot do it.
         agreement: encode: share of equal codes; decode: SNR of ours against theirs, in dB; None for a stream.
         first_sound: each repeat of a stream, from the first code to the first samples, codes at hand; else empty.
+        operations: of matrix products and convolutions for the batch, as PyTorch counts them; None for a stream.
+        limit: operations a second of a large matrix product, timed between the repeats, the median.
     """
 
     work: Work
@@ -47,6 +50,8 @@ class Speed:
     theirs: list[float]
     agreement: float | None = None
     first_sound: tuple[float, ...] = ()
+    operations: float | None = None
+    limit: float | None = None
 
     @property
     def real_time_factor(self) -> float:
@@ -57,6 +62,13 @@ class Speed:
     def ratio(self) -> float | None:
         """Their median time over ours: above 1 where ours is faster. None where there is none of theirs."""
         return median(self.theirs) / median(self.ours) if self.theirs else None
+
+    @property
+    def share_of_limit(self) -> float | None:
+        """Operations a second of ours over those of a matrix product. None where they are not counted."""
+        if self.operations is None or self.limit is None:
+            return None
+        return self.operations / median(self.ours) / self.limit
 
 
 def random_codec(device: str | None = None) -> NeuCodec:
@@ -103,6 +115,7 @@ def measure_speed(
         NeuCodecError: a number is too small.
     """
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     if repeats < 1 or batch < 1 or seconds < 0.1:
         raise NeuCodecError(
@@ -130,17 +143,50 @@ def measure_speed(
         runs = [lambda: torch.stack(codec.decode([*sequences]))]
         if peer is not None:
             runs.append(lambda: decode_with_transformers(peer, sequences))
-    outputs = [run() for run in runs]
+    with FlopCounterMode(
+        display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _of_linear}
+    ) as counter:
+        outputs = [runs[0]()]
+    outputs += [run() for run in runs[1:]]
     advance(1)
     times: list[list[float]] = [[], []]
+    limits = []
     for _ in range(repeats):
         for run, taken in zip(runs, times, strict=False):
             start = time.perf_counter()
             run()  # ends with a copy to the CPU, so a GPU has finished
             taken.append(time.perf_counter() - start)
+        limits.append(matrix_speed(codec.device, codec.dtype))
         advance(1)
     agreement = _agreement(work, *outputs) if peer is not None else None
-    return Speed(work, seconds, batch, times[0], times[1], agreement)
+    ours, theirs = times
+    operations = float(counter.get_total_flops())
+    return Speed(work, seconds, batch, ours, theirs, agreement, operations=operations, limit=median(limits))
+
+
+def _of_linear(x: list[int], weight: list[int], *_: object, out_shape: object = None) -> int:
+    """Operations of a linear layer that oneDNN computes, from shapes."""
+    return 2 * math.prod(x) * weight[0]
+
+
+def matrix_speed(device: torch.device, dtype: torch.dtype, size: int = 2048, runs: int = 3) -> float:
+    """Operations a second of a product of two square matrices, the best of some runs.
+
+    Float32 is computed without TF32, as the codec does.
+    """
+    import torch
+
+    from neucodec_tts.codec.devices import exact_math
+    from neucodec_tts.codec.onednn import linear
+
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
+    best = float("inf")
+    with torch.inference_mode(), exact_math(device):
+        for _ in range(runs + 1):  # one to warm up
+            start = time.perf_counter()
+            linear(left, right, None)[:1].cpu()  # a copy to the CPU waits for a GPU
+            best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
 
 
 def _stream(codec: NeuCodec, codes: torch.Tensor) -> tuple[float, float]:

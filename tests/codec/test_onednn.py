@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+from typing import Any
 
 import pytest
 import torch
@@ -116,3 +118,75 @@ def test_without_onednn(model, monkeypatch):
         assert snr(expected, model[0](x)) > 120
     finally:
         onednn._works.cache_clear()
+
+
+def test_packed_weights_give_the_same(model):
+    layer = nn.Conv1d(48, 70, kernel_size=3).requires_grad_(False)
+    layers: Any = nn.Sequential(*model[:2], layer)
+    x, around = torch.randn(30, 48), torch.randn(30, 144)
+    expected = model[0](x), onednn.linear(around, layer.weight, layer.bias)
+    onednn.pack_weights(layers)
+    if onednn._works():
+        assert all(onednn._packed(each.weight) is not None for each in layers)
+    for found, wanted in zip(
+        (model[0](x), onednn.linear(around, layer.weight, layer.bias)), expected, strict=True
+    ):
+        assert snr(wanted, found) > 120
+
+
+@pytest.mark.parametrize("change", ["in place", "other data", "loaded", "moved"])
+def test_changed_weights_are_no_longer_those_that_were_packed(model, change):
+    onednn.pack_weights(model)
+    layer, x = model[0], torch.randn(30, 48)
+    if change == "in place":
+        layer.weight.mul_(2)
+    elif change == "other data":
+        layer.weight.data = 2 * layer.weight.data
+    elif change == "loaded":
+        model.load_state_dict({key: 2 * value for key, value in model.state_dict().items()})
+    else:
+        model.double()
+        x = x.double()
+    assert snr(F.linear(x, layer.weight, layer.bias), layer(x)) > 120
+    onednn.pack_weights(model)
+    assert snr(F.linear(x, layer.weight, layer.bias), layer(x)) > 120
+
+
+def test_packed_weights_are_copied_and_learn(model):
+    onednn.pack_weights(model)
+    twin = copy.deepcopy(model)
+    twin[0].weight.zero_()
+    x = torch.randn(30, 48)
+    assert twin[0](x).allclose(twin[0].bias.expand(30, -1))
+    assert not model[0](x).allclose(twin[0](x))
+    model.requires_grad_(True)
+    model[0](x).sum().backward()
+    assert model[0].weight.grad.abs().max() > 0
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    assert torch.load(io.BytesIO(buffer.getvalue()))["0.weight"].equal(model[0].weight)
+
+
+def test_streams_pack_the_decoder(codec):
+    codes = torch.arange(60) % codec.codebook_size
+    with codec.stream() as stream:
+        first = torch.cat([stream.push(codes), stream.flush()])
+    if onednn._works():
+        assert onednn._packed(codec.acoustic_decoder.head.linear.weight) is not None
+    with codec.stream() as stream:
+        assert torch.cat([stream.push(codes), stream.flush()]).equal(first)
+
+
+@pytest.mark.parametrize(
+    ("processor", "capability", "wide"),
+    [
+        ("vendor_id : AuthenticAMD", "AVX512", True),
+        ("AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD", "AVX512_VNNI", True),
+        ("vendor_id : AuthenticAMD", "AVX2", False),
+        ("vendor_id : GenuineIntel", "AVX512", False),
+    ],
+)
+def test_which_library_multiplies_many_rows(monkeypatch, processor, capability, wide):
+    monkeypatch.setattr(onednn, "_processor", lambda: processor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert (onednn._rows_for_mkl.__wrapped__() > 10_000) is wide
