@@ -11,7 +11,7 @@ import re
 import threading
 from itertools import groupby
 from typing import Any
-from unicodedata import digit
+from unicodedata import digit, normalize
 
 from neucodec_tts.errors import PromptError
 from neucodec_tts.prompts.phonemes import TextToPhones
@@ -46,6 +46,8 @@ _ENDS = frozenset(".!?")
 _NUMBER = re.compile(r"\d{25,}")
 _LONG = re.compile(r"\S{60,}")
 _PIECE = re.compile(r"\S{1,40}")
+_FRACTION = re.compile(r"(?:(\d) ?)?([¼½¾⅐-⅞])")
+_PARTS = ("half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")  # 2 to 10
 
 
 def espeak_phones(phones: str) -> str:
@@ -92,6 +94,7 @@ class LexiconPhonemizer(TextToPhones):
         return re.sub(r" (?=[.,;:!?])", "", " ".join(" ".join(parts).split()))
 
     def _phones(self, text: str) -> str:
+        text = _FRACTION.sub(_spell_fraction, text)
         text = _plain_digits(text)
         text = _NUMBER.sub(lambda found: " ".join(found[0]), text)
         text = _LONG.sub(lambda found: " ".join(_PIECE.findall(found[0])), text)
@@ -100,6 +103,13 @@ class LexiconPhonemizer(TextToPhones):
         phones = espeak_phones(self._read(text)) if text else ""
         ends = text[-1:] in _ENDS and phones[-1:] not in _ENDS  # the mark of "p.m." is the sentence's, too
         return phones + text[-1] if phones and ends else phones
+
+
+def _spell_fraction(match: re.Match[str]) -> str:
+    """A fraction that is one character, in words; "2½" is "2 and 1 half"."""
+    top, bottom = normalize("NFKC", match[2]).split("\N{FRACTION SLASH}")
+    part = _PARTS[int(bottom) - 2] + ("s" if top != "1" else "")
+    return f"{match[1]} and {top} {part} " if match[1] else f" {top} {part} "
 
 
 def _plain_digits(text: str) -> str:

@@ -58,7 +58,7 @@ def test_onnx_decoder():
     done = invoke(onnx_decoder.main, "--codec", "tiny", "--frames", 12, "--repeats", 1, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert [row["work"] for row in found["rows"]] == ["12 frames", "stream of 12 frames"]
+    assert [row["work"] for row in found["rows"]] == ["window of 12 frames", "stream of 12 frames"]
     assert all(row[name] > 0 for row in found["rows"] for name in ("torch", "float32", "int8"))
     assert found["bytes"]["int8"] < 0.5 * found["bytes"]["float32"]
 

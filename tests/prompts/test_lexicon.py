@@ -107,6 +107,21 @@ def test_digits_that_are_raised_or_circled(phones, written, said):
     assert phones(written) == phones(said)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("½ cup", "one half cup"),
+        ("Take 2½ cups.", "Take two and one half cups."),
+        ("Take 12 ½ cups.", "Take 12 and one half cups."),
+        ("It is ¾ full.", "It is three quarters full."),
+        ("⅓, ⅝ and ⅒", "one third, five eighths and one tenth"),
+        ("½cup", "one half cup"),
+    ],
+)
+def test_fractions_of_one_character(phones, written, said):
+    assert phones(written) == phones(said)
+
+
 @settings(max_examples=50)
 @given(st.text(max_size=60))
 def test_every_text_is_read(text):
