@@ -17,6 +17,7 @@ import ast
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,8 +28,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 PINNED_TORCH = "2.13.0"  # as in constraints.txt
-# llama-cpp-python is compiled without what is for pictures.
-LLAMA_CPP = {"CMAKE_ARGS": "-DLLAVA_BUILD=OFF"}
+# llama-cpp-python is compiled without what is for pictures and for llama.cpp's own programs: half of it.
+LLAMA_CPP = {
+    "CMAKE_ARGS": shlex.join(["-DLLAVA_BUILD=OFF", f"-DCMAKE_PROJECT_INCLUDE={SCRIPTS / 'llama_cpp.cmake'}"])
+}
 PINS = ["--constraint", str(SCRIPTS / "constraints.txt")]
 EXCLUDED = ["--excludes", str(SCRIPTS / "excluded.txt")]
 
