@@ -22,7 +22,7 @@ from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, share_of
 from neucodec_tts.codec.features import pad_waveforms, padded_length, semantic_features
 from neucodec_tts.codec.frames import ContinuedFrames, Frames
-from neucodec_tts.codec.onednn import compute_with_onednn, pack_weights
+from neucodec_tts.codec.onednn import compute_with_onednn, drop_packed_weights, pack_weights
 from neucodec_tts.codec.precision import check_finite
 from neucodec_tts.codec.pretrained import PretrainedCodec
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
@@ -136,6 +136,7 @@ class NeuCodec(PretrainedCodec):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NeuCodec:
         self._placed = True  # by ``to``, ``cuda`` and their like
+        drop_packed_weights(self)
         return super()._apply(fn, recurse)
 
     # Encoding and decoding

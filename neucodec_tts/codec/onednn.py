@@ -86,21 +86,33 @@ def pack_weights(model: nn.Module) -> None:
 
     For short inputs they are read as often as they are multiplied: 30 rows take 0.7 to 0.9 times as long. It takes as
     much memory again. Weights that are changed or moved are not used as they were; call it again. Where oneDNN is not
-    used nothing happens.
+    used nothing happens, nor to weights that were made in inference mode, whose changes cannot be seen.
     """
-    if _packed(next(model.parameters())) is not None:
+    first = next(model.parameters())
+    if first.is_inference() or _packed(first) is not None:
         return
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d) and _applies(module.weight, module.weight):
+        if not isinstance(module, nn.Linear | nn.Conv1d) or module.weight.is_inference():
+            continue
+        if _applies(module.weight, module.weight):
             with torch.inference_mode(mode=False), torch.no_grad():
                 packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.flatten(1), _FEW_ROWS)
             _PACKED[module.weight] = _state(module.weight), packed
 
 
+def drop_packed_weights(model: nn.Module) -> None:
+    """Free what `pack_weights` made."""
+    for weight in model.parameters():
+        _PACKED.pop(weight, None)
+
+
 def _packed(weight: Tensor) -> Tensor | None:
     """The weight in oneDNN's order, if it has been packed and is the same still."""
-    state, packed = _PACKED.get(weight, (None, None))
-    return packed if state == _state(weight) else None
+    if weight not in _PACKED:
+        return None
+    state, packed = _PACKED[weight]
+    found: Tensor | None = packed if state == _state(weight) else None
+    return found
 
 
 def _state(weight: Tensor) -> tuple[int, int]:

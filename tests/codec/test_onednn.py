@@ -13,6 +13,7 @@ from torch import nn
 
 from neucodec_tts.codec import onednn
 from neucodec_tts.codec.onednn import ChannelsLastConv1d, OneDnnLinear, OneDnnPointwise, compute_with_onednn
+from neucodec_tts.codec.streaming import Window
 from tests.parity.comparisons import snr
 
 
@@ -167,6 +168,16 @@ def test_packed_weights_are_copied_and_learn(model):
     assert torch.load(io.BytesIO(buffer.getvalue()))["0.weight"].equal(model[0].weight)
 
 
+def test_weights_that_were_made_in_inference_mode():
+    with torch.inference_mode():
+        layers: Any = nn.Sequential(nn.Linear(48, 70))
+    compute_with_onednn(layers)
+    onednn.pack_weights(layers)
+    with torch.no_grad():
+        x = torch.randn(30, 48)
+        assert snr(F.linear(x, layers[0].weight, layers[0].bias), layers[0](x)) > 120
+
+
 def test_streams_pack_the_decoder(codec):
     codes = torch.arange(60) % codec.codebook_size
     with codec.stream() as stream:
@@ -175,6 +186,10 @@ def test_streams_pack_the_decoder(codec):
         assert onednn._packed(codec.acoustic_decoder.head.linear.weight) is not None
     with codec.stream() as stream:
         assert torch.cat([stream.push(codes), stream.flush()]).equal(first)
+    moved = copy.deepcopy(codec)
+    moved.decode_windows([Window(codes[:10], 0, 10, 50, None)])
+    moved.half()
+    assert not any(weight in onednn._PACKED for weight in moved.parameters())
 
 
 @pytest.mark.parametrize(
