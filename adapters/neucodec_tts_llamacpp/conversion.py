@@ -20,7 +20,6 @@ from neucodec_tts.files import atomic_folder
 from neucodec_tts.prompts.speech_config import SpeechConfig
 from neucodec_tts.speech.loading import load_tokenizer
 from neucodec_tts.tokens.gguf import CONTROL, CUTS, SPEECH_CONFIG, TOKENIZER_JSON, USER_DEFINED
-from neucodec_tts.tokens.scheme import SCHEMES
 from neucodec_tts.voices.library import MODEL_VOICES, VoiceLibrary
 from neucodec_tts_llamacpp.runtime import INSTALL
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 GGUFType = Literal["q8_0", "q4_0", "f16"]
 _NORMAL, _UNUSED = 1, 5  # types of tokens
+_STOP = "<|SPEECH_GENERATION_END|>"
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 
@@ -175,8 +175,7 @@ def _add_tokenizer(
     by_id = {id: name for name, id in tokenizer.get_vocab().items()}
     added = tokenizer.added_tokens_decoder
     # neutts reads codes and the stop in what llama.cpp writes of them as text, and it writes no control tokens.
-    as_text = {name for scheme in SCHEMES.values() for name in scheme.control_tokens}
-    as_text.update(by_id[id] for id in vocabulary.ids.tolist())
+    as_text = {by_id[id] for id in vocabulary.ids.tolist()} | {_STOP}
     kinds = []
     for id in range(rows):
         kind = _NORMAL if id in by_id else _UNUSED

@@ -18,7 +18,12 @@ from card.bench import DTYPES, MOST_BATCH_SECONDS, Bench, Row, noise, random_cod
 from neucodec_tts import DecodeScheduler, NeuCodec, StreamSettings
 from neucodec_tts.codec.cuda_graphs import FixedShapeDecoder
 from neucodec_tts.codec.devices import exact_math
-from neucodec_tts.metrics.speed import decode_with_transformers, encode_with_transformers, matrix_speed
+from neucodec_tts.metrics.speed import (
+    count_operations,
+    decode_with_transformers,
+    encode_with_transformers,
+    matrix_speed,
+)
 
 
 def machine(bench: Bench) -> list[Row]:
@@ -72,13 +77,11 @@ def _peak(bench: Bench, dtype: str) -> float:
 
 @cache
 def _operations(bench_size: str, codec: NeuCodec, work: str) -> float:
-    """Operations of matrix products and convolutions for a second of audio, counted by PyTorch.
+    """Operations of matrix products, attention and convolutions for a second of audio.
 
     Elementwise work and the activations are not among them.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
+    with count_operations() as counter:
         if work == "encode":
             codec.encode(noise(4.0, 1), 16_000)
         else:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from neucodec_tts.codec.precision import HALVES
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FRAMES = (23, 11)  # of the items that are compared
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """True if calls of a module go through ``torch.compile``."""
+    return getattr(module, "_compiled_call_impl", None) is not None
 
 
 def compile_decoder(codec: NeuCodec, compiled: bool, backend: str | Callable[..., Any]) -> bool:

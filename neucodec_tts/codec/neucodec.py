@@ -22,7 +22,7 @@ from neucodec_tts.codec.decoder import Decoder
 from neucodec_tts.codec.devices import exact_math, share_of
 from neucodec_tts.codec.features import pad_waveforms, padded_length, semantic_features
 from neucodec_tts.codec.frames import ContinuedFrames, Frames
-from neucodec_tts.codec.onednn import compute_with_onednn, drop_packed_weights, pack_weights
+from neucodec_tts.codec.onednn import compute_with_onednn, drop_packed_weights, packed_weights
 from neucodec_tts.codec.precision import check_finite
 from neucodec_tts.codec.pretrained import PretrainedCodec
 from neucodec_tts.codec.quantizer import FiniteScalarQuantizer
@@ -136,8 +136,9 @@ class NeuCodec(PretrainedCodec):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NeuCodec:
         self._placed = True  # by ``to``, ``cuda`` and their like
-        drop_packed_weights(self)
-        return super()._apply(fn, recurse)
+        applied = super()._apply(fn, recurse)
+        drop_packed_weights(self, stale=True)
+        return applied
 
     # Encoding and decoding
 
@@ -418,9 +419,8 @@ class NeuCodec(PretrainedCodec):
     def decode_windows(self, windows: list[Window]) -> list[Decoded]:
         """Decode windows of streams, all of one lookback, in one batch, each going on from its memory.
 
-        On a CPU the first call makes a second copy of the decoder's weights, with which short windows take less time.
+        On a CPU the first short windows make a second copy of the decoder's weights, with which they take less time.
         """
-        pack_weights(self.acoustic_decoder)
         lengths = torch.tensor([window.codes.numel() for window in windows])
         padded = nn.utils.rnn.pad_sequence([window.codes for window in windows], batch_first=True)
         frames = ContinuedFrames(
@@ -432,7 +432,8 @@ class NeuCodec(PretrainedCodec):
             memory=stack_memories(windows),
             lookback=windows[0].lookback,
         )
-        with exact_math(self.device), torch.no_grad():
+        packed = packed_weights(self.acoustic_decoder, padded.numel())
+        with exact_math(self.device), torch.no_grad(), packed:
             audio = self.acoustic_decoder(self.quantizer.lookup(padded.to(self.device)), frames).cpu()
         check_finite(audio, lengths * self.output_hop_length, self.dtype)
         memory = frames.memory

@@ -12,22 +12,30 @@ from __future__ import annotations
 import logging
 import platform
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from neucodec_tts.codec.compiled import is_compiled
 
 logger = logging.getLogger(__name__)
 
 _FEW_ROWS = 32  # of a short input
 _MANY_ROWS = 256  # that MKL multiplies faster, where it does
 _VENDOR = "AuthenticAMD"
-# State and packed form of weights, as long as there are the weights.
-_PACKED: Any = WeakTensorKeyDictionary()
+# Copies of weights in oneDNN's order, as long as there are the weights.
+_copies: Any = WeakTensorKeyDictionary()
+_packing = threading.Lock()
+_use = threading.local()
 _MANY_SAMPLES = 1000  # for which it pays to bring a convolution's weights into another order
 
 
@@ -74,49 +82,73 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (..., out_features).
     """
-    rows = x.numel() // x.shape[-1]
-    if not 0 < rows < _rows_for_mkl() or not _applies(x, weight):
+    if not _applies(x, weight) or not 0 < x.numel() // x.shape[-1] < _rows_for_mkl():
         return F.linear(x, weight.flatten(1), bias)
-    packed = _packed(weight)
+    packed = _packed(weight) if getattr(_use, "packed", False) else None
     return _linear(x, weight.flatten(1) if packed is None else packed, bias)
 
 
-def pack_weights(model: nn.Module) -> None:
-    """Bring the weights of linear layers and convolutions into oneDNN's own order, once, for ``linear``.
+@contextmanager
+def packed_weights(model: nn.Module, rows: int) -> Iterator[None]:
+    """Let the layers of a model use weights in oneDNN's own order meanwhile, in this thread, if there are few rows.
 
-    For short inputs they are read as often as they are multiplied: 30 rows take 0.7 to 0.9 times as long. It takes as
-    much memory again. Weights that are changed or moved are not used as they were; call it again. Where oneDNN is not
-    used nothing happens, nor to weights that were made in inference mode, whose changes cannot be seen.
+    Short inputs take as long to read the weights as to multiply: 30 rows take 0.7 to 0.9 times as long so. The first
+    time makes a second copy of the weights of linear layers and convolutions, which stays as long as they do. Weights
+    that learn, or were made in inference mode, are used as they are. A change through ``.data`` that keeps the memory
+    is not noticed: call ``drop_packed_weights`` after it.
     """
-    first = next(model.parameters())
-    if first.is_inference() or _packed(first) is not None:
+    if rows >= _MANY_ROWS or is_compiled(model):
+        yield
         return
-    for module in model.modules():
-        if not isinstance(module, nn.Linear | nn.Conv1d) or module.weight.is_inference():
-            continue
-        if _applies(module.weight, module.weight):
-            with torch.inference_mode(mode=False), torch.no_grad():
-                packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.flatten(1), _FEW_ROWS)
-            _PACKED[module.weight] = _state(module.weight), packed
+    _pack(model)
+    _use.packed = True
+    try:
+        yield
+    finally:
+        _use.packed = False
 
 
-def drop_packed_weights(model: nn.Module) -> None:
-    """Free what `pack_weights` made."""
+def drop_packed_weights(model: nn.Module, *, stale: bool = False) -> None:
+    """Free what ``packed_weights`` has made; with ``stale`` only of weights that have changed since."""
     for weight in model.parameters():
-        _PACKED.pop(weight, None)
+        if not stale or _packed(weight) is None:
+            _copies.pop(weight, None)
+
+
+def _pack(model: nn.Module) -> None:
+    first = next(model.parameters())
+    if not _may_be_packed(first) or _packed(first) is not None:
+        return
+    with _packing:
+        weights = [each.weight for each in model.modules() if isinstance(each, nn.Linear | nn.Conv1d)]
+        for weight in reversed(weights):  # the first is last, so that all are there when it is
+            if _may_be_packed(weight) and _packed(weight) is None:
+                with torch.inference_mode(mode=False), torch.no_grad():
+                    packed = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1), _FEW_ROWS)
+                _copies[weight] = _Copy(
+                    packed, StorageWeakRef(weight.untyped_storage()), weight.data_ptr(), weight._version
+                )
+
+
+def _may_be_packed(weight: Tensor) -> bool:
+    return not weight.requires_grad and not weight.is_inference() and _applies(weight, weight)
+
+
+class _Copy(NamedTuple):
+    """A weight in oneDNN's order, and what tells whether the weight is the same still."""
+
+    packed: Tensor
+    storage: StorageWeakRef
+    address: int
+    version: int
 
 
 def _packed(weight: Tensor) -> Tensor | None:
-    """The weight in oneDNN's order, if it has been packed and is the same still."""
-    if weight not in _PACKED:
+    """The weight in oneDNN's order, if there is such a copy and the weight is the same still."""
+    copy: _Copy | None = _copies.get(weight)
+    if copy is None or copy.storage.expired():
         return None
-    state, packed = _PACKED[weight]
-    found: Tensor | None = packed if state == _state(weight) else None
-    return found
-
-
-def _state(weight: Tensor) -> tuple[int, int]:
-    return weight.data_ptr(), weight._version
+    return copy.packed if (copy.address, copy.version) == (weight.data_ptr(), weight._version) else None
 
 
 def compute_with_onednn(model: nn.Module) -> None:

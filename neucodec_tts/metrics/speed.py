@@ -20,6 +20,7 @@ from neucodec_tts.metrics.half_precision import decibels
 
 if TYPE_CHECKING:
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
     from transformers import NeuCodecModel
 
     from neucodec_tts.codec.neucodec import NeuCodec
@@ -39,7 +40,7 @@ class Speed:
         theirs: the same by ``transformers``; empty where it cannot do it.
         agreement: encode: share of equal codes; decode: SNR of ours against theirs, in dB; None for a stream.
         first_sound: each repeat of a stream, from the first code to the first samples, codes at hand; else empty.
-        operations: of matrix products and convolutions for the batch, as PyTorch counts them; None for a stream.
+        operations: of matrix products, attention and convolutions for the batch; None for a stream.
         limit: operations a second of a large matrix product, timed between the repeats, the median.
     """
 
@@ -115,7 +116,6 @@ def measure_speed(
         NeuCodecError: a number is too small.
     """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     if repeats < 1 or batch < 1 or seconds < 0.1:
         raise NeuCodecError(
@@ -143,9 +143,7 @@ def measure_speed(
         runs = [lambda: torch.stack(codec.decode([*sequences]))]
         if peer is not None:
             runs.append(lambda: decode_with_transformers(peer, sequences))
-    with FlopCounterMode(
-        display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _of_linear}
-    ) as counter:
+    with count_operations() as counter:
         outputs = [runs[0]()]
     outputs += [run() for run in runs[1:]]
     advance(1)
@@ -164,9 +162,30 @@ def measure_speed(
     return Speed(work, seconds, batch, ours, theirs, agreement, operations=operations, limit=median(limits))
 
 
-def _of_linear(x: list[int], weight: list[int], *_: object, out_shape: object = None) -> int:
-    """Operations of a linear layer that oneDNN computes, from shapes."""
+def count_operations() -> FlopCounterMode:
+    """Count operations of matrix products, attention and convolutions, those of a CPU's own kernels, too."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    own = {}
+    for library, name, count in (
+        (torch.ops.mkldnn, "_linear_pointwise", _of_linear),
+        (torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", _of_attention),
+    ):
+        kernel = getattr(library, name, None)  # not every build of PyTorch has oneDNN
+        if kernel is not None:
+            own[kernel] = count
+    return FlopCounterMode(display=False, custom_mapping=own)
+
+
+def _of_linear(x: list[int], weight: list[int], *_: object, **__: object) -> int:
+    """Operations of a linear layer, from shapes."""
     return 2 * math.prod(x) * weight[0]
+
+
+def _of_attention(query: list[int], key: list[int], value: list[int], *_: object, **__: object) -> int:
+    """Those of attention, from (B, heads, L, width)."""
+    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
 def matrix_speed(device: torch.device, dtype: torch.dtype, size: int = 2048, runs: int = 3) -> float:

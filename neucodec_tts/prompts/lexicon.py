@@ -46,7 +46,7 @@ _ENDS = frozenset(".!?")
 _NUMBER = re.compile(r"\d{25,}")
 _LONG = re.compile(r"\S{60,}")
 _PIECE = re.compile(r"\S{1,40}")
-_FRACTION = re.compile(r"(?:(\d) ?)?([¼½¾⅐-⅞])")
+_FRACTION = re.compile(r"(?:(\d) ?)?([¼½¾⅐-⅞])(?=(\w?))")
 _PARTS = ("half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")  # 2 to 10
 
 
@@ -109,7 +109,8 @@ def _spell_fraction(match: re.Match[str]) -> str:
     """A fraction that is one character, in words; "2½" is "2 and 1 half"."""
     top, bottom = normalize("NFKC", match[2]).split("\N{FRACTION SLASH}")
     part = _PARTS[int(bottom) - 2] + ("s" if top != "1" else "")
-    return f"{match[1]} and {top} {part} " if match[1] else f" {top} {part} "
+    before, after = f"{match[1]} and " if match[1] else " ", " " if match[3] else ""
+    return f"{before}{top} {part}{after}"
 
 
 def _plain_digits(text: str) -> str:

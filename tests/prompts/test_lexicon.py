@@ -116,6 +116,7 @@ def test_digits_that_are_raised_or_circled(phones, written, said):
         ("It is ¾ full.", "It is three quarters full."),
         ("⅓, ⅝ and ⅒", "one third, five eighths and one tenth"),
         ("½cup", "one half cup"),
+        ("a 1½-inch nail", "a one and one half-inch nail"),
     ],
 )
 def test_fractions_of_one_character(phones, written, said):
