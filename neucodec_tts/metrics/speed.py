@@ -40,7 +40,8 @@ class Speed:
         theirs: the same by ``transformers``; empty where it cannot do it.
         agreement: encode: share of equal codes; decode: SNR of ours against theirs, in dB; None for a stream.
         first_sound: each repeat of a stream, from the first code to the first samples, codes at hand; else empty.
-        operations: of matrix products, attention and convolutions for the batch; None for a stream.
+        operations: of matrix products, attention and convolutions for the batch; None for a stream, and where PyTorch
+            does not compute them.
         limit: operations a second of a large matrix product, timed between the repeats, the median.
     """
 
@@ -158,7 +159,7 @@ def measure_speed(
         advance(1)
     agreement = _agreement(work, *outputs) if peer is not None else None
     ours, theirs = times
-    operations = float(counter.get_total_flops())
+    operations = float(counter.get_total_flops()) or None  # none are seen of ONNX Runtime's
     return Speed(work, seconds, batch, ours, theirs, agreement, operations=operations, limit=median(limits))
 
 

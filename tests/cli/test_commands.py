@@ -145,7 +145,10 @@ def test_bench(call):
     assert decode["ratio"] == pytest.approx(decode["theirs"][0] / decode["ours"][0])
     assert encode["agreement"] > 0.99
     assert decode["agreement"] > 80
-    assert stream["ratio"] is None
+    for part in (encode, decode):
+        assert part["share_of_limit"] == pytest.approx(part["operations"] / part["ours"][0] / part["limit"])
+    assert min(encode["operations"], decode["operations"]) > 1e8
+    assert stream["ratio"] is stream["share_of_limit"] is None
     assert 0 < stream["first_sound"][0] < stream["ours"][0] == stream["real_time_factor"]
 
     told = call("bench", "stream", "--codec", "tiny", "--seconds", "1", "--repeats", "1", "-q", "--quiet")
