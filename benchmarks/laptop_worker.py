@@ -46,7 +46,7 @@ PROMPT = 600
 
 
 class Task(NamedTuple):
-    """What is timed, and what is done before the clock starts."""
+    """A call that is timed, and one that is made before the clock starts."""
 
     timed: Callable[[], object]
     before: Callable[[], object] = lambda: None

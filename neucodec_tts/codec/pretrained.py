@@ -40,7 +40,7 @@ _Codec = TypeVar("_Codec", bound="PretrainedCodec")
 
 
 class PretrainedCodec(nn.Module):
-    """What a codec's class has by virtue of its checkpoints."""
+    """Base of the codecs: loads, saves and uploads their checkpoints."""
 
     architecture: ClassVar[str] = "NeuCodecModel"
     """The name of the class in ``config.json``."""
