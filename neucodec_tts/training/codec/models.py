@@ -96,8 +96,10 @@ def changed(
         codec: to copy.
         output_rate: of the decoder, Hz, with which its frames become longer or shorter.
         layers: of the decoder's transformer. What is added begins as the identity.
-        encoder_layers: of the semantic encoder, the first ones of which are taken over.
-        encoder_width: channels of the acoustic encoder's first layer; another width begins at random.
+        encoder_layers: of the semantic encoder, the first ones of which are taken over. What is added begins near
+            the identity.
+        encoder_width: channels of the acoustic encoder's first layer. A wider encoder begins as the old one, a
+            narrower one at random.
         same_codes: codes will keep their meaning, and the copy its codec id.
 
     Raises:
@@ -146,7 +148,27 @@ def begin_from(codec: NeuCodec, weights: Mapping[str, Tensor], config: NeuCodecC
                 weights[key], own[key], config.output_sampling_rate, codec.config.output_sampling_rate
             )
             missing.remove(key)
+    for key in [key for key in missing if key.startswith("acoustic_encoder.") and key in weights]:
+        if all(size >= old for size, old in zip(own[key].shape, weights[key].shape, strict=True)):
+            new[key] = _widened(weights[key], own[key])
+            missing.remove(key)
     codec.load_state_dict(new, strict=False)
+    old_layers = cast(Wav2Vec2BertConfig, config.semantic_model_config).num_hidden_layers
+    semantic_layers: list[Any] = list(codec.semantic_encoder.encoder.layers)
+    for deeper in semantic_layers[old_layers:]:
+        # Its norm comes after the old last one's, whose outputs have about this mean and deviation in each frame.
+        norm = semantic_layers[old_layers - 1].final_layer_norm
+        deeper.final_layer_norm.bias.fill_(norm.bias.mean())
+        deviation = (norm.weight.square().mean() + norm.bias.var(correction=0)).sqrt()
+        deeper.final_layer_norm.weight.fill_(deviation)
+        for last in (
+            deeper.ffn1.output_dense,
+            deeper.self_attn.linear_out,
+            deeper.conv_module.pointwise_conv2,
+            deeper.ffn2.output_dense,
+        ):
+            for parameter in last.parameters():
+                parameter.zero_()
     added = range(config.num_hidden_layers, codec.config.num_hidden_layers)
     for number in added:
         layer = cast(DecoderLayer, codec.acoustic_decoder.layers[number])
@@ -154,10 +176,28 @@ def begin_from(codec: NeuCodec, weights: Mapping[str, Tensor], config: NeuCodecC
         layer.mlp.fc2.weight.zero_()
         if layer.self_attn.o_proj.bias is not None:
             layer.self_attn.o_proj.bias.zero_()
-    begun = [name for name in missing if not any(f"acoustic_decoder.layers.{n}." in name for n in added)]
+    fresh = [f"acoustic_decoder.layers.{n}." for n in added]
+    fresh += [
+        f"semantic_encoder.encoder.layers.{n}."
+        for n in range(old_layers, len(codec.semantic_encoder.encoder.layers))
+    ]
+    begun = [name for name in missing if not name.startswith(tuple(fresh))]
     if begun:
         log.warning("%d tensors begin at random, %s among them", len(begun), begun[0])
     return begun
+
+
+def _widened(old: Tensor, own: Tensor) -> Tensor:
+    """Weights of a layer with more channels, which does to the old ones what it did.
+
+    New channels hear everything, and nothing hears them yet (Net2Net, arXiv:1511.05641, has other ways to the same).
+    """
+    new = own.clone()
+    kept = tuple(slice(size) for size in old.shape)
+    if old.ndim > 1:
+        new[kept[0]] = 0
+    new[kept] = old
+    return new
 
 
 def _head_at_another_rate(old: Tensor, own: Tensor, old_rate: int, rate: int) -> Tensor:
@@ -211,35 +251,36 @@ def freeze(codec: NeuCodec, trained: Trained, frozen: Sequence[str] = ()) -> lis
 
 @torch.no_grad()
 def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
-    """A copy with another codebook, of as many dimensions or fewer, that starts as near to the old one as it can.
+    """A copy with another codebook that starts as near to the old one as it can.
 
     The digits of a trained quantizer are alike in spread and nearly independent (``SpreadLoss``), so that turning its
-    space leaves them so. The new dimensions are those directions that move the quantizer's output most.
-
-    Raises:
-        CheckpointError: the new codebook has more dimensions.
+    space leaves them so. With fewer dimensions, the new ones are those directions that move the quantizer's output
+    most. With more, the old ones stay, and the others begin with what little the decoder hears of them: nothing.
     """
     values: dict[str, Any] = codec.config.to_dict() | {"quantization_levels": list(levels)}
     values.pop("codec_id", None)  # its codes mean something else
     new = NeuCodec(NeuCodecConfig.from_dict(values)).to(codec.device)
     old_quantizer, quantizer = codec.quantizer, new.quantizer
-    if len(levels) > len(old_quantizer.levels):
-        raise CheckpointError(
-            f"{len(levels)} levels: the checkpoint has only {len(old_quantizer.levels)} dimensions"
-        )
     kept = {name: x for name, x in codec.state_dict().items() if not name.startswith("quantizer.")}
     new.load_state_dict(kept, strict=False)
-    # Output of both: weight @ (digit / half). A normal value through the bounds comes out with about this spread.
     unit = (old_quantizer.levels // 2).float()
-    turn = torch.linalg.svd(old_quantizer.project_out.weight.float() / unit)[2][: len(levels)]  # (new, old)
+    out = (
+        old_quantizer.project_out.weight.float() / unit
+    )  # of a digit by itself: a normal value's has about one spread
+    turn = torch.linalg.svd(out)[2][: len(levels)] if len(levels) < out.shape[1] else torch.eye(out.shape[1])
+    turn = turn.to(out)  # (new or old, old)
     centre = SpreadLoss.MEAN
     project = old_quantizer.project_in
-    quantizer.project_in.weight.copy_(turn @ project.weight)
-    quantizer.project_in.bias.copy_(turn @ (project.bias - centre) + centre)
-    weight = (old_quantizer.project_out.weight / unit) @ turn.T  # for digits with a spread of four levels'
-    stretch = (quantizer.levels // 2).float() * 4 / quantizer.levels
-    quantizer.project_out.weight.copy_(weight * stretch)
+    quantizer.project_in.weight[: len(turn)] = turn @ project.weight
+    quantizer.project_in.bias[: len(turn)] = turn @ (project.bias - centre) + centre
+    for row in quantizer.project_in.weight[len(turn) :]:
+        row.mul_(project.weight.norm(dim=1).mean() / row.norm())
+    quantizer.project_in.bias[len(turn) :] = centre
+    weight = out @ turn.T  # for digits with a spread of four levels'
+    stretch = (quantizer.levels[: len(turn)] // 2).float() * 4 / quantizer.levels[: len(turn)]
+    quantizer.project_out.weight.zero_()
+    quantizer.project_out.weight[:, : len(turn)] = weight * stretch
     # Digits lie about -0.5 with an even number of levels: what was left out counts by its mean.
-    lost = -0.5 * (old_quantizer.project_out.weight / unit).sum(1) + 0.5 * weight.sum(1)
+    lost = -0.5 * out.sum(1) + 0.5 * weight.sum(1)
     quantizer.project_out.bias.copy_(old_quantizer.project_out.bias + lost)
     return new

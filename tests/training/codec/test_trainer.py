@@ -129,8 +129,31 @@ def test_added_layers_and_another_rate_begin_as_the_old_decoder() -> None:
 def test_a_smaller_codebook_begins_near_the_old_one() -> None:
     new = requantized(small_codec(), [4, 4])
     assert new.codebook_size == 16
-    with pytest.raises(CheckpointError, match="only 3 dimensions"):
-        requantized(small_codec(), [4, 4, 4, 4])
+
+
+def test_a_larger_codebook_begins_as_the_old_one() -> None:
+    given = small_codec().eval()
+    new = requantized(given, [*given.config.quantization_levels, 4, 4]).eval()
+    sound = torch.randn(16_000, generator=torch.Generator().manual_seed(0)) / 10
+    codes = new.encode(sound, sample_rate=16_000)
+    # The first digits are those of the old codes, and nobody hears the others yet.
+    assert torch.equal(codes % given.codebook_size, given.encode(sound, sample_rate=16_000))
+    assert len(set((codes // given.codebook_size).tolist())) > 1
+    assert torch.allclose(new.decode(codes), given.decode(codes % given.codebook_size), atol=1e-5)
+    assert new.codec_id != given.codec_id
+
+
+def test_a_wider_or_deeper_encoder_begins_as_the_old_one() -> None:
+    given = small_codec().eval()
+    sound = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)) / 10
+    lengths = torch.tensor([16_000])
+    latents = given.encode_latents(sound, lengths)[0].detach()
+    wider = changed(given, encoder_width=4, same_codes=False).eval()
+    assert sum(p.numel() for p in wider.parameters()) > sum(p.numel() for p in given.parameters())
+    assert torch.allclose(wider.encode_latents(sound, lengths)[0], latents, atol=1e-4)
+    deeper = changed(given, encoder_layers=3, same_codes=False).eval()
+    difference = (deeper.encode_latents(sound, lengths)[0] - latents).detach()
+    assert float(difference.square().mean() / latents.square().mean()) < 1e-3
 
 
 def test_only_what_is_trained_has_gradients() -> None:
