@@ -81,6 +81,10 @@ class AntiAliasedSnake(nn.Module):
         fused = _fused_snake(x.device, x.dtype) if _may_be_fused(x, frequency) else None
         if fused is not None:
             return fused(x, ragged.lengths, frequency, magnitude)
+        if ragged.lengths is None and x.device.type == "cpu" and wide is torch.float32:
+            trainable = _trainable_snake()
+            if trainable is not None:
+                return trainable(x.float(), frequency, magnitude).to(x.dtype)
         return self._in_steps(x.to(wide), ragged, frequency, magnitude).to(x.dtype)
 
     def _in_steps(self, x: Tensor, ragged: Ragged, frequency: Tensor, magnitude: Tensor) -> Tensor:
@@ -138,7 +142,8 @@ def _fused_snake(device: torch.device, dtype: torch.dtype) -> _Fused | None:
         return None
     try:
         fused = _import_fused(compiler)
-        _check_fused(fused, device, dtype)
+        with torch.autocast(device.type, enabled=False):  # of whoever encodes first
+            _check_fused(fused, device, dtype)
     except Exception as error:  # whatever a compiler can meet on somebody's machine
         logger.warning(
             "encoding is slower: %s %s",
@@ -147,6 +152,15 @@ def _fused_snake(device: torch.device, dtype: torch.dtype) -> _Fused | None:
         )
         return None
     return fused
+
+
+def _trainable_snake() -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """The activation of whole items with gradients, by Numba on a CPU; None where that does not work."""
+    if _fused_snake(torch.device("cpu"), torch.float32) is None:
+        return None
+    from neucodec_tts.codec.fused_snake_gradient import trainable_snake
+
+    return trainable_snake
 
 
 def _import_fused(compiler: str) -> _Fused:

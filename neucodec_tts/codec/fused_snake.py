@@ -125,18 +125,22 @@ def _activate_tiles(  # type: ignore[no-untyped-def]
             y[i] = total
 
 
-def _compile() -> Callable[..., None]:
-    vector, matrix, index = numba.float32[::1], numba.float32[:, ::1], numba.int64
-    signature = numba.void(vector, index, index[::1], matrix, matrix, vector, index, index, index)
+def compiled(kernel: Callable[..., None], signature: Any) -> Callable[..., None]:
+    """Compile a kernel for one signature now, and keep it on disk if there is a folder for it."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        compiled = numba.njit(signature, cache=True, **options)(_activate_tiles)
+        done = numba.njit(signature, cache=True, **options)(kernel)
     except (RuntimeError, OSError):  # no folder can be written to
-        compiled = numba.njit(signature, **options)(_activate_tiles)
-    return cast("Callable[..., None]", compiled)
+        done = numba.njit(signature, **options)(kernel)
+    return cast("Callable[..., None]", done)
 
 
-_activate = _compile()
+def _signature() -> Any:
+    vector, matrix, index = numba.float32[::1], numba.float32[:, ::1], numba.int64
+    return numba.void(vector, index, index[::1], matrix, matrix, vector, index, index, index)
+
+
+_activate = compiled(_activate_tiles, _signature())
 
 
 def fused_snake(x: Tensor, lengths: Tensor | None, frequency: Tensor, magnitude: Tensor) -> Tensor:

@@ -114,11 +114,41 @@ def test_no_number_stays_no_number(snake, way, value):
     assert not bool(snake(x, Ragged(None, 600))[..., 298:303].isfinite().any())
 
 
-def test_training_goes_through_the_steps(snake):
-    """Gradients come from PyTorch, so that an encoder can be trained where Numba is installed."""
+def test_an_activation_can_be_trained(snake, way):
     snake.requires_grad_(True)
     snake(torch.randn(1, 5, 100), Ragged(None, 100)).square().sum().backward()
     assert snake.act.alpha.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 511, 512, 513, 1030])
+def test_gradients_in_one_pass(layout, size):
+    """They are those of the separate steps, in float64, wherever the edges fall in a tile."""
+    pytest.importorskip("numba")
+    torch.manual_seed(size)
+    layer = AntiAliasedSnake(5)
+    layer.act.alpha.data.uniform_(-1, 2)
+    layer.act.beta.data.uniform_(-2, 2)
+    x, wanted = torch.randn(2, 5, size), torch.randn(2, 5, size)
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        layer = layer.to(dtype)
+        layer.zero_grad()
+        given = layout(x.to(dtype)).requires_grad_()
+        out = layer(given, Ragged(None, size))
+        assert ("FusedSnake" in str(out.grad_fn)) is (dtype is torch.float32)
+        (out * wanted).sum().backward()
+        gradients.append((given.grad, layer.act.alpha.grad.clone(), layer.act.beta.grad.clone()))
+    for expected, found in zip(*gradients, strict=True):
+        assert snr(expected, found) > 80
+
+
+def test_autocast_does_not_hide_the_compiled_pass(snake):
+    """Whoever encodes first decides for all: the check that it works runs in full precision."""
+    pytest.importorskip("numba")
+    acoustic_encoder._fused_snake.cache_clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        snake(torch.randn(1, 5, 100), Ragged(None, 100))
+    assert acoustic_encoder._fused_snake(torch.device("cpu"), torch.float32) is not None
 
 
 def test_a_numba_that_does_not_work(snake, monkeypatch, caplog):

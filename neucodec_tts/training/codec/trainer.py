@@ -32,6 +32,7 @@ from neucodec_tts.training.codec.losses import (
     EnvelopeLoss,
     MelLoss,
     SemanticReconstruction,
+    Spectra,
     SpreadLoss,
     STFTLoss,
     digit_distance,
@@ -258,9 +259,10 @@ class CodecTrainer:
         terms: dict[str, Tensor] = {}
         # Frames half a window apart are enough because the first lies elsewhere each time.
         start = int(torch.randint(0, 1024, ()))
+        spectra = Spectra(audio[:, start:], target[:, start:])
         for name, loss in self.losses.items():
             if getattr(weights, name):
-                terms[name] = loss(audio[:, start:], target[:, start:])
+                terms[name] = loss(spectra)
         if weights.spread and done.values is not None:
             terms["spread"] = self.spread(done.values)
         if again is not None and done.values is not None:

@@ -12,6 +12,7 @@ from neucodec_tts.training.codec.losses import (
     EnvelopeLoss,
     MelLoss,
     SemanticReconstruction,
+    Spectra,
     SpreadLoss,
     STFTLoss,
     digit_distance,
@@ -19,6 +20,7 @@ from neucodec_tts.training.codec.losses import (
     feature_matching,
     generator_loss,
 )
+from neucodec_tts.training.codec.losses.spectra import window_size
 
 RATES = (16_000, 24_000, 44_100, 48_000)
 
@@ -29,20 +31,41 @@ def test_a_loss_is_least_for_the_target_itself(kind: type[nn.Module], rate: int)
     torch.manual_seed(0)
     target = torch.randn(2, rate // 2) * 0.1
     loss = kind(rate)
-    assert float(loss(target, target)) < 1e-4
+    assert float(loss(Spectra(target, target))) < 1e-4
     near, far = target + 0.003 * torch.randn_like(target), torch.randn_like(target) * 0.1
     near.requires_grad_()
-    small = loss(near, target)
-    assert 0 < float(small.detach()) < float(loss(far, target))
+    small = loss(Spectra(near, target))
+    assert 0 < float(small.detach()) < float(loss(Spectra(far, target)))
     small.backward()
     assert near.grad is not None
     assert torch.isfinite(near.grad).all()
 
 
+@pytest.mark.parametrize(("size", "n_fft"), [(128, None), (90, 128), (50, None)])
+def test_gradients_of_magnitudes_are_those_of_pytorch(size: int, n_fft: int | None) -> None:
+    torch.manual_seed(0)
+    audio, window, weights = (
+        torch.randn(2, 700),
+        torch.hann_window(size),
+        torch.randn((n_fft or size) // 2 + 1),
+    )
+    ours, theirs = audio.clone().requires_grad_(), audio.clone().requires_grad_()
+    (Spectra(ours, audio).magnitudes(window, 40, n_fft)[0] * weights).sum().backward()
+    spectrum = torch.fft.rfft(theirs.unfold(-1, size, 40) * window, n_fft)
+    ((spectrum.abs().square() + 1e-10).sqrt() * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_windows_have_sizes_whose_transforms_are_fast() -> None:
+    assert [window_size(seconds, 24_000) for seconds in (0.0054, 0.0214, 0.0854)] == [128, 512, 2048]
+    assert window_size(0.0214, 44_100) == 960
+    assert window_size(0.0001, 8_000) == 2
+
+
 def test_silence_has_finite_losses() -> None:
     silence = torch.zeros(2, 12_000, requires_grad=True)
     for kind in (MelLoss, STFTLoss, CepstralLoss, EnvelopeLoss):
-        kind(24_000)(silence, torch.zeros(2, 12_000)).backward()
+        kind(24_000)(Spectra(silence, torch.zeros(2, 12_000))).backward()
     assert silence.grad is not None
     assert torch.isfinite(silence.grad).all()
 

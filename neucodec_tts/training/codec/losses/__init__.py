@@ -1,6 +1,6 @@
 """The losses of a codec: one short file for each, with its source.
 
-All compare a reconstruction with its target, float32 (B, T) at one rate, and return a scalar tensor.
+All return a scalar tensor. Those of spectra compare a reconstruction with its target, float32 (B, T) at one rate.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from neucodec_tts.training.codec.losses.distillation import digit_distance
 from neucodec_tts.training.codec.losses.envelope import EnvelopeLoss
 from neucodec_tts.training.codec.losses.mel import MelLoss
 from neucodec_tts.training.codec.losses.semantic import SemanticReconstruction
+from neucodec_tts.training.codec.losses.spectra import Spectra
 from neucodec_tts.training.codec.losses.spread import SpreadLoss
 from neucodec_tts.training.codec.losses.stft import STFTLoss
 
@@ -24,6 +25,7 @@ __all__ = [
     "MelLoss",
     "STFTLoss",
     "SemanticReconstruction",
+    "Spectra",
     "SpreadLoss",
     "digit_distance",
     "discriminator_loss",

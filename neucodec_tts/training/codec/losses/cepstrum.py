@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neucodec_tts.training.codec.losses.spectra import magnitudes, mel_filters
+from neucodec_tts.training.codec.losses.spectra import Spectra, mel_filters
 
 
 class CepstralLoss(nn.Module):
@@ -31,9 +31,11 @@ class CepstralLoss(nn.Module):
         angle = torch.pi / bands * (torch.arange(bands) + 0.5)[:, None] * torch.arange(coefficients)
         self.register_buffer("cosines", angle.cos() * (2 / bands) ** 0.5, persistent=False)
 
-    def forward(self, audio: Tensor, target: Tensor) -> Tensor:
-        """(B, T) twice to a scalar."""
+    def forward(self, spectra: Spectra) -> Tensor:
+        """A reconstruction and its target to a scalar."""
         window, filters, cosines = map(self.get_buffer, ("window", "filters", "cosines"))
-        power = magnitudes(audio, target, window, self.hop, self.n_fft).square() @ filters
-        ours, theirs = ((power + 1e-8).log() / 2 @ cosines).chunk(2)
+        ours, theirs = (
+            (magnitudes.square() @ filters + 1e-8).log() / 2 @ cosines
+            for magnitudes in spectra.magnitudes(window, self.hop, self.n_fft)
+        )
         return (ours - theirs).abs().mean()

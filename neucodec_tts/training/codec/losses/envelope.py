@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neucodec_tts.training.codec.losses.spectra import magnitudes
+from neucodec_tts.training.codec.losses.spectra import Spectra
 
 _FRAMES = 30  # a segment, 384 ms
 _CLIP = 1 + 10 ** (15 / 20)
@@ -35,14 +35,14 @@ class EnvelopeLoss(nn.Module):
         bands = (frequency >= centre * 2 ** (-1 / 6)) & (frequency < centre * 2 ** (1 / 6))
         self.register_buffer("bands", bands.float(), persistent=False)
 
-    def forward(self, audio: Tensor, target: Tensor) -> Tensor:
-        """(B, T) twice to a scalar, 0 for equal envelopes."""
+    def forward(self, spectra: Spectra) -> Tensor:
+        """A reconstruction and its target to a scalar, 0 for equal envelopes."""
         window, bands = self.get_buffer("window"), self.get_buffer("bands")
-        power = magnitudes(audio, target, window, self.hop, self.n_fft).square()
-        envelope = (power @ bands + 1e-8).sqrt()  # (2B, frames, 15)
-        ours, theirs = envelope.unfold(1, _FRAMES, 3).chunk(2)  # each (B, segments, 15, 30)
+        powers = [m.square() for m in spectra.magnitudes(window, self.hop, self.n_fft)]
+        # Envelopes (B, frames, 15) in segments (B, segments, 15, 30).
+        ours, theirs = ((power @ bands + 1e-8).sqrt().unfold(1, _FRAMES, 3) for power in powers)
         with torch.no_grad():
-            energy = power[len(audio) :].sum(-1)  # (B, frames)
+            energy = powers[1].sum(-1)  # (B, frames)
             active = (energy > energy.amax(dim=1, keepdim=True) * 1e-4).float()
             active = active.unfold(1, _FRAMES, 3)[:, :, None]  # (B, segments, 1, 30)
             count = active.sum(-1, keepdim=True).clamp(min=1)

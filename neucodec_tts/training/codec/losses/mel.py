@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neucodec_tts.training.codec.losses.spectra import magnitudes, mel_filters, sine_window
+from neucodec_tts.training.codec.losses.spectra import Spectra, mel_filters, window_size
 
 
 class MelLoss(nn.Module):
@@ -36,20 +36,18 @@ class MelLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.overlap, self.floor = overlap, floor
-        self.count = len(resolutions)
-        for index, (seconds, mels) in enumerate(resolutions):
-            size = 2 * round(seconds * rate / 2)
-            self.register_buffer(f"window{index}", sine_window(size), persistent=False)
+        self.sizes = [window_size(seconds, rate) for seconds, _ in resolutions]
+        for index, (size, (_, mels)) in enumerate(zip(self.sizes, resolutions, strict=True)):
             self.register_buffer(f"filters{index}", mel_filters(size // 2 + 1, mels, rate), persistent=False)
 
-    def forward(self, audio: Tensor, target: Tensor) -> Tensor:
-        """(B, T) twice to a scalar."""
+    def forward(self, spectra: Spectra) -> Tensor:
+        """A reconstruction and its target to a scalar."""
         distances = []
-        for index in range(self.count):
-            window, filters = self.get_buffer(f"window{index}"), self.get_buffer(f"filters{index}")
-            log_mel = (
-                magnitudes(audio, target, window, len(window) // self.overlap) @ filters + self.floor
-            ).log()
-            ours, theirs = log_mel.chunk(2)
+        for index, size in enumerate(self.sizes):
+            filters = self.get_buffer(f"filters{index}")
+            ours, theirs = (
+                (magnitudes @ filters + self.floor).log()
+                for magnitudes in spectra.sine_magnitudes(size, size // self.overlap)
+            )
             distances.append((ours - theirs).abs().mean())
         return torch.stack(distances).mean()

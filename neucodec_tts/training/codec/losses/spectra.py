@@ -1,29 +1,84 @@
-"""Short-time spectra of two waveforms at once, and mel filters."""
+"""Short-time spectra of a reconstruction and its target, and mel filters."""
 
 from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def magnitudes(audio: Tensor, target: Tensor, window: Tensor, hop: int, n_fft: int | None = None) -> Tensor:
-    """Magnitudes of both, (2B, frames, n_fft / 2 + 1): the reconstruction's first.
+class Spectra:
+    """Short-time magnitudes of a reconstruction and its target, for losses that compare them. Each is computed once.
 
     Args:
-        audio: float32 (B, T).
-        target: float32 (B, T).
-        window: (W,), T at least as long.
-        hop: samples between windows.
-        n_fft: samples of the transform, W if None.
+        audio: the reconstruction, float32 (B, T).
+        target: float32 (B, T); no gradients are computed for it.
     """
-    frames = torch.cat([audio, target]).unfold(-1, len(window), hop) * window
-    spectrum = torch.view_as_real(torch.fft.rfft(frames, n_fft))
-    return (spectrum.square().sum(-1) + 1e-10).sqrt()
+
+    def __init__(self, audio: Tensor, target: Tensor) -> None:
+        self.audio, self.target = audio, target
+        self._of_sines: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def magnitudes(self, window: Tensor, hop: int, n_fft: int | None = None) -> tuple[Tensor, Tensor]:
+        """Of both, (B, frames, n_fft / 2 + 1).
+
+        Args:
+            window: (W,), T at least as long.
+            hop: samples between windows.
+            n_fft: samples of the transform, an even number; W if None.
+        """
+        n_fft = n_fft or len(window)
+        ours = _Magnitudes.apply(self.audio.unfold(-1, len(window), hop) * window, n_fft)
+        with torch.no_grad():
+            theirs = _Magnitudes.apply(self.target.unfold(-1, len(window), hop) * window, n_fft)
+        return ours, theirs
+
+    def sine_magnitudes(self, size: int, hop: int) -> tuple[Tensor, Tensor]:
+        """Of both, (B, frames, size / 2 + 1), with a window in which the magnitude of a sine is its amplitude."""
+        if (size, hop) not in self._of_sines:
+            self._of_sines[size, hop] = self.magnitudes(_sine_window(size, self.audio.device), hop)
+        return self._of_sines[size, hop]
 
 
-def sine_window(size: int) -> Tensor:
-    """A Hann window (size,) in which the magnitude of a sine is its amplitude."""
-    hann = torch.hann_window(size)
+class _Magnitudes(torch.autograd.Function):
+    """Magnitudes of real frames. PyTorch's own gradient of ``rfft`` takes a complex transform of twice the size."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor, n_fft: int) -> Tensor:
+        spectrum = torch.fft.rfft(frames, n_fft)
+        magnitudes = (torch.view_as_real(spectrum).square().sum(-1) + 1e-10).sqrt()
+        ctx.save_for_backward(spectrum, magnitudes)
+        ctx.n_fft, ctx.size = n_fft, frames.shape[-1]
+        return magnitudes
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        spectrum, magnitudes = ctx.saved_tensors
+        share = gradients[0] / magnitudes
+        share[..., 1:-1] *= 0.5  # the inverse counts these bins twice
+        frames = torch.fft.irfft(spectrum * share, ctx.n_fft, norm="forward")
+        return frames[..., : ctx.size], None
+
+
+def window_size(seconds: float, rate: int) -> int:
+    """The even number of samples nearest to a duration whose transform is fast: it has no prime factor above 5."""
+    wanted = seconds * rate
+
+    def fast(size: int) -> bool:
+        for prime in (2, 3, 5):
+            while size % prime == 0:
+                size //= prime
+        return size == 1
+
+    return min((n for n in range(2, 2 * int(wanted) + 4, 2) if fast(n)), key=lambda n: abs(n - wanted))
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)
+def _sine_window(size: int, device: torch.device) -> Tensor:
+    hann = torch.hann_window(size, device=device)
     return 2 * hann / hann.sum()
 
 

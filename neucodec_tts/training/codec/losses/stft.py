@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neucodec_tts.training.codec.losses.spectra import magnitudes, sine_window
+from neucodec_tts.training.codec.losses.spectra import Spectra, window_size
 
 
 class STFTLoss(nn.Module):
@@ -31,18 +31,14 @@ class STFTLoss(nn.Module):
         overlap: int = 2,
     ) -> None:
         super().__init__()
-        self.log_weight, self.overlap, self.count = log_weight, overlap, len(windows)
-        for index, seconds in enumerate(windows):
-            self.register_buffer(
-                f"window{index}", sine_window(2 * round(seconds * rate / 2)), persistent=False
-            )
+        self.log_weight, self.overlap = log_weight, overlap
+        self.sizes = [window_size(seconds, rate) for seconds in windows]
 
-    def forward(self, audio: Tensor, target: Tensor) -> Tensor:
-        """(B, T) twice to a scalar."""
+    def forward(self, spectra: Spectra) -> Tensor:
+        """A reconstruction and its target to a scalar."""
         distances = []
-        for index in range(self.count):
-            window = self.get_buffer(f"window{index}")
-            ours, theirs = magnitudes(audio, target, window, len(window) // self.overlap).chunk(2)
+        for size in self.sizes:
+            ours, theirs = spectra.sine_magnitudes(size, size // self.overlap)
             size = theirs.flatten(1).norm(dim=1).clamp(min=1e-4)
             distance = ((ours - theirs).flatten(1).norm(dim=1) / size).mean()
             if self.log_weight:
