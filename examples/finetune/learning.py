@@ -17,6 +17,7 @@ from accelerate import PartialState
 from guidance import ContrastCollator, GuidedTrainer
 from muon import MuonAndAdamW
 from speech_examples import lengths_of
+from spoken_loss import ALONE, LossInPieces
 from transformers import (
     AutoModelForCausalLM,
     PreTrainedModel,
@@ -163,6 +164,20 @@ class ForgetfulTrainer(Trainer):
 
     forget = 0.0
     codes = torch.empty(0, dtype=torch.long)  # their token ids
+    _in_pieces: bool | None = None
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        if self._in_pieces is None:
+            own = self.accelerator.unwrap_model(model)
+            self._in_pieces = False
+            # Not where LoRA changes what the weights say, or where each process has a part of them.
+            if isinstance(own, PreTrainedModel) and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+                pieces = LossInPieces(own, torch.bfloat16 if self.args.bf16 else None)
+                self._in_pieces = pieces.is_the_models_own(inputs)
+                self.compute_loss_func = pieces if self._in_pieces else None
+        if self._in_pieces:
+            inputs = {**inputs, **ALONE}
+        return super().compute_loss(model, inputs, *rest, **more)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> torch.Tensor:
         if self.forget:

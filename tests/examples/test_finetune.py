@@ -190,6 +190,53 @@ def test_muon_in_float32_goes_where_torchs_goes(recipe: ModuleType, shape: tuple
     assert {name for optimizer in made for name in optimizer.state_dict()["state"][0]} == {"momentum_buffer"}
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_loss_in_pieces_is_the_models_own(
+    recipe: ModuleType, counted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    pieces = sys.modules["spoken_loss"]
+    monkeypatch.setitem(pieces.NUMBERS, "cpu", 7 * 300)  # seven rows at a time
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    for tied in (False, True):
+        model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2, tie_word_embeddings=tied))
+        ids = torch.randint(300, (3, 20))
+        labels = ids.clone()
+        labels[:, :5] = labels[0, 12:] = -100
+        found = []
+        ours = pieces.LossInPieces(model)
+        assert ours.is_the_models_own({"input_ids": ids, "labels": labels})
+        count = {"num_items_in_batch": torch.tensor(70)} if counted else {}
+        for loss in (
+            model(input_ids=ids, labels=labels, **count).loss,
+            ours(model(input_ids=ids, **pieces.ALONE), labels, **count),
+        ):
+            model.zero_grad()
+            loss.backward()
+            found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_changes_its_logits_keeps_its_own_loss(recipe: ModuleType):
+    import torch
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    ids = torch.arange(40)[None]
+    pieces = sys.modules["spoken_loss"].LossInPieces
+    for scaling, same in ((1.0, True), (8.0, False)):
+        torch.manual_seed(0)
+        config = GraniteConfig(**sizes, num_attention_heads=2, num_key_value_heads=2, logits_scaling=scaling)
+        model = GraniteForCausalLM(config)
+        model.lm_head.weight.data.normal_()  # so that a scale is heard
+        assert pieces(model).is_the_models_own({"input_ids": ids, "labels": ids}) is same
+    model.lm_head = torch.nn.Linear(32, 300)  # with a bias
+    assert not pieces(model).is_the_models_own({"input_ids": ids, "labels": ids})
+
+
 def test_guidance_weighs_the_text(recipe: ModuleType):
     """The target is q (p / q)^w among the likeliest 50, of the same token after two texts of different lengths."""
     import torch
