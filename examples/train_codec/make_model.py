@@ -16,15 +16,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from neucodec_tts.prompts import Phonemizer, PromptTemplate, SpeechConfig
+from neucodec_tts.built_in import speech_model
+from neucodec_tts.prompts import PromptTemplate, SpeechConfig
+from neucodec_tts.prompts.lexicon import LANGUAGE, LexiconPhonemizer
+from neucodec_tts.tokens.scheme import token_lookup
 
-LANGUAGE = "en-us"
 CONTEXT = 1024  # tokens: a prompt of up to 6 s and 10 s of speech
-UTTERANCE = (0, 250)  # codes: it learns one sentence at a time, of up to 5 s
+UTTERANCE = (0, 400)  # codes: it learns one sentence at a time, of up to 8 s
 TEMPLATE = PromptTemplate(
     "<|TEXT_PROMPT_START|>{text}<|SPEECH_GENERATION_START|>{codes}",
     stop=("<|SPEECH_GENERATION_END|>",),
@@ -56,6 +59,42 @@ def character_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>")
 
 
+@torch.no_grad()
+def begin_from(model: LlamaForCausalLM, folder: Path, start: Path) -> None:
+    """Take over what a trained model has learnt: layers of the same shape, and the rows of tokens that it knows.
+
+    Codes of a larger codebook have the digits of the old one first, and begin as those do.
+
+    Args:
+        model: untrained, of the codes of its codec.
+        folder: of it, for its tokenizer and configuration.
+        start: folder of the trained model.
+    """
+    old = LlamaForCausalLM.from_pretrained(start)
+    table, old_table = model.get_input_embeddings().weight, old.get_input_embeddings().weight
+    if table.shape[1] != old_table.shape[1]:
+        sys.exit(f"error: {start} has a width of {old_table.shape[1]}: give --width {old_table.shape[1]}")
+    own = model.state_dict()
+    same = {
+        name: tensor
+        for name, tensor in old.state_dict().items()
+        if own.get(name, table[0]).shape == tensor.shape
+    }
+    model.load_state_dict(same, strict=False)
+    tokenizer, old_tokenizer = (PreTrainedTokenizerFast.from_pretrained(path) for path in (folder, start))
+    lookup = token_lookup(old_tokenizer)
+    for name, row in tokenizer.get_vocab().items():
+        known = lookup(name)
+        if known is not None:
+            table[row] = old_table[known]
+    codes, old_codes = (
+        SpeechConfig.read(path / "speech_config.json").vocabulary(tokens).ids
+        for path, tokens in ((folder, tokenizer), (start, old_tokenizer))
+    )
+    table[codes] = old_table[old_codes[np.arange(len(codes)) % len(old_codes)].copy()]
+    print(f"{len(same)} tensors, and the rows of phones and codes, begin as those of {start}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,14 +104,18 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/tiny-voice/start"))
     parser.add_argument("--codec", default="tiny", help="whose codes it will speak")
+    parser.add_argument(
+        "--begin-from",
+        help="a folder or tiny: take over its layers, phones and codes, of which a codec that grew has several "
+        "for each",
+    )
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     manifest = args.corpus / "train" / "manifest.jsonl"
     texts = [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
-    phonemizer = Phonemizer(LANGUAGE)
-    tokenizer = character_tokenizer(phonemizer.batch(texts))
+    tokenizer = character_tokenizer(LexiconPhonemizer().batch(texts))
     torch.manual_seed(args.seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -103,9 +146,13 @@ def main() -> None:
         context_length=CONTEXT,
         utterance_frames=UTTERANCE,
         sampling=SAMPLING,
-        espeak_version=phonemizer.espeak_version,
+        lexicon=True,
     ).save(args.out)
-    millions = LlamaForCausalLM.from_pretrained(args.out).num_parameters() / 1e6
+    model = LlamaForCausalLM.from_pretrained(args.out)
+    if args.begin_from:
+        begin_from(model, args.out, Path(speech_model(args.begin_from)))
+        model.save_pretrained(args.out)
+    millions = model.num_parameters() / 1e6
     print(f"{millions:.2f} M parameters in {args.out}")
 
 

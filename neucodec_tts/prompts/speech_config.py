@@ -73,6 +73,8 @@ class SpeechConfig:
         default_voice: name of the voice among the model's own (folder ``voices``) that speaks where none is asked for;
             None leaves the voice to the model.
         normalize: True for a model that was trained with written forms (money, dates, units ...) in words.
+        lexicon: True for a model of American English that was trained with the phones of ``LexiconPhonemizer``: they
+            are read even where espeak-ng is installed.
 
     Raises:
         PromptError: a value is wrong, or an entry does not go with the format.
@@ -93,6 +95,7 @@ class SpeechConfig:
     espeak_version: str | None = None
     default_voice: str | None = None
     normalize: bool = False
+    lexicon: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt_format not in FORMATS:
@@ -120,8 +123,13 @@ class SpeechConfig:
                 raise PromptError(f"unknown sampling default {name!r}; known are {', '.join(SAMPLING)}")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise PromptError(f"the sampling default {name} is {value!r}; it must be a number")
-        if not isinstance(self.normalize, bool):
-            raise PromptError(f"normalize is {self.normalize!r}; it must be true or false")
+        for name in ("normalize", "lexicon"):
+            if not isinstance(getattr(self, name), bool):
+                raise PromptError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+        if self.lexicon and (self.template is None or not self.needs_phones or self.language != LANGUAGE):
+            raise PromptError(
+                f"lexicon is true, and goes with a template that reads phones and the language {LANGUAGE!r} alone"
+            )
         if isinstance(self.text_tokens, str):
             raise PromptError("text_tokens must be a list of names, as in ['<|LAUGHING|>']")
         object.__setattr__(self, "text_tokens", tuple(self.text_tokens))
@@ -311,6 +319,8 @@ class SpeechConfig:
         """
         if not self.language:
             return None
+        if self.lexicon:
+            return LexiconPhonemizer()
         try:
             phonemizer = Phonemizer(self.language)
         except EspeakMissingError:

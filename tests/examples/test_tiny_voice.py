@@ -90,6 +90,40 @@ def test_the_model_reads_phones_and_writes_codes(start: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_begins_from_one_of_a_smaller_codebook(
+    recipe, start: Path, tmp_path: Path, monkeypatch
+) -> None:
+    import torch
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    NeuCodec(tiny_config([4] * 5)).save_pretrained(tmp_path / "codec")
+    out = tmp_path / "grown"
+    arguments = [
+        "--corpus",
+        str(tmp_path),
+        "--out",
+        str(out),
+        "--codec",
+        str(tmp_path / "codec"),
+        "--seed",
+        "5",
+    ]
+    monkeypatch.setattr(sys, "argv", ["make_model.py", *arguments, "--begin-from", str(start)])
+    recipe("make_model").main()
+    old, new = (LlamaForCausalLM.from_pretrained(folder) for folder in (start, out))
+    kept = {name for name, tensor in old.state_dict().items() if torch.equal(tensor, new.state_dict()[name])}
+    assert set(old.state_dict()) - kept <= {"model.embed_tokens.weight", "lm_head.weight"}
+    rows = []
+    for folder, model in ((start, old), (out, new)):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        ids = SpeechConfig.read(folder / "speech_config.json").vocabulary(tokenizer).ids
+        table = model.get_input_embeddings().weight
+        rows.append((table[ids], table[tokenizer.convert_tokens_to_ids("ð")]))
+    assert torch.equal(rows[1][0], rows[0][0].repeat(4, 1))
+    assert torch.equal(rows[1][1], rows[0][1])
+
+
+@pytest.mark.slow
 def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> None:
     references = tmp_path / "references"
     references.mkdir()

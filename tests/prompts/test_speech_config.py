@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from neucodec_tts.prompts import (
     PromptTemplate,
     SpeechConfig,
 )
+from neucodec_tts.prompts.lexicon import LexiconPhonemizer
 from neucodec_tts.prompts.phonemes import NEUTTS_LANGUAGES, Phonemizer
 from tests.prompts.conftest import Extended
 
@@ -164,6 +166,19 @@ def test_the_default_voice_and_normalisation(tmp_path: Path):
     assert "normalize" not in SpeechConfig("neutts-text").to_dict()
     with pytest.raises(PromptError, match="normalize is 'yes'"):
         SpeechConfig("neutts-text", normalize="yes")  # type: ignore[arg-type]
+
+
+def test_a_model_of_the_lexicons_phones_reads_them_wherever_it_runs(neutts):
+    phones = PromptTemplate("{text}{codes}", ("<|im_end|>",), phones=True)
+    config = SpeechConfig("custom", language="en-us", template=phones, lexicon=True)
+    assert SpeechConfig.from_dict(config.to_dict()) == config
+    found = neutts.tokenizer.decode(config.make_format(neutts.tokenizer).prompt_ids("It is 5 km to the mill."))
+    assert LexiconPhonemizer()("It is 5 km to the mill.") in found
+    for wrong in ({"language": "de"}, {"template": replace(phones, phones=False)}):
+        with pytest.raises(PromptError, match="lexicon is true, and goes with a template that reads phones"):
+            replace(config, **wrong)
+    with pytest.raises(PromptError, match="lexicon is 1;"):
+        replace(config, lexicon=1)  # type: ignore[arg-type]
 
 
 def test_words_in_another_language():
