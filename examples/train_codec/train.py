@@ -111,8 +111,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add(
         "--teacher",
-        help="whose features codes keep: `semantic`, the semantic encoder of --codec, or whisper's, the model.bin of "
-        "a model for CTranslate2 (packages.py fetches tiny.en)",
+        help="whose features codes keep, and reconstructions with --set weights.heard=1: `semantic`, the semantic "
+        "encoder of --codec, or whisper's, the model.bin of a model for CTranslate2 (packages.py fetches tiny.en)",
     )
     add(
         "--encode-once",
@@ -217,17 +217,19 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
 
 
 def teacher_of(
-    args: argparse.Namespace, given: NeuCodec | None, device: torch.device
+    args: argparse.Namespace, settings: TrainingSettings, given: NeuCodec | None, device: torch.device
 ) -> tuple[Teacher, int] | None:
-    """Whose features the codes should keep, and their size.
+    """Whose features codes and reconstructions should keep, and their size.
 
     Raises:
         CheckpointError: the codec that is asked for is not there.
     """
     if args.teacher is None:
         return None
-    if args.train == "decoder":
-        raise CheckpointError("--train decoder keeps the codes: there is nothing for --teacher to teach")
+    if args.train == "decoder" and not settings.weights.heard:
+        raise CheckpointError(
+            "--train decoder keeps the codes: there is nothing for --teacher to teach but with --set weights.heard=1"
+        )
     if args.teacher != "semantic":
         whisper = WhisperTeacher(Path(args.teacher)).to_device(device)
         return whisper, whisper.size
@@ -235,7 +237,6 @@ def teacher_of(
         raise CheckpointError("--teacher semantic is the semantic encoder of --codec: name one")
     encoder = copy.deepcopy(given.semantic_encoder).to(device).eval().requires_grad_(False)
 
-    @torch.no_grad()
     def hear(waveform: torch.Tensor) -> torch.Tensor:
         features, frames = semantic_features(waveform, full_lengths(waveform))
         return encoder(features, Ragged.of(frames, features.shape[1]))
@@ -303,7 +304,7 @@ def main() -> None:
             if args.encode_once:
                 codec.to(accelerator.device)
                 codes = [encode_packed(packed, codec) for packed in speech]
-        teacher = teacher_of(args, given, accelerator.device)
+        teacher = teacher_of(args, settings, given, accelerator.device)
         trainer = CodecTrainer(
             codec,
             speech,

@@ -81,9 +81,8 @@ class WhisperTeacher(nn.Module):
         self._weights = {name: value.to(device) for name, value in self._weights.items()}
         return self
 
-    @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
-        """Float32 (B, T) to (B, T / 320, size)."""
+        """Float32 (B, T) to (B, T / 320, size), differentiable."""
         w = self._weights
         spectrum = torch.stft(waveform, _N_FFT, _HOP, window=w["window"], return_complex=True)[..., :-1]
         mel = (spectrum.abs().square().transpose(1, 2) @ w["mel"]).clamp(min=1e-10).log10()

@@ -112,8 +112,8 @@ def test_what_does_not_go_together_is_refused(
 
     def begin() -> None:
         args = script.parse(["x", "--out", str(tmp_path), *arguments])
-        script.settings_of(args)
-        script.teacher_of(args, script.begin(args)[1], torch.device("cpu"))
+        settings = script.settings_of(args)
+        script.teacher_of(args, settings, script.begin(args)[1], torch.device("cpu"))
 
     with pytest.raises(script.NeuCodecError, match=message):
         begin()

@@ -172,7 +172,9 @@ def test_a_model_of_the_lexicons_phones_reads_them_wherever_it_runs(neutts):
     phones = PromptTemplate("{text}{codes}", ("<|im_end|>",), phones=True)
     config = SpeechConfig("custom", language="en-us", template=phones, lexicon=True)
     assert SpeechConfig.from_dict(config.to_dict()) == config
-    found = neutts.tokenizer.decode(config.make_format(neutts.tokenizer).prompt_ids("It is 5 km to the mill."))
+    found = neutts.tokenizer.decode(
+        config.make_format(neutts.tokenizer).prompt_ids("It is 5 km to the mill.")
+    )
     assert LexiconPhonemizer()("It is 5 km to the mill.") in found
     for wrong in ({"language": "de"}, {"template": replace(phones, phones=False)}):
         with pytest.raises(PromptError, match="lexicon is true, and goes with a template that reads phones"):

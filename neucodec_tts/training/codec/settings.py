@@ -21,6 +21,9 @@ class LossWeights:
     adversarial: float = 1.0
     features: float = 1.0
     semantic: float = 0.0
+    """That a teacher's features can be rebuilt from the codes."""
+    heard: float = 0.0
+    """That the teacher hears the same in the reconstruction as in the recording."""
     spread: float = 0.0
     digits: float = 1.0
     """With ``train="encoder"``: that codes are those of the given encoder."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchaudio
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -39,6 +40,7 @@ from neucodec_tts.training.codec.losses import (
     discriminator_loss,
     feature_matching,
     generator_loss,
+    heard_distance,
 )
 from neucodec_tts.training.codec.losses.semantic import Teacher
 from neucodec_tts.training.codec.models import freeze, full_lengths, initialise
@@ -51,6 +53,8 @@ from neucodec_tts.training.codec.state import load_state, save_state
 from neucodec_tts.training.codec.validation import Validation
 
 log = logging.getLogger(__name__)
+
+TEACHER_RATE = 16_000  # Hz
 
 
 class TrainingError(NeuCodecError, RuntimeError):
@@ -70,7 +74,8 @@ class CodecTrainer:
         accelerator: device, precision, processes and trackers; one of its defaults if None.
         validation: what is measured now and then.
         given: the codec whose codes an encoder learns to find (``train="encoder"``).
-        teacher: whose features codes should keep, with their size (``weights.semantic``).
+        teacher: whose features codes should keep (``weights.semantic``) and reconstructions have
+            (``weights.heard``), with their size.
         workers: processes that prepare batches; none prepares them in this one.
 
     Raises:
@@ -116,7 +121,7 @@ class CodecTrainer:
         self.workers = workers
         parameters = freeze(codec, settings.train, settings.frozen)
         semantic = None
-        if teacher is not None and settings.weights.semantic:
+        if teacher is not None and settings.weights.semantic and settings.train != "decoder":
             semantic = SemanticReconstruction(codec.config.quantization_dim, teacher[1]).to(device)
             parameters += list(semantic.parameters())
         self.parameters = parameters
@@ -249,7 +254,10 @@ class CodecTrainer:
     def _backward(self, batch: Batch, judged: bool, played: bool) -> dict[str, Tensor]:
         """Gradients of both networks for one batch. Returns the terms of the loss, without gradients."""
         weights, accelerator = self.settings.weights, self.accelerator
-        wanted = None if self.teacher is None else self.teacher[0](batch.heard)
+        wanted = None
+        if self.teacher is not None and batch.codes is None:
+            with torch.no_grad():
+                wanted = self._features(batch.heard, TEACHER_RATE)
         steady = weights.steady and self.settings.train != "decoder"
         shaken = _shaken(batch.heard[: max(1, len(batch.heard) // 4)]) if steady else None
         done, again = self.generator(batch.heard, wanted, shaken, batch.codes)
@@ -269,6 +277,11 @@ class CodecTrainer:
             terms["steady"] = (again - done.values[: len(again)]).square().mean()
         if done.semantic is not None:
             terms["semantic"] = done.semantic
+        if self.teacher is not None and weights.heard:
+            if wanted is None:
+                with torch.no_grad():
+                    wanted = self._features(target, self.rate)
+            terms["heard"] = heard_distance(self._features(audio, self.rate), wanted)
         if self.given is not None and done.digits is not None:
             terms["digits"] = digit_distance(done.digits, self._given_digits(batch.heard))
         shown: dict[str, Tensor] = {}
@@ -288,6 +301,12 @@ class CodecTrainer:
         accelerator.backward(total / self.settings.accumulate)
         shown["codes"] = torch.tensor(done.codes.unique().numel() / done.codes.numel())
         return {name: term.detach() for name, term in shown.items()}
+
+    def _features(self, audio: Tensor, rate: int) -> Tensor:
+        """What the teacher makes of sound (B, T)."""
+        assert self.teacher is not None
+        with self.accelerator.autocast():
+            return self.teacher[0](torchaudio.functional.resample(audio, rate, TEACHER_RATE))
 
     def _play(self, ours: Tensor, recorded: list[list[Tensor]], terms: dict[str, Tensor]) -> None:
         """Add what the decoder loses to the discriminators, which get no gradients by it.

@@ -18,7 +18,7 @@ from neucodec_tts.training.codec import state as state_module
 from neucodec_tts.training.codec.models import changed, freeze, requantized, tiny_config
 from neucodec_tts.training.codec.packed_codes import encode_packed
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
-from neucodec_tts.training.codec.settings import TrainingSettings
+from neucodec_tts.training.codec.settings import LossWeights, TrainingSettings
 from neucodec_tts.training.codec.trainer import CodecTrainer, TrainingError
 from neucodec_tts.training.codec.validation import Validation
 from tests.training.codec.conftest import SETTINGS, listed, small_codec, write_corpus
@@ -87,6 +87,28 @@ def test_a_decoder_learns_behind_codes_that_were_found_before(tmp_path: Path, sp
     new = NeuCodec.from_pretrained(tmp_path / "checkpoint")
     assert new.encoder_fingerprint() == given.encoder_fingerprint()
     assert not torch.equal(new.acoustic_decoder.head.linear.weight, given.acoustic_decoder.head.linear.weight)
+
+
+def levels_of_bands(waveform: torch.Tensor) -> torch.Tensor:
+    """A teacher: the logarithm of eight bands, 50 times a second."""
+    spectrum = torch.fft.rfft(waveform.unfold(1, 320, 320)).abs().square()
+    return (spectrum[..., 1:].unflatten(-1, (8, 20)).sum(-1) + 1e-3).log()
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_decoder_learns_what_a_teacher_hears(tmp_path: Path, speech: PackedSpeech, encoded: bool) -> None:
+    given = small_codec()
+    weights = LossWeights(mel=0.0, adversarial=0.0, features=0.0, heard=1.0)
+    segments = replace(SETTINGS.segments, changed_share=0.0)
+    settings = replace(SETTINGS, train="decoder", steps=8, rate=1e-2, weights=weights, segments=segments)
+    codes = [encode_packed(speech, given)] if encoded else None
+    done = trainer(changed(given), speech, tmp_path, settings, codes=codes, teacher=(levels_of_bands, 8))
+    loader, heard = done._loader_from_here(), []
+    while done.step < 8:
+        terms = done._train_step(loader)
+        assert {"heard", "semantic"} & set(terms) == {"heard"}
+        heard.append(terms["heard"])
+    assert heard[-1] < 0.9 * heard[0]
 
 
 def test_an_encoder_learns_to_find_given_codes(tmp_path: Path, speech: PackedSpeech) -> None:

@@ -14,7 +14,7 @@ from neucodec_tts.training.codec.losses.cepstrum import CepstralLoss
 from neucodec_tts.training.codec.losses.distillation import digit_distance
 from neucodec_tts.training.codec.losses.envelope import EnvelopeLoss
 from neucodec_tts.training.codec.losses.mel import MelLoss
-from neucodec_tts.training.codec.losses.semantic import SemanticReconstruction
+from neucodec_tts.training.codec.losses.semantic import SemanticReconstruction, heard_distance
 from neucodec_tts.training.codec.losses.spectra import Spectra
 from neucodec_tts.training.codec.losses.spread import SpreadLoss
 from neucodec_tts.training.codec.losses.stft import STFTLoss
@@ -31,4 +31,5 @@ __all__ = [
     "discriminator_loss",
     "feature_matching",
     "generator_loss",
+    "heard_distance",
 ]

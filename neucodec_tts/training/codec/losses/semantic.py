@@ -1,6 +1,7 @@
-"""That codes keep what a speech model hears: its features are rebuilt from the quantized vectors.
+"""That codes and reconstructions keep what a speech model hears.
 
-Source: X-Codec 2 (arXiv:2502.04128), whose semantic decoder rebuilds the semantic encoder's hidden state.
+Sources: X-Codec 2 (arXiv:2502.04128), whose semantic decoder rebuilds the semantic encoder's hidden state from what is
+quantized; Germain et al. 2018 (arXiv:1806.10522), who compare what a network makes of two sounds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Teacher: TypeAlias = Callable[[Tensor], Tensor]
-"""Waveforms (B, T) at 16 kHz to features (B, about L, D) at the rate of codes."""
+"""Waveforms (B, T) at 16 kHz to features (B, about L, D) at the rate of codes, differentiable."""
 
 
 class SemanticReconstruction(nn.Module):
@@ -44,8 +45,23 @@ class SemanticReconstruction(nn.Module):
         """
         length = min(quantized.shape[1], wanted.shape[1])
         rebuilt = self.layers(quantized.transpose(1, 2)).transpose(1, 2)[:, :length].float()
-        with torch.no_grad():
-            wanted = wanted[:, :length].float()
-            spread = wanted.std(dim=(0, 1), keepdim=True).clamp(min=1e-3)
-            wanted = (wanted - wanted.mean(dim=(0, 1), keepdim=True)) / spread
-        return F.mse_loss(rebuilt, wanted)
+        wanted = wanted[:, :length].float()
+        mean, spread = _moments(wanted)
+        return F.mse_loss(rebuilt, (wanted - mean) / spread)
+
+
+def heard_distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared distance of a teacher's features (B, about L, D) of reconstructions and of recordings.
+
+    Both are brought to the recordings' mean 0 and deviation 1 over the batch; no gradients go to ``wanted``.
+    """
+    length = min(found.shape[1], wanted.shape[1])
+    wanted = wanted[:, :length].detach().float()
+    _, spread = _moments(wanted)
+    return ((found[:, :length].float() - wanted) / spread).square().mean()
+
+
+@torch.no_grad()
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature over a batch (B, L, D), (1, 1, D) each."""
+    return features.mean(dim=(0, 1), keepdim=True), features.std(dim=(0, 1), keepdim=True).clamp(min=1e-3)
