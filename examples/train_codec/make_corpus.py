@@ -158,9 +158,9 @@ class Maker:
                     split.reject(row.id, row.text, row.speaker, f"misheard by {error:.2f}")
 
 
-def held_out(site: Path) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """The items of the two splits that no training hears."""
-    voices = (BULK, *VOICES)
+def held_out(site: Path, voices: tuple[str, ...]) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """The items of the two splits that no training hears, for hibari's voice and some of Kokoro's."""
+    voices = (BULK, *voices)
     test, references = texts.held_out(site)
     yield (
         "test",
@@ -175,7 +175,7 @@ def held_out(site: Path) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     )
 
 
-def training(site: Path) -> dict[str, Iterator[tuple[str, str, str]]]:
+def training(site: Path, voices: tuple[str, ...]) -> dict[str, Iterator[tuple[str, str, str]]]:
     """The items of each group for training, in the order to be read in: the groups begin at other texts."""
     everything = texts.training_texts(site)
 
@@ -188,7 +188,7 @@ def training(site: Path) -> dict[str, Iterator[tuple[str, str, str]]]:
 
     return {
         BULK: of_group((BULK,), 0.0),
-        "voices": of_group(VOICES, 0.4),
+        "voices": of_group(voices, 0.4),
         CROWD: of_group((CROWD,), 0.8),
     }
 
@@ -199,20 +199,28 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("data/corpus"))
     parser.add_argument("--bulk-hours", type=float, default=8, help="of hibari's voice")
-    parser.add_argument("--voice-hours", type=float, default=3, help="of Kokoro's eight voices, together")
+    parser.add_argument("--voice-hours", type=float, default=3, help="of Kokoro's voices, together")
+    parser.add_argument(
+        "--voices",
+        nargs="+",
+        choices=VOICES,
+        default=VOICES,
+        metavar="NAME",
+        help=f"of Kokoro: {', '.join(VOICES)}",
+    )
     parser.add_argument("--crowd-hours", type=float, default=1.5, help="of voices mixed of Kokoro's")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)
-    maker = Maker(args.out)
-    for name, items in held_out(maker.site):
+    maker, voices = Maker(args.out), tuple(args.voices)
+    for name, items in held_out(maker.site, voices):
         split = Split(args.out / name)
         for first in range(0, len(items), TOGETHER):
             maker.make(split, items[first : first + TOGETHER], check=False)
         split.write_manifest()
         log.info("%s: %d recordings", name, len(split.rows))
     split = Split(args.out / "train")
-    groups = training(maker.site)
+    groups = training(maker.site, voices)
     wanted = {BULK: args.bulk_hours, "voices": args.voice_hours, CROWD: args.crowd_hours}
     said = time.monotonic()
     while True:
