@@ -47,6 +47,7 @@ _NUMBER = re.compile(r"\d{25,}")
 _LONG = re.compile(r"\S{60,}")
 _PIECE = re.compile(r"\S{1,40}")
 _FRACTION = re.compile(r"(?:(\d) ?)?([¼½¾⅐-⅞])(?=(\w?))")
+_AMOUNT = re.compile(r"([$£€]) ?(\d{0,9}) ?([¼½¾⅕-⅘⅛-⅞])(?= ?(million|billion|trillion|thousand)?)")
 _PARTS = ("half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")  # 2 to 10
 
 
@@ -94,7 +95,7 @@ class LexiconPhonemizer(TextToPhones):
         return re.sub(r" (?=[.,;:!?])", "", " ".join(" ".join(parts).split()))
 
     def _phones(self, text: str) -> str:
-        text = _FRACTION.sub(_spell_fraction, text)
+        text = _FRACTION.sub(_spell_fraction, _AMOUNT.sub(_decimal_amount, text))
         text = _plain_digits(text)
         text = _NUMBER.sub(lambda found: " ".join(found[0]), text)
         text = _LONG.sub(lambda found: " ".join(_PIECE.findall(found[0])), text)
@@ -103,6 +104,15 @@ class LexiconPhonemizer(TextToPhones):
         phones = espeak_phones(self._read(text)) if text else ""
         ends = text[-1:] in _ENDS and phones[-1:] not in _ENDS  # the mark of "p.m." is the sentence's, too
         return phones + text[-1] if phones and ends else phones
+
+
+def _decimal_amount(match: re.Match[str]) -> str:
+    """An amount of money with a fraction, as a decimal: "$2½ million" is "$2.5 million", "$2½" is "$2.50"."""
+    top, bottom = normalize("NFKC", match[3]).split("\N{FRACTION SLASH}")
+    amount = int(match[2] or 0) + int(top) / int(bottom)
+    if match[4]:
+        return f"{match[1]}{amount:.10g}"
+    return match[0] if bottom == "8" else f"{match[1]}{amount:.2f}"  # an eighth is no whole cents
 
 
 def _spell_fraction(match: re.Match[str]) -> str:

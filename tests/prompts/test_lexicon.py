@@ -117,6 +117,9 @@ def test_digits_that_are_raised_or_circled(phones, written, said):
         ("⅓, ⅝ and ⅒", "one third, five eighths and one tenth"),
         ("½cup", "one half cup"),
         ("a 1½-inch nail", "a one and one half-inch nail"),
+        ("$2½ million was lost.", "$2.5 million was lost."),
+        ("It costs $3½, or £ ¼.", "It costs $3.50, or £0.25."),
+        ("$3⅛ a share", "three dollars and one eighth a share"),
     ],
 )
 def test_fractions_of_one_character(phones, written, said):
