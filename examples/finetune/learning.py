@@ -170,11 +170,17 @@ class ForgetfulTrainer(Trainer):
         if self._in_pieces is None:
             own = self.accelerator.unwrap_model(model)
             self._in_pieces = False
-            # Not where LoRA changes what the weights say, or where each process has a part of them.
-            if isinstance(own, PreTrainedModel) and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            # Not where LoRA changes what the weights say, or where each process or thread has a part of them.
+            parted = self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1
+            if isinstance(own, PreTrainedModel) and not parted:
                 pieces = LossInPieces(own, torch.bfloat16 if self.args.bf16 else None)
                 self._in_pieces = pieces.is_the_models_own(inputs)
-                self.compute_loss_func = pieces if self._in_pieces else None
+                if self._in_pieces:
+                    self.compute_loss_func = pieces
+                else:
+                    pieces.close()
+            if not self._in_pieces:
+                say("the logits of all tokens are kept: the loss of this model cannot be computed in pieces")
         if self._in_pieces:
             inputs = {**inputs, **ALONE}
         return super().compute_loss(model, inputs, *rest, **more)

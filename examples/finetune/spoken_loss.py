@@ -1,8 +1,9 @@
 """The loss of a language model whose vocabulary is far larger than its layers: cross-entropy in pieces.
 
-A model of 65,536 codes has a logit for each of them at each place: 14 GB in float32 for 16,384 tokens of a Qwen with
-codes. Here a few places at a time get their logits, their loss and their gradients, only those that have a label, and
-nothing of that size is kept. As Liger's fused linear cross-entropy (arXiv:2410.10989) does it for some architectures.
+A Qwen with codes has 217,000 tokens, and so many logits for each place: 14 GB in float32 for 16,384 places. Here a few
+places at a time get their logits, their loss and their gradients, only those that have a label. What is kept is the
+gradient of the output layer, in float32. As Liger's fused linear cross-entropy (arXiv:2410.10989) does it for some
+architectures.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from neucodec_tts.prompts.formats import IGNORED
@@ -53,6 +55,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         by_hidden, by_weight = ctx.saved_tensors
         return by_hidden * gradients[0], by_weight * gradients[0], None, None
@@ -69,10 +72,21 @@ class LossInPieces:
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
         self._model, self._dtype = model, dtype
         self._hidden: Tensor | None = None
-        model.base_model.register_forward_hook(self._keep)
+        self._hook = model.base_model.register_forward_hook(self._keep)
 
     def _keep(self, _module: nn.Module, _inputs: Any, outputs: Any) -> None:
         self._hidden = outputs[0]
+
+    def _kept(self) -> Tensor:
+        """What the output layer read last (B, T, D), once."""
+        hidden, self._hidden = self._hidden, None
+        assert hidden is not None
+        return hidden
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        self._hook.remove()
+        self._hidden = None
 
     def __call__(
         self, _outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
@@ -83,9 +97,9 @@ class LossInPieces:
             labels: LongTensor (B, T), -100 where there is nothing to learn.
             num_items_in_batch: by which the sum is divided; the labels of this batch if None.
         """
-        hidden, self._hidden = self._hidden, None
-        assert hidden is not None
-        weight = self._model.get_output_embeddings().weight
+        hidden, weight = self._kept(), self._model.get_output_embeddings().weight
+        if not torch.is_grad_enabled():
+            hidden, weight = hidden.detach(), weight.detach()
         wanted = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
         asked = wanted != IGNORED
         total = LinearCrossEntropy.apply(hidden[asked], weight, wanted[asked], self._dtype or weight.dtype)
@@ -93,19 +107,30 @@ class LossInPieces:
         return total / (count.to(total.device) if isinstance(count, Tensor) else count)
 
     @torch.no_grad()
-    def is_the_models_own(self, inputs: Mapping[str, Tensor]) -> bool:
-        """Whether the model computes the same loss, tried on one row: some scale their logits, or wrap the layer."""
-        head = self._model.get_output_embeddings()
+    def is_the_models_own(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the model's loss is this one, tried on one row: some change their logits, or wrap their last layer.
+
+        Args:
+            inputs: of the model, one batch.
+        """
+        head, config = self._model.get_output_embeddings(), self._model.config
+        # What a few small logits do not show: a cap for large ones, and losses beside.
+        if getattr(config, "final_logit_softcapping", None) or getattr(config, "output_router_logits", False):
+            return False
         if type(head) is not nn.Linear or head.bias is not None:
             return False
-        row = {name: value[:1] for name, value in inputs.items()}
+        rows = len(inputs["input_ids"])
+        row = {
+            name: value[:1] if isinstance(value, Tensor) and value.ndim > 1 and len(value) == rows else value
+            for name, value in inputs.items()
+            if name != "labels"
+        }
         training = self._model.training
         try:
-            own = self._model.eval()(**row).loss
-            del row["labels"]
-            ours = self(self._model(**row, **ALONE), inputs["labels"][:1])
-        except (TypeError, RuntimeError, AttributeError):
+            logits = self._model.eval()(**row, **ALONE).logits[:, -1].float()
+        except (TypeError, ValueError):  # it cannot leave logits out
             return False
         finally:
             self._model.train(training)
-        return bool(torch.isclose(own.float(), ours, rtol=0.02, atol=1e-3))
+        ours = self._kept()[:, -1].to(head.weight.dtype) @ head.weight.T
+        return bool((ours.float() - logits).norm() < 0.02 * logits.norm())

@@ -21,13 +21,14 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from neucodec_tts import NeuCodec
 from neucodec_tts.built_in import speech_model
 from neucodec_tts.prompts import PromptTemplate, SpeechConfig
 from neucodec_tts.prompts.lexicon import LANGUAGE, LexiconPhonemizer
 from neucodec_tts.tokens.scheme import token_lookup
 
+FRAMES = 50  # codes a second
 CONTEXT = 1024  # tokens: a prompt of up to 6 s and 10 s of speech
-UTTERANCE = (0, 400)  # codes: it learns one sentence at a time, of up to 8 s
 TEMPLATE = PromptTemplate(
     "<|TEXT_PROMPT_START|>{text}<|SPEECH_GENERATION_START|>{codes}",
     stop=("<|SPEECH_GENERATION_END|>",),
@@ -68,19 +69,17 @@ def begin_from(model: LlamaForCausalLM, folder: Path, start: Path) -> None:
     Args:
         model: untrained, of the codes of its codec.
         folder: of it, for its tokenizer and configuration.
-        start: folder of the trained model.
+        start: folder of the trained model, of the same width.
     """
     old = LlamaForCausalLM.from_pretrained(start)
-    table, old_table = model.get_input_embeddings().weight, old.get_input_embeddings().weight
-    if table.shape[1] != old_table.shape[1]:
-        sys.exit(f"error: {start} has a width of {old_table.shape[1]}: give --width {old_table.shape[1]}")
     own = model.state_dict()
     same = {
         name: tensor
         for name, tensor in old.state_dict().items()
-        if own.get(name, table[0]).shape == tensor.shape
+        if name in own and own[name].shape == tensor.shape and "embed" not in name and "lm_head" not in name
     }
     model.load_state_dict(same, strict=False)
+    table, old_table = model.get_input_embeddings().weight, old.get_input_embeddings().weight
     tokenizer, old_tokenizer = (PreTrainedTokenizerFast.from_pretrained(path) for path in (folder, start))
     lookup = token_lookup(old_tokenizer)
     for name, row in tokenizer.get_vocab().items():
@@ -93,6 +92,20 @@ def begin_from(model: LlamaForCausalLM, folder: Path, start: Path) -> None:
     )
     table[codes] = old_table[old_codes[np.arange(len(codes)) % len(old_codes)].copy()]
     print(f"{len(same)} tensors, and the rows of phones and codes, begin as those of {start}")
+
+
+def check_start(start: Path, codec: str, width: int) -> None:
+    """Before any work: that a model can begin from another one."""
+    config = LlamaConfig.from_pretrained(start)
+    if config.hidden_size != width:
+        sys.exit(f"error: {start} has a width of {config.hidden_size}: give --width {config.hidden_size}")
+    levels = list(NeuCodec.from_pretrained(codec).config.quantization_levels)
+    old_codec = SpeechConfig.read(start / "speech_config.json").codec
+    old = list(NeuCodec.from_pretrained(old_codec).config.quantization_levels)
+    if levels[: len(old)] != old:
+        sys.exit(
+            f"error: {start} speaks codes of the levels {old}, with which those of {codec}, {levels}, do not begin"
+        )
 
 
 def main() -> None:
@@ -109,10 +122,18 @@ def main() -> None:
         help="a folder or tiny: take over its layers, phones and codes, of which a codec that grew has several "
         "for each",
     )
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=8.0,
+        help="seconds of speech in one go, as long as the corpus' sentences",
+    )
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.begin_from:
+        check_start(Path(speech_model(args.begin_from)), args.codec, args.width)
     manifest = args.corpus / "train" / "manifest.jsonl"
     texts = [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
     tokenizer = character_tokenizer(LexiconPhonemizer().batch(texts))
@@ -144,7 +165,7 @@ def main() -> None:
         template=TEMPLATE,
         language=LANGUAGE,
         context_length=CONTEXT,
-        utterance_frames=UTTERANCE,
+        utterance_frames=(0, round(args.longest * FRAMES)),
         sampling=SAMPLING,
         lexicon=True,
     ).save(args.out)

@@ -211,6 +211,8 @@ def begin(args: argparse.Namespace) -> tuple[NeuCodec, NeuCodec | None]:
         given.requires_grad_(True)
         return given, given  # codes stay, and so does all but the decoder: no need of two
     codec = given
+    if args.train == "encoder" and args.levels:
+        raise CheckpointError("--train encoder finds the codes of --codec: the codebook stays as it is")
     if args.levels and list(args.levels) != list(given.config.quantization_levels):
         codec = requantized(given, args.levels)
     return changed(codec, **sizes, same_codes=args.train != "all"), given
@@ -225,6 +227,8 @@ def teacher_of(
         CheckpointError: the codec that is asked for is not there.
     """
     if args.teacher is None:
+        if settings.weights.heard:
+            raise CheckpointError("weights.heard compares what a teacher hears: name one with --teacher")
         return None
     if args.train == "decoder" and not settings.weights.heard:
         raise CheckpointError(

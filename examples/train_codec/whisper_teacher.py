@@ -1,4 +1,4 @@
-"""Whisper's encoder as the teacher of a small codec's codes: what a recogniser makes of a sound, 50 times a second.
+"""Whisper's encoder as the teacher of a small codec: what a recogniser makes of a sound, 50 times a second.
 
 The weights are those of tiny.en in the format of CTranslate2, from the package that `packages.py` pins; no other
 program is needed to compute them.
@@ -84,10 +84,13 @@ class WhisperTeacher(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Float32 (B, T) to (B, T / 320, size), differentiable."""
         w = self._weights
-        spectrum = torch.stft(waveform, _N_FFT, _HOP, window=w["window"], return_complex=True)[..., :-1]
-        mel = (spectrum.abs().square().transpose(1, 2) @ w["mel"]).clamp(min=1e-10).log10()
-        mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0)
-        x = ((mel + 4) / 4).transpose(1, 2)
+        with torch.autocast(waveform.device.type, enabled=False):  # bfloat16 is too coarse for sound
+            spectrum = torch.stft(waveform.float(), _N_FFT, _HOP, window=w["window"], return_complex=True)[
+                ..., :-1
+            ]
+            mel = (spectrum.abs().square().transpose(1, 2) @ w["mel"]).clamp(min=1e-10).log10()
+            mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0)
+            x = ((mel + 4) / 4).transpose(1, 2)
         x = F.gelu(F.conv1d(x, w["conv1/weight"], w["conv1/bias"], padding=1))
         x = F.gelu(F.conv1d(x, w["conv2/weight"], w["conv2/bias"], stride=2, padding=1)).transpose(1, 2)
         x = x + w["position_encodings/encodings"][: x.shape[1]]

@@ -81,7 +81,8 @@ class AntiAliasedSnake(nn.Module):
         fused = _fused_snake(x.device, x.dtype) if _may_be_fused(x, frequency) else None
         if fused is not None:
             return fused(x, ragged.lengths, frequency, magnitude)
-        if ragged.lengths is None and x.device.type == "cpu" and wide is torch.float32:
+        plain = type(x) in (Tensor, nn.Parameter)  # and not what a compiler traces with
+        if ragged.lengths is None and plain and x.device.type == "cpu" and wide is torch.float32:
             trainable = _trainable_snake()
             if trainable is not None:
                 return trainable(x.float(), frequency, magnitude).to(x.dtype)
@@ -121,6 +122,7 @@ class AntiAliasedSnake(nn.Module):
 
 # x (B, C, T), lengths (B,) or None, frequency (C,), magnitude (C,) to (B, C, T)
 _Fused = Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor]
+_Trainable = Callable[[Tensor, Tensor, Tensor], Tensor]  # without lengths
 
 
 def _may_be_fused(x: Tensor, frequency: Tensor) -> bool:
@@ -154,13 +156,41 @@ def _fused_snake(device: torch.device, dtype: torch.dtype) -> _Fused | None:
     return fused
 
 
-def _trainable_snake() -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+def _trainable_snake() -> _Trainable | None:
     """The activation of whole items with gradients, by Numba on a CPU; None where that does not work."""
-    if _fused_snake(torch.device("cpu"), torch.float32) is None:
-        return None
-    from neucodec_tts.codec.fused_snake_gradient import trainable_snake
+    return None if _fused_snake(torch.device("cpu"), torch.float32) is None else _checked_gradients()
 
+
+@cache
+def _checked_gradients() -> _Trainable | None:
+    try:
+        from neucodec_tts.codec.fused_snake_gradient import trainable_snake
+
+        with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            _check_gradients(trainable_snake)
+    except Exception as error:  # as in `_fused_snake`
+        logger.warning(
+            "training is slower: Numba %s", str(error).strip().split("\n")[0] or type(error).__name__
+        )
+        return None
     return trainable_snake
+
+
+def _check_gradients(trainable: _Trainable) -> None:
+    """Compare gradients with those of the separate steps.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weights = torch.randn(2, 2, 3, 514, generator=generator)
+    parameters = torch.rand(2, 3, generator=generator) + 0.5
+    steps, found = AntiAliasedSnake(3), []
+    for activate in (lambda x, f, m: steps._in_steps(x, Ragged(None, 514), f, m), trainable):
+        inputs = [part.clone().requires_grad_() for part in (x, *parameters)]
+        (activate(*inputs) * weights).sum().backward()
+        found.append([part.grad for part in inputs])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
 
 
 def _import_fused(compiler: str) -> _Fused:

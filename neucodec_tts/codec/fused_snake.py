@@ -24,7 +24,7 @@ from neucodec_tts.codec.low_pass import low_pass_filter
 
 _TILE = 4096  # numbers that are computed at a time, of
 _TILE_SAMPLES = 32, 512  # at least and at most so many samples; six more are computed for each tile
-_NUMBERS_A_THREAD = 200_000  # less is not worth a thread
+NUMBERS_A_THREAD = 200_000  # less is not worth a thread
 
 _DOWN = tuple(np.float32(tap) for tap in low_pass_filter().tolist())
 # Interpolation by two: the neighbours of sample t make the outputs 2t (taps 11, 9 ... 1) and 2t + 1 (taps 10, 8 ... 0).
@@ -179,18 +179,23 @@ def fused_snake(x: Tensor, lengths: Tensor | None, frequency: Tensor, magnitude:
     )
     tiles = items * -(-size // tile)
     allowed = torch.get_num_threads()
-    threads = min(allowed, tiles, max(1, x.numel() // _NUMBERS_A_THREAD))
+    threads = min(allowed, tiles, max(1, x.numel() // NUMBERS_A_THREAD))
+    in_threads(lambda _, first, last: _activate(*arguments, first, last), tiles, threads)
+    return result
+
+
+def in_threads(compute: Callable[[int, int, int], None], count: int, threads: int) -> None:
+    """Call ``compute(part, first, last)`` for parts of ``count`` things, in threads of which this is one."""
     if threads == 1:
-        _activate(*arguments, 0, tiles)
-        return result
-    bounds = [tiles * i // threads for i in range(threads + 1)]
+        compute(0, 0, count)
+        return
+    bounds = [count * i // threads for i in range(threads + 1)]
     own, *others = pairwise(bounds)
-    pool = _pool(allowed)
-    computing = [pool.submit(_activate, *arguments, first, last) for first, last in others]
-    _activate(*arguments, *own)
+    pool = _pool(torch.get_num_threads())
+    computing = [pool.submit(compute, part, *each) for part, each in enumerate(others, 1)]
+    compute(0, *own)
     for done in computing:
         done.result()
-    return result
 
 
 @lru_cache(maxsize=1)

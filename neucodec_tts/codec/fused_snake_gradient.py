@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from neucodec_tts.codec.fused_snake import (
     _DOWN,
@@ -24,8 +25,10 @@ from neucodec_tts.codec.fused_snake import (
     _TILE_SAMPLES,
     _UP_EVEN,
     _UP_ODD,
+    NUMBERS_A_THREAD,
     compiled,
     fused_snake,
+    in_threads,
 )
 
 _ZERO, _TWO = np.float32(0), np.float32(2)
@@ -48,8 +51,10 @@ def _sine_and_cosine(angle):  # type: ignore[no-untyped-def]
     return rest + rest * z * series, _ONE + z * other
 
 
-def _differentiate(x, given, size, frequencies, magnitudes, out, by_frequency, by_magnitude, tile):  # type: ignore[no-untyped-def]
-    """Gradients for all items, in tiles of ``tile`` samples. The layout is that of ``_activate_tiles``.
+def _differentiate(  # type: ignore[no-untyped-def]
+    x, given, size, frequencies, magnitudes, out, by_frequency, by_magnitude, tile, first, last
+):
+    """Gradients for items [first, last), in tiles of ``tile`` samples. The layout is that of ``_activate_tiles``.
 
     Args:
         x: the activation's inputs.
@@ -61,22 +66,27 @@ def _differentiate(x, given, size, frequencies, magnitudes, out, by_frequency, b
         by_frequency: gradients of the frequencies, float64 (P, n), to be added to.
         by_magnitude: likewise.
         tile: samples.
+        first: item.
+        last: item, exclusive.
     """
     n = frequencies.shape[1]
-    wide = (tile + 6) * n
-    s0, g0 = np.empty((tile + 12) * n, np.float32), np.empty((tile + 12) * n, np.float32)
-    even, odd = np.empty((tile + 18) * n, np.float32), np.empty((tile + 18) * n, np.float32)
+    most = tile + 2  # a last tile of one or two samples would lie wholly within the filters' reach
+    wide = (most + 6) * n
+    s0, g0 = np.empty((most + 12) * n, np.float32), np.empty((most + 12) * n, np.float32)
+    even, odd = np.empty((most + 18) * n, np.float32), np.empty((most + 18) * n, np.float32)
     frequency, magnitude = np.empty(wide, np.float32), np.empty(wide, np.float32)
     turned, raised = np.empty(wide, np.float32), np.empty(wide, np.float32)
-    samples = np.empty((tile + 6) * n, np.float32)
-    for item in range(len(x) // (size * n)):
+    samples = np.empty(wide, np.float32)
+    for item in range(first, last):
         begin, row = item * size, item % len(frequencies)
-        for i in range(tile + 6):
+        for i in range(most + 6):
             for c in range(n):
                 frequency[i * n + c] = frequencies[row, c]
                 magnitude[i * n + c] = magnitudes[row, c]
-        for start in range(0, size, tile):
-            count = min(tile, size - start)
+        start, count = 0, 0
+        while start + count < size:
+            start += count
+            count = size - start if size - start <= most else tile
             for i in range(count + 12):  # samples from start - 6; inputs are held at the edges
                 at = start - 6 + i
                 held = begin + min(max(at, 0), size - 1)
@@ -164,50 +174,63 @@ def _differentiate(x, given, size, frequencies, magnitudes, out, by_frequency, b
 def _signature() -> Any:
     vector, matrix, index = numba.float32[::1], numba.float32[:, ::1], numba.int64
     sums = numba.float64[:, ::1]
-    return numba.void(vector, vector, index, matrix, matrix, vector, sums, sums, index)
+    return numba.void(vector, vector, index, matrix, matrix, vector, sums, sums, index, index, index)
 
 
 _gradient = compiled(_differentiate, _signature())
 
 
 class FusedSnake(torch.autograd.Function):
-    """``fused_snake`` of whole items (B, C, T), float32 on a CPU, with its gradients."""
+    """``fused_snake`` of whole items (B, C, T), float32 on a CPU, which can be differentiated once."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, frequency: Tensor, magnitude: Tensor) -> Tensor:
+    def forward(x: Tensor, frequency: Tensor, magnitude: Tensor) -> Tensor:
         """As ``fused_snake``, without lengths."""
-        ctx.save_for_backward(x, frequency, magnitude)
         return fused_snake(x.detach(), None, frequency.detach(), magnitude.detach())
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        """Keep the inputs."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the three inputs."""
         x, frequency, magnitude = (saved.detach() for saved in ctx.saved_tensors)
-        channels, size = x.shape[1:]
+        batch, channels, size = x.shape
         rows = x.transpose(1, 2)
         beside = rows.is_contiguous()
-        together, parameters = (channels, (1, channels)) if beside else (1, (channels, 1))
+        items, together, parameters = (
+            (batch, channels, (1, channels)) if beside else (batch * channels, 1, (channels, 1))
+        )
         flat = rows if beside else x.contiguous()
         given = gradients[0].detach().to(torch.float32)
         given = (given.transpose(1, 2) if beside else given).contiguous()
         out = torch.empty_like(flat)
-        sums = np.zeros((2, *parameters))
+        threads = max(1, min(torch.get_num_threads(), items, x.numel() // NUMBERS_A_THREAD))
+        sums = np.zeros((threads, 2, *parameters))
         least, most = _TILE_SAMPLES
-        _gradient(
+        arguments = (
             flat.view(-1).numpy(),
             given.view(-1).numpy(),
             size,
             frequency.contiguous().view(parameters).numpy(),
             magnitude.contiguous().view(parameters).numpy(),
             out.view(-1).numpy(),
-            sums[0],
-            sums[1],
-            min(most, max(least, _TILE // together)),
         )
-        by_frequency, by_magnitude = (torch.from_numpy(part).to(frequency.dtype).view(-1) for part in sums)
+        tile = min(most, max(least, _TILE // together))
+        in_threads(
+            lambda part, first, last: _gradient(*arguments, sums[part, 0], sums[part, 1], tile, first, last),
+            items,
+            threads,
+        )
+        by_frequency, by_magnitude = (
+            torch.from_numpy(part).to(frequency.dtype).view(-1) for part in sums.sum(axis=0)
+        )
         return out.transpose(1, 2) if beside else out, by_frequency, by_magnitude
 
 
 def trainable_snake(x: Tensor, frequency: Tensor, magnitude: Tensor) -> Tensor:
-    """``fused_snake`` of whole items, with gradients: float32 (B, C, T), (C,) and (C,) to (B, C, T)."""
+    """``fused_snake`` of whole items, to be differentiated once: float32 (B, C, T), (C,) and (C,) to (B, C, T)."""
     return cast(Tensor, FusedSnake.apply(x, frequency, magnitude))

@@ -118,7 +118,12 @@ class TokenSettings:
                     f"{problem}; or say what its prompts look like (--format neutts or --format llasa)"
                 ) from problem
         if config is not None and wanted in (None, config.prompt_format):
-            return config if self.language is None else replace(config, language=self.language)
+            if self.language is None:
+                return config
+            # Lexicons are of one language; another has espeak's phones.
+            return replace(
+                config, language=self.language, lexicon=config.lexicon and self.language == config.language
+            )
         assert wanted is not None
         if wanted == "custom":
             raise DatasetError(
@@ -153,4 +158,5 @@ def _fingerprint(tokenizer: PreTrainedTokenizerBase, config: SpeechConfig) -> st
     said = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     said += str(tokenizer.chat_template)
     said += repr((config.token_pattern, config.template, config.text_join, config.text_tokens))
+    said += "lexicon" if config.lexicon else ""
     return hashlib.sha256(said.encode()).hexdigest()[:16]

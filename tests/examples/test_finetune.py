@@ -11,7 +11,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -200,7 +200,12 @@ def test_the_loss_in_pieces_is_the_models_own(
     pieces = sys.modules["spoken_loss"]
     monkeypatch.setitem(pieces.NUMBERS, "cpu", 7 * 300)  # seven rows at a time
     torch.manual_seed(0)
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes: dict[str, Any] = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+    }
     for tied in (False, True):
         model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2, tie_word_embeddings=tied))
         ids = torch.randint(300, (3, 20))
@@ -216,25 +221,65 @@ def test_the_loss_in_pieces_is_the_models_own(
         ):
             model.zero_grad()
             loss.backward()
-            found.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
+            found.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
         torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["rows", "flat"])
+def test_packed_rows_have_the_loss_in_pieces(
+    recipe: ModuleType, layout: Literal["rows", "flat"], tmp_path: Path
+):
+    """As the recipe packs them, with what else stands in such a batch."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
+
+    from neucodec_tts.training import SpeechCollator
+
+    learning = sys.modules["learning"]
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2))
+    rows = [{"input_ids": list(range(n)), "labels": [-100, *range(1, n)]} for n in (9, 20, 14)]
+    batch = SpeechCollator(0, max_length=32, layout=layout)([rows[:2], rows[2:]])
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    trainer = learning.ForgetfulTrainer(model, arguments)
+    own = model(**batch).loss
+    assert trainer.compute_loss(model, dict(batch)).item() == pytest.approx(own.item(), rel=1e-4)
+    assert trainer._in_pieces
+    with torch.no_grad():
+        assert trainer.compute_loss(model.eval(), dict(batch)).item() == pytest.approx(own.item(), rel=1e-4)
 
 
 def test_a_model_that_changes_its_logits_keeps_its_own_loss(recipe: ModuleType):
     import torch
-    from transformers import GraniteConfig, GraniteForCausalLM
+    from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
-    ids = torch.arange(40)[None]
+    sizes: dict[str, Any] = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+    }
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    inputs = {"input_ids": torch.arange(40)[None], "labels": torch.arange(40)[None], "use_cache": False}
     pieces = sys.modules["spoken_loss"].LossInPieces
     for scaling, same in ((1.0, True), (8.0, False)):
         torch.manual_seed(0)
-        config = GraniteConfig(**sizes, num_attention_heads=2, num_key_value_heads=2, logits_scaling=scaling)
-        model = GraniteForCausalLM(config)
-        model.lm_head.weight.data.normal_()  # so that a scale is heard
-        assert pieces(model).is_the_models_own({"input_ids": ids, "labels": ids}) is same
+        model = GraniteForCausalLM(GraniteConfig(**sizes, **heads, logits_scaling=scaling))
+        assert pieces(model).is_the_models_own(inputs) is same
+    capped = Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, head_dim=16))
+    assert not pieces(capped).is_the_models_own(inputs)
+    model = GraniteForCausalLM(GraniteConfig(**sizes, **heads, logits_scaling=1.0))
     model.lm_head = torch.nn.Linear(32, 300)  # with a bias
-    assert not pieces(model).is_the_models_own({"input_ids": ids, "labels": ids})
+    refused = pieces(model)
+    assert not refused.is_the_models_own(inputs)
+    refused.close()
+    assert not model.base_model._forward_hooks
 
 
 def test_guidance_weighs_the_text(recipe: ModuleType):

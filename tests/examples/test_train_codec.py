@@ -103,6 +103,8 @@ def test_a_training_goes_on_with_one_process_fewer(tmp_path: Path, corpus: Path)
         (("--set", "game=chess"), "the setting game is one of least-squares, hinge, not 'chess'"),
         (("--shares", "1", "2"), "--shares has 2 numbers for 1 corpora"),
         (("--codec", "tiny", "--teacher", "semantic"), "nothing for --teacher to teach"),
+        (("--codec", "tiny", "--set", "weights.heard=1"), "name one with --teacher"),
+        (("--codec", "tiny", "--train", "encoder", "--levels", "4,4"), "the codebook stays as it is"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

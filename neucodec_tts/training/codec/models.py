@@ -67,13 +67,31 @@ def initialise(codec: NeuCodec, waveform: Tensor) -> None:
             module.reset_parameters()  # transformers' own start is too small for a few layers
     head = codec.acoustic_decoder.head
     head.linear.bias[: head.n_fft // 2 + 1] = -2.0  # the log-magnitude half
+    _spread(codec, waveform, torch.ones(len(codec.quantizer.levels), dtype=torch.bool))
+
+
+@torch.no_grad()
+def spread_new_digits(codec: NeuCodec, waveform: Tensor) -> None:
+    """Let digits that the decoder does not hear yet use all their levels.
+
+    Args:
+        codec: as ``requantized`` makes it.
+        waveform: a first batch, float32 (B, T) at the encoder's rate.
+    """
+    new = (codec.quantizer.project_out.weight == 0).all(dim=0).cpu()
+    if bool(new.any()):
+        _spread(codec, waveform, new)
+
+
+def _spread(codec: NeuCodec, waveform: Tensor, which: Tensor) -> None:
+    """Bring some of the quantizer's inputs (BoolTensor (D,)) to the mean and deviation that suit its levels."""
     project = codec.quantizer.project_in
     latents, _ = codec.encode_latents(waveform, full_lengths(waveform))
-    values = project(latents).flatten(0, 1)
+    values = project(latents.float()).flatten(0, 1)[:, which]
     # Through both bounds, each of the four levels then holds a quarter of a normal distribution.
     scale = SpreadLoss.DEVIATION / values.std(dim=0).clamp(min=1e-6)
-    project.weight *= scale[:, None]
-    project.bias.copy_((project.bias - values.mean(dim=0)) * scale + SpreadLoss.MEAN)
+    project.weight[which] *= scale[:, None]
+    project.bias[which] = (project.bias[which] - values.mean(dim=0)) * scale + SpreadLoss.MEAN
 
 
 def full_lengths(waveform: Tensor) -> Tensor:
@@ -149,7 +167,9 @@ def begin_from(codec: NeuCodec, weights: Mapping[str, Tensor], config: NeuCodecC
             )
             missing.remove(key)
     for key in [key for key in missing if key.startswith("acoustic_encoder.") and key in weights]:
-        if all(size >= old for size, old in zip(own[key].shape, weights[key].shape, strict=True)):
+        shape, old_shape = own[key].shape, weights[key].shape
+        wider = all(size >= old for size, old in zip(shape, old_shape, strict=True))
+        if wider and shape[2:] == old_shape[2:]:
             new[key] = _widened(weights[key], own[key])
             missing.remove(key)
     codec.load_state_dict(new, strict=False)
@@ -255,7 +275,8 @@ def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
 
     The digits of a trained quantizer are alike in spread and nearly independent (``SpreadLoss``), so that turning its
     space leaves them so. With fewer dimensions, the new ones are those directions that move the quantizer's output
-    most. With more, the old ones stay, and the others begin with what little the decoder hears of them: nothing.
+    most. With more, the old ones stay, and the decoder does not hear the others yet; ``spread_new_digits`` lets them
+    use all their levels.
     """
     values: dict[str, Any] = codec.config.to_dict() | {"quantization_levels": list(levels)}
     values.pop("codec_id", None)  # its codes mean something else
@@ -264,11 +285,13 @@ def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
     kept = {name: x for name, x in codec.state_dict().items() if not name.startswith("quantizer.")}
     new.load_state_dict(kept, strict=False)
     unit = (old_quantizer.levels // 2).float()
-    out = (
-        old_quantizer.project_out.weight.float() / unit
-    )  # of a digit by itself: a normal value's has about one spread
-    turn = torch.linalg.svd(out)[2][: len(levels)] if len(levels) < out.shape[1] else torch.eye(out.shape[1])
-    turn = turn.to(out)  # (new or old, old)
+    out = old_quantizer.project_out.weight.float() / unit  # for digits in whole numbers, (Q, old)
+    old_levels = old_quantizer.levels.float()
+    if len(levels) < len(old_levels):
+        turn = torch.linalg.svd(out)[2][: len(levels)]
+        old_levels = old_levels.mean().expand(len(levels))
+    else:
+        turn = torch.eye(len(old_levels), device=out.device)  # (new or old, old)
     centre = SpreadLoss.MEAN
     project = old_quantizer.project_in
     quantizer.project_in.weight[: len(turn)] = turn @ project.weight
@@ -276,8 +299,9 @@ def requantized(codec: NeuCodec, levels: Sequence[int]) -> NeuCodec:
     for row in quantizer.project_in.weight[len(turn) :]:
         row.mul_(project.weight.norm(dim=1).mean() / row.norm())
     quantizer.project_in.bias[len(turn) :] = centre
-    weight = out @ turn.T  # for digits with a spread of four levels'
-    stretch = (quantizer.levels[: len(turn)] // 2).float() * 4 / quantizer.levels[: len(turn)]
+    weight = out @ turn.T
+    kept_levels = quantizer.levels[: len(turn)].float()
+    stretch = (kept_levels / 2).floor() * old_levels / kept_levels
     quantizer.project_out.weight.zero_()
     quantizer.project_out.weight[:, : len(turn)] = weight * stretch
     # Digits lie about -0.5 with an even number of levels: what was left out counts by its mean.

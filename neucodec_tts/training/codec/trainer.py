@@ -43,7 +43,7 @@ from neucodec_tts.training.codec.losses import (
     heard_distance,
 )
 from neucodec_tts.training.codec.losses.semantic import Teacher
-from neucodec_tts.training.codec.models import freeze, full_lengths, initialise
+from neucodec_tts.training.codec.models import freeze, full_lengths, initialise, spread_new_digits
 from neucodec_tts.training.codec.packed_codes import PackedCodes
 from neucodec_tts.training.codec.packed_speech import PackedSpeech
 from neucodec_tts.training.codec.reconstruction import Reconstruction, within_band
@@ -79,7 +79,7 @@ class CodecTrainer:
         workers: processes that prepare batches; none prepares them in this one.
 
     Raises:
-        CheckpointError: the state in ``out`` is of a codec of other shape.
+        CheckpointError: the state in ``out`` is of a codec of other shape, or ``weights.heard`` has no teacher.
     """
 
     def __init__(
@@ -97,6 +97,8 @@ class CodecTrainer:
         teacher: tuple[Teacher, int] | None = None,
         workers: int = 0,
     ) -> None:
+        if settings.weights.heard and teacher is None:
+            raise CheckpointError("weights.heard compares what a teacher hears, and there is none")
         self.settings, self.out, self.validation = settings, out, validation
         self.accelerator = accelerator or Accelerator()
         device = self.accelerator.device
@@ -151,6 +153,8 @@ class CodecTrainer:
         state = load_state(out, device)
         if state is None and settings.train == "scratch":
             initialise(self.codec, self.batches[0].heard.to(device))
+        elif state is None and settings.train == "all":
+            spread_new_digits(self.codec, self.batches[0].heard.to(device))
         self.average = Average(self.codec, settings.average)
         if state is not None:
             self._restore(state)
@@ -305,8 +309,9 @@ class CodecTrainer:
     def _features(self, audio: Tensor, rate: int) -> Tensor:
         """What the teacher makes of sound (B, T)."""
         assert self.teacher is not None
+        audio = torchaudio.functional.resample(audio, rate, TEACHER_RATE)  # in float32
         with self.accelerator.autocast():
-            return self.teacher[0](torchaudio.functional.resample(audio, rate, TEACHER_RATE))
+            return self.teacher[0](audio)
 
     def _play(self, ours: Tensor, recorded: list[list[Tensor]], terms: dict[str, Tensor]) -> None:
         """Add what the decoder loses to the discriminators, which get no gradients by it.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Spectra:
@@ -22,14 +23,21 @@ class Spectra:
         self._of_sines: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def magnitudes(self, window: Tensor, hop: int, n_fft: int | None = None) -> tuple[Tensor, Tensor]:
-        """Of both, (B, frames, n_fft / 2 + 1).
+        """Of both, float32 (B, frames, n_fft / 2 + 1), to be differentiated once.
 
         Args:
             window: (W,), T at least as long.
             hop: samples between windows.
-            n_fft: samples of the transform, an even number; W if None.
+            n_fft: samples of the transform; W if None.
+
+        Raises:
+            ValueError: the transform is of an odd number of samples, or shorter than the window.
         """
         n_fft = n_fft or len(window)
+        if n_fft % 2 or n_fft < len(window):
+            raise ValueError(
+                f"a transform of {n_fft} samples for a window of {len(window)}: it must be even and as long"
+            )
         ours = _Magnitudes.apply(self.audio.unfold(-1, len(window), hop) * window, n_fft)
         with torch.no_grad():
             theirs = _Magnitudes.apply(self.target.unfold(-1, len(window), hop) * window, n_fft)
@@ -54,6 +62,7 @@ class _Magnitudes(torch.autograd.Function):
         return magnitudes
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         spectrum, magnitudes = ctx.saved_tensors
         share = gradients[0] / magnitudes
@@ -63,7 +72,12 @@ class _Magnitudes(torch.autograd.Function):
 
 
 def window_size(seconds: float, rate: int) -> int:
-    """The even number of samples nearest to a duration whose transform is fast: it has no prime factor above 5."""
+    """The even number of samples nearest to a duration whose transform is fast: it has no prime factor above 5.
+
+    Args:
+        seconds: the duration.
+        rate: Hz.
+    """
     wanted = seconds * rate
 
     def fast(size: int) -> bool:

@@ -39,8 +39,8 @@ class STFTLoss(nn.Module):
         distances = []
         for size in self.sizes:
             ours, theirs = spectra.sine_magnitudes(size, size // self.overlap)
-            size = theirs.flatten(1).norm(dim=1).clamp(min=1e-4)
-            distance = ((ours - theirs).flatten(1).norm(dim=1) / size).mean()
+            scale = theirs.flatten(1).norm(dim=1).clamp(min=1e-4)
+            distance = ((ours - theirs).flatten(1).norm(dim=1) / scale).mean()
             if self.log_weight:
                 logs = ((ours + 1e-5).log() - (theirs + 1e-5).log()).abs().mean()
                 distance = distance + self.log_weight * logs
