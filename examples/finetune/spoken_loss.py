@@ -22,7 +22,7 @@ from neucodec_tts.prompts.formats import IGNORED
 NUMBERS = {"cpu": 1 << 24, "cuda": 1 << 27}
 """Logits that are computed at a time."""
 ALONE = {"logits_to_keep": 1}
-"""What a model is told that need not compute its logits: one is the fewest."""
+"""Has a model compute the logits of the last place alone, which is the fewest that it takes."""
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -78,7 +78,7 @@ class LossInPieces:
         self._hidden = outputs[0]
 
     def _kept(self) -> Tensor:
-        """What the output layer read last (B, T, D), once."""
+        """The last layer's output (B, T, D) for the batch just heard. It is then let go."""
         hidden, self._hidden = self._hidden, None
         assert hidden is not None
         return hidden
@@ -108,7 +108,7 @@ class LossInPieces:
 
     @torch.no_grad()
     def is_the_models_own(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether the model's loss is this one, tried on one row: some change their logits, or wrap their last layer.
+        """Try on one row whether the model's own loss is this one. Some models scale or cap their logits.
 
         Args:
             inputs: of the model, one batch.

@@ -307,7 +307,7 @@ class CodecTrainer:
         return {name: term.detach() for name, term in shown.items()}
 
     def _features(self, audio: Tensor, rate: int) -> Tensor:
-        """What the teacher makes of sound (B, T)."""
+        """The teacher's features (B, L, D) of sound (B, T) at any rate."""
         assert self.teacher is not None
         audio = torchaudio.functional.resample(audio, rate, TEACHER_RATE)  # in float32
         with self.accelerator.autocast():
