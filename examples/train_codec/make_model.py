@@ -71,7 +71,7 @@ def begin_from(model: LlamaForCausalLM, folder: Path, start: Path) -> None:
         folder: of it, for its tokenizer and configuration.
         start: folder of the trained model, of the same width.
     """
-    old = LlamaForCausalLM.from_pretrained(start)
+    old = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)  # what is given away is float16
     own = model.state_dict()
     same = {
         name: tensor

@@ -96,7 +96,9 @@ def test_a_model_begins_from_one_of_a_smaller_codebook(
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-    NeuCodec(tiny_config([4] * 5)).save_pretrained(tmp_path / "codec")
+    # As it is given away.
+    LlamaForCausalLM.from_pretrained(start, dtype=torch.float16).save_pretrained(start)
+    NeuCodec(tiny_config([4] * 5)).save_pretrained(tmp_path / "larger")
     out = tmp_path / "grown"
     arguments = [
         "--corpus",
@@ -104,13 +106,13 @@ def test_a_model_begins_from_one_of_a_smaller_codebook(
         "--out",
         str(out),
         "--codec",
-        str(tmp_path / "codec"),
+        str(tmp_path / "larger"),
         "--seed",
         "5",
     ]
     monkeypatch.setattr(sys, "argv", ["make_model.py", *arguments, "--begin-from", str(start)])
     recipe("make_model").main()
-    old, new = (LlamaForCausalLM.from_pretrained(folder) for folder in (start, out))
+    old, new = (LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (start, out))
     kept = {name for name, tensor in old.state_dict().items() if torch.equal(tensor, new.state_dict()[name])}
     assert set(old.state_dict()) - kept <= {"model.embed_tokens.weight", "lm_head.weight"}
     rows = []
