@@ -235,7 +235,8 @@ def teacher_of(
             "--train decoder keeps the codes: there is nothing for --teacher to teach but with --set weights.heard=1"
         )
     if args.teacher != "semantic":
-        whisper = WhisperTeacher(Path(args.teacher)).to_device(device)
+        # Codes should keep what the last layer says; a decoder's sound is told by the first ones.
+        whisper = WhisperTeacher(Path(args.teacher), every_layer=args.train == "decoder").to_device(device)
         return whisper, whisper.size
     if given is None:
         raise CheckpointError("--teacher semantic is the semantic encoder of --codec: name one")

@@ -56,20 +56,24 @@ class WhisperTeacher(nn.Module):
 
     Args:
         path: ``model.bin`` of a Whisper model for CTranslate2, not quantized, or what ``away.py teacher`` keeps of it.
+        every_layer: give the hidden states of all layers beside each other, from the convolutions on, each of mean 0
+            and deviation 1.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, every_layer: bool = False) -> None:
         super().__init__()
+        self._every_layer = every_layer
         variables = dict(np.load(path)) if path.suffix == ".npz" else read_ctranslate2(path)
         self._weights = {
             name.removeprefix("encoder/"): torch.from_numpy(value.astype(np.float32))
             for name, value in variables.items()
             if name.startswith("encoder/") and value.ndim
         }
-        self.size = len(self._weights["conv1/bias"])
-        """Of the features."""
-        self._heads = self.size // 64
+        self._width = len(self._weights["conv1/bias"])
+        self._heads = self._width // 64
         self._layers = sum(name.endswith("ffn/linear_0/bias") for name in self._weights)
+        self.size = self._width * (self._layers + 1 if every_layer else 1)
+        """Of the features."""
         filters = mel_filter_bank(
             _N_FFT // 2 + 1, _MELS, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney"
         )
@@ -93,13 +97,18 @@ class WhisperTeacher(nn.Module):
             x = ((mel + 4) / 4).transpose(1, 2)
         x = F.gelu(F.conv1d(x, w["conv1/weight"], w["conv1/bias"], padding=1))
         x = F.gelu(F.conv1d(x, w["conv2/weight"], w["conv2/bias"], stride=2, padding=1)).transpose(1, 2)
+        states = [x]
         x = x + w["position_encodings/encodings"][: x.shape[1]]
         for number in range(self._layers):
             x = x + self._attention(x, f"layer_{number}/self_attention/")
             hidden = self._norm(x, f"layer_{number}/ffn/layer_norm")
             hidden = F.gelu(self._linear(hidden, f"layer_{number}/ffn/linear_0"))
             x = x + self._linear(hidden, f"layer_{number}/ffn/linear_1")
-        return self._norm(x, "layer_norm")
+            states.append(x)
+        last = self._norm(x, "layer_norm")
+        if not self._every_layer:
+            return last
+        return torch.cat([F.layer_norm(state, (self._width,)) for state in [*states[:-1], last]], dim=-1)
 
     def _attention(self, x: Tensor, name: str) -> Tensor:
         parts = self._linear(self._norm(x, name + "layer_norm"), name + "linear_0").chunk(3, dim=-1)
@@ -111,4 +120,4 @@ class WhisperTeacher(nn.Module):
         return F.linear(x, self._weights[name + "/weight"], self._weights[name + "/bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        return F.layer_norm(x, (self.size,), self._weights[name + "/gamma"], self._weights[name + "/beta"])
+        return F.layer_norm(x, (self._width,), self._weights[name + "/gamma"], self._weights[name + "/beta"])

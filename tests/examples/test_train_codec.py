@@ -259,6 +259,12 @@ def test_whisper_teaches_50_times_a_second(recipe: Recipe, tmp_path: Path) -> No
     recipe("away").teacher(tmp_path / "model.bin", tmp_path / "kept" / "teacher.npz")
     kept = teacher.WhisperTeacher(tmp_path / "kept" / "teacher.npz")
     assert torch.equal(kept(waveform), features)
+    all_layers = teacher.WhisperTeacher(tmp_path / "model.bin", every_layer=True)
+    states = all_layers(waveform)
+    assert states.shape == (2, 50, all_layers.size)
+    assert all_layers.size == whisper.size * (whisper._layers + 1)
+    last = torch.nn.functional.layer_norm(features, (whisper.size,))
+    assert torch.allclose(states[..., -whisper.size :], last, atol=1e-5)
     (tmp_path / "other.bin").write_bytes(struct.pack("<I", 5))
     with pytest.raises(ValueError, match="another version"):
         teacher.read_ctranslate2(tmp_path / "other.bin")

@@ -128,7 +128,9 @@ class CodecTrainer:
             parameters += list(semantic.parameters())
         self.parameters = parameters
         self.generator: nn.Module = Reconstruction(self.codec, settings.train, semantic)
-        self.discriminators: nn.Module = Discriminators(rate, settings.discriminators).to(device)
+        self.discriminators: nn.Module = Discriminators(
+            rate, settings.discriminators, teacher[1] if teacher and settings.weights.heard else None
+        ).to(device)
         self.losses = nn.ModuleDict(
             {
                 "mel": MelLoss(rate),
@@ -281,24 +283,29 @@ class CodecTrainer:
             terms["steady"] = (again - done.values[: len(again)]).square().mean()
         if done.semantic is not None:
             terms["semantic"] = done.semantic
+        found = None
         if self.teacher is not None and weights.heard:
             if wanted is None:
                 with torch.no_grad():
                     wanted = self._features(target, self.rate)
-            terms["heard"] = heard_distance(self._features(audio, self.rate), wanted)
+            found = self._features(audio, self.rate)
+            terms["heard"] = heard_distance(found, wanted)
         if self.given is not None and done.digits is not None:
             terms["digits"] = digit_distance(done.digits, self._given_digits(batch.heard))
         shown: dict[str, Tensor] = {}
         if judged:
             ours, theirs = self._excerpt(audio, target)
+            features = None
+            if found is not None and wanted is not None:
+                features = torch.cat([wanted[:, : found.shape[1]], found.detach()[:, : wanted.shape[1]]])
             with accelerator.autocast():
-                logits, hidden = self.discriminators(torch.cat([theirs, ours.detach()]))
+                logits, hidden = self.discriminators(torch.cat([theirs, ours.detach()]), features)
             real, fake = zip(*(x.float().chunk(2) for x in logits), strict=True)
             shown["discriminator"] = discriminator_loss(real, fake, self.settings.game)
             accelerator.backward(shown["discriminator"] / self.settings.accumulate)
             if played:
                 recorded = [[x.chunk(2)[0].detach().float() for x in layers] for layers in hidden]
-                self._play(ours, recorded, terms)
+                self._play(ours, found, recorded, terms)
         total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
         shown |= {name: term.detach() for name, term in terms.items()}
         # Even if it is no number: the gradients are then none in any process, and all stop together.
@@ -313,18 +320,21 @@ class CodecTrainer:
         with self.accelerator.autocast():
             return self.teacher[0](audio)
 
-    def _play(self, ours: Tensor, recorded: list[list[Tensor]], terms: dict[str, Tensor]) -> None:
+    def _play(
+        self, ours: Tensor, found: Tensor | None, recorded: list[list[Tensor]], terms: dict[str, Tensor]
+    ) -> None:
         """Add what the decoder loses to the discriminators, which get no gradients by it.
 
         Args:
             ours: reconstructions (B, T).
+            found: the teacher's features of them (B, L, D), if a discriminator sees these.
             recorded: the discriminators' hidden layers for the recordings.
             terms: to add to.
         """
         network = self.accelerator.unwrap_model(self.discriminators)
         network.requires_grad_(False)
         with self.accelerator.autocast():
-            logits, hidden = network(ours)
+            logits, hidden = network(ours, found)
         network.requires_grad_(True)
         terms["adversarial"] = generator_loss([x.float() for x in logits], self.settings.game)
         terms["features"] = feature_matching(recorded, [[x.float() for x in layers] for layers in hidden])

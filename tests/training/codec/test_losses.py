@@ -108,6 +108,42 @@ def test_discriminators_judge_any_rate(rate: int) -> None:
     assert [len(x) for x in logits] == [2 * period for period in sizes.periods] + [2] * len(sizes.windows)
 
 
+@pytest.mark.parametrize("rate", RATES)
+def test_discriminators_learn_mel_spectra_and_features(rate: int) -> None:
+    torch.manual_seed(0)
+    real = torch.randn(4, rate // 4)
+    sine = 0.1 * torch.sin(torch.arange(rate // 4) * 2 * torch.pi * 440 / rate)
+    fake = real * 0.5 + sine
+    features = torch.randn(8, 12, 6)
+    features[4:, :, 0] += 2
+    for sizes in (
+        DiscriminatorSizes(periods=(), windows=(), mel_channels=4),
+        DiscriminatorSizes(periods=(), windows=(), feature_channels=8),
+    ):
+        network = Discriminators(rate, sizes, features=6)
+        assert len(network(real, features[:4])[0]) == 1
+        optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+        for _ in range(80):
+            (logits,), _ = network(torch.cat([real, fake]), features)
+            loss = discriminator_loss([logits[:4]], [logits[4:]])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        assert float(loss.detach()) < 0.3  # who cannot tell has 0.5
+    # Without a teacher there are no features to see.
+    assert Discriminators(rate, DiscriminatorSizes(feature_channels=8)).of_features is None
+
+
+def test_what_a_recording_has_above_telephones_is_not_told_by_its_mel_spectrum() -> None:
+    torch.manual_seed(0)
+    network = Discriminators(24_000, DiscriminatorSizes(periods=(), windows=(), mel_channels=4))
+    low = torch.randn(1, 12_000) * 0.1
+    high = low + 0.1 * torch.sin(torch.arange(12_000) * 2 * torch.pi * 9000 / 24_000)
+    (before,), _ = network(low)
+    (after,), _ = network(high)
+    assert torch.allclose(before, after, atol=2e-3)
+
+
 def test_semantic_features_can_be_rebuilt() -> None:
     torch.manual_seed(0)
     head = SemanticReconstruction(8, 4, hidden=16)

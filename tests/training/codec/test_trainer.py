@@ -15,6 +15,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from neucodec_tts import NeuCodec
 from neucodec_tts.errors import CheckpointError
 from neucodec_tts.training.codec import state as state_module
+from neucodec_tts.training.codec.discriminators import DiscriminatorSizes
 from neucodec_tts.training.codec.models import changed, freeze, requantized, spread_new_digits, tiny_config
 from neucodec_tts.training.codec.packed_codes import encode_packed
 from neucodec_tts.training.codec.packed_speech import PackedSpeech, pack
@@ -109,6 +110,28 @@ def test_a_decoder_learns_what_a_teacher_hears(tmp_path: Path, speech: PackedSpe
         assert {"heard", "semantic"} & set(terms) == {"heard"}
         heard.append(terms["heard"])
     assert heard[-1] < 0.9 * heard[0]
+
+
+def test_a_decoder_plays_against_what_a_teacher_hears(tmp_path: Path, speech: PackedSpeech) -> None:
+    given = small_codec()
+    sizes = DiscriminatorSizes(periods=(), windows=(), mel_channels=2, feature_channels=4)
+    weights = LossWeights(mel=0.0, adversarial=1.0, features=1.0, heard=1e-9)
+    segments = replace(SETTINGS.segments, changed_share=0.0)
+    settings = replace(
+        SETTINGS, train="decoder", steps=2, weights=weights, segments=segments, discriminators=sizes
+    )
+    done = trainer(changed(given), speech, tmp_path, settings, teacher=(levels_of_bands, 8))
+    before = [parameter.detach().clone() for parameter in done.parameters]
+    loader = done._loader_from_here()
+    for _ in range(2):
+        terms = done._train_step(loader)
+        assert terms["adversarial"] > 0
+        assert terms["features"] > 0
+    assert not any(parameter.grad is not None for parameter in done.discriminators.parameters())
+    moved = [
+        float((new.detach() - old).abs().max()) for new, old in zip(done.parameters, before, strict=True)
+    ]
+    assert max(moved) > 1e-5
 
 
 def test_an_encoder_learns_to_find_given_codes(tmp_path: Path, speech: PackedSpeech) -> None:
