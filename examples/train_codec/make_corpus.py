@@ -225,8 +225,8 @@ def main() -> None:
     said = time.monotonic()
     while True:
         shares = {name: split.seconds(name) / 3600 / hours for name, hours in wanted.items() if hours}
-        name = min(shares, key=lambda group: shares[group])
-        if shares[name] >= 1:
+        name = min(shares, key=lambda group: shares[group], default="")
+        if not name or shares[name] >= 1:
             break
         items = []
         for item in groups[name]:

@@ -69,7 +69,11 @@ PRESETS = {
         ),
         segments=SegmentSettings(batch_seconds=16, shortest=1.0, longest=3.0, changed_share=0.5),
         discriminators=DiscriminatorSizes(
-            period_channels=(8, 32, 64, 128, 128), windows=(0.0213, 0.0427, 0.0853), spectrum_channels=16
+            periods=(2, 5),
+            period_channels=(4, 16, 32, 64, 64),
+            spectrum_channels=8,
+            mel_channels=16,
+            feature_channels=64,
         ),
         adversary_from=6000,
         discriminator_ahead=200,

@@ -270,6 +270,33 @@ def test_whisper_teaches_50_times_a_second(recipe: Recipe, tmp_path: Path) -> No
         teacher.read_ctranslate2(tmp_path / "other.bin")
 
 
+@pytest.mark.parametrize(("hours", "read"), [("0", 0), ("0.001", 4), ("1", 6)])
+def test_a_corpus_ends_with_its_hours_or_its_texts(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: str, read: int
+) -> None:
+    corpus, texts = recipe("make_corpus"), recipe("texts")
+
+    class Reader:
+        site = tmp_path
+
+        def __init__(self, out: Path) -> None:
+            pass
+
+        def make(self, split, items, check=True) -> None:
+            for name, voice, text in items:
+                split.keep(corpus.Row(name, f"{voice}/{name}.flac", text, text, voice, 1.0), np.zeros(9))
+
+    monkeypatch.setattr(corpus, "Maker", Reader)
+    monkeypatch.setattr(corpus, "TOGETHER", 2)
+    monkeypatch.setattr(texts, "held_out", lambda site: (["A test."], ["A reference."]))
+    monkeypatch.setattr(texts, "training_texts", lambda site: [f"Text {number}." for number in range(6)])
+    arguments = ["--bulk-hours", hours, "--voice-hours", "0", "--crowd-hours", "0", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["make_corpus.py", *arguments])
+    corpus.main()
+    written = (tmp_path / "train" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in written] == [f"Text {number}." for number in range(read)]
+
+
 def test_silence_is_trimmed_but_for_a_margin(recipe: Recipe) -> None:
     trimmed = recipe("recordings").trimmed
     sound = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
