@@ -37,7 +37,21 @@ class DiscriminatorSizes:
     """Of one that sees what the teacher hears, with ``weights.heard``; 0 leaves it out."""
 
 
-class PeriodDiscriminator(nn.Module):
+class _Convolutions(nn.Module):
+    """Convolutions with leaky rectifiers between them, and a last one to logits."""
+
+    layers: nn.ModuleList
+    last: nn.Module
+
+    def _judge(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        hidden = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            hidden.append(x)
+        return self.last(x), hidden
+
+
+class PeriodDiscriminator(_Convolutions):
     """Convolutions over every ``period``-th sample."""
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
@@ -55,14 +69,10 @@ class PeriodDiscriminator(nn.Module):
         spare = -audio.shape[1] % self.period
         x = F.pad(audio[:, None], (0, spare), mode="reflect").unflatten(2, (-1, self.period))
         x = x.permute(0, 3, 1, 2).flatten(0, 1)
-        hidden = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            hidden.append(x)
-        return self.last(x), hidden
+        return self._judge(x)
 
 
-class SpectrumDiscriminator(nn.Module):
+class SpectrumDiscriminator(_Convolutions):
     """Convolutions over real and imaginary parts of an STFT, compressed, frequency by frequency."""
 
     window: Tensor
@@ -88,14 +98,10 @@ class SpectrumDiscriminator(nn.Module):
             power = spectrum.square().sum(-1, keepdim=True) + 1e-6
             # Channels stay last in memory, so that convolutions of few of them are twice as fast on a CPU.
             x = (spectrum * power**-0.35).permute(0, 3, 1, 2)
-        hidden = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            hidden.append(x)
-        return self.last(x), hidden
+        return self._judge(x)
 
 
-class MelDiscriminator(nn.Module):
+class MelDiscriminator(_Convolutions):
     """Convolutions over the log-mel spectrum of windows of 25 ms, 10 ms apart, in 80 bands up to 7.6 kHz.
 
     Above, recordings differ by their microphones and rates more than by being real.
@@ -126,14 +132,10 @@ class MelDiscriminator(nn.Module):
             frames = audio.float().unfold(1, len(self.window), self.hop) * self.window
             power = torch.view_as_real(torch.fft.rfft(frames)).square().sum(-1)
             x = ((power @ self.filters).clamp(min=1e-8).log() / 4)[:, None]
-        hidden = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            hidden.append(x)
-        return self.last(x), hidden
+        return self._judge(x)
 
 
-class FeatureDiscriminator(nn.Module):
+class FeatureDiscriminator(_Convolutions):
     """Convolutions over a teacher's features, each of which is brought to the same range first."""
 
     def __init__(self, size: int, channels: int) -> None:
@@ -148,11 +150,7 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, L, size) to logits and hidden layers."""
         x = F.layer_norm(features, (self.size,)).transpose(1, 2)
-        hidden = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            hidden.append(x)
-        return self.last(x), hidden
+        return self._judge(x)
 
 
 class Discriminators(nn.Module):
