@@ -296,7 +296,7 @@ class CodecTrainer:
         if judged:
             ours, theirs = self._excerpt(audio, target)
             features = None
-            if found is not None and wanted is not None:
+            if self.settings.discriminators.feature_channels and found is not None and wanted is not None:
                 features = torch.cat([wanted[:, : found.shape[1]], found.detach()[:, : wanted.shape[1]]])
             with accelerator.autocast():
                 logits, hidden = self.discriminators(torch.cat([theirs, ours.detach()]), features)

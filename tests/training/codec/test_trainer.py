@@ -114,24 +114,22 @@ def test_a_decoder_learns_what_a_teacher_hears(tmp_path: Path, speech: PackedSpe
 
 def test_a_decoder_plays_against_what_a_teacher_hears(tmp_path: Path, speech: PackedSpeech) -> None:
     given = small_codec()
-    sizes = DiscriminatorSizes(periods=(), windows=(), mel_channels=2, feature_channels=4)
+    sizes = DiscriminatorSizes(periods=(), windows=(), feature_channels=4)
     weights = LossWeights(mel=0.0, adversarial=1.0, features=1.0, heard=1e-9)
     segments = replace(SETTINGS.segments, changed_share=0.0)
     settings = replace(
         SETTINGS, train="decoder", steps=2, weights=weights, segments=segments, discriminators=sizes
     )
     done = trainer(changed(given), speech, tmp_path, settings, teacher=(levels_of_bands, 8))
-    before = [parameter.detach().clone() for parameter in done.parameters]
     loader = done._loader_from_here()
     for _ in range(2):
         terms = done._train_step(loader)
         assert terms["adversarial"] > 0
         assert terms["features"] > 0
+        assert (
+            terms["gradient"] > 1e-5
+        )  # of the decoder, through the teacher: ``heard`` alone gives a millionth
     assert not any(parameter.grad is not None for parameter in done.discriminators.parameters())
-    moved = [
-        float((new.detach() - old).abs().max()) for new, old in zip(done.parameters, before, strict=True)
-    ]
-    assert max(moved) > 1e-5
 
 
 def test_an_encoder_learns_to_find_given_codes(tmp_path: Path, speech: PackedSpeech) -> None:
