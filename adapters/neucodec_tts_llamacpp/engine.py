@@ -39,7 +39,7 @@ _SPARE = 2
 _STUCK_SECONDS = 10.0
 """A generation that waits for a place fails if no other computes anything for so long."""
 _SAME_VOICE = 32
-"""Prompts that have so many tokens in common at their beginning are taken to be of one voice."""
+"""Prompts are taken to be of one voice if they begin with so many common tokens, at least half of the kept prompt."""
 
 
 class LlamaCppEngine:
@@ -262,7 +262,7 @@ class LlamaCppEngine:
         best = max(self._sequences, key=lambda each: each.common(prompt))
         common = min(best.common(prompt), len(prompt) - 1)  # the last is computed for its logits
         target = best
-        if best.busy or common < _SAME_VOICE:
+        if best.busy or common < max(_SAME_VOICE, len(best.ids) / 2):
             target = min(free, key=lambda each: each.used)  # the one that nobody has asked for longest
         if common and target is not best:
             self.runtime.copy(best.number, target.number)

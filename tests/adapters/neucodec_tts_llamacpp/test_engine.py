@@ -169,6 +169,22 @@ def test_the_prompt_of_a_voice_is_computed_once(tiny_gguf, tiny_engine):
     assert np.mean(kept == fresh) > 0.8
 
 
+def test_voices_with_the_same_words_do_not_replace_each_other(tiny_gguf, model):
+    engine = LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cpu", max_batch=1, threads=1)
+    ids = list(model.tokens.vocabulary.ids)
+    words, first, second = ids[:70], ids[100:250], ids[300:450]
+
+    def computed(prompt: list[int]) -> int:
+        before = engine.runtime.computed
+        engine.generate(prompt, Sampling(max_frames=1, min_frames=1, seed=1)).collect()
+        return engine.runtime.computed - before
+
+    assert computed([*words, *first, 5]) >= 221
+    assert 151 <= computed([*words, *second, 5]) < 160  # the words are not computed again
+    assert computed([*words, *first, 6]) < 10
+    assert computed([*words, *second, 6]) < 10
+
+
 def test_a_stream_that_is_left_gives_its_place_back(tiny_gguf, model, prompts):
     engine = LlamaCppEngine.load(str(tiny_gguf), model.tokens, device="cpu", max_batch=2, threads=1)
     sampling = Sampling(seed=1, max_frames=20)
