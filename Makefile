@@ -27,16 +27,18 @@ PYTEST := -m pytest -n 2 --no-loadscope-reorder
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
 
-demo:  ## say TEXT="..." in three voices, and send a recording to codes and back
+demo:  ## say TEXT="..." in four voices, and send a recording to codes and back
 	$(ENVIRONMENT) demo
 	@$(BIN)/neucodec-tts demo $(if $(TEXT),"$$TEXT")
 
 install:  ## make .venv with the project and all that tests and linters need
 	$(ENVIRONMENT) dev
 
-figures: install  ## how well tiny speaks and clones, in ten minutes; needs Debian, for flite, and a compiler
-	@$(BIN)/python -m pip install --quiet pocketsphinx jiwer resemblyzer
-	@$(BIN)/python examples/train_codec/evaluate_voice.py tiny
+figures: install  ## how well tiny speaks and clones, in half an hour; needs Debian, npm and a compiler
+	@$(BIN)/python -m pip install --quiet av onnxruntime scipy faster-whisper rapidfuzz jiwer resemblyzer librosa pandas
+	@$(BIN)/python examples/train_codec/recordings.py --out data/people --evaluation
+	@$(BIN)/python examples/train_codec/make_corpus.py --bulk-hours 0 --voice-hours 0 --crowd-hours 0
+	@$(BIN)/python examples/train_codec/evaluate.py tiny
 
 gpu: install  ## check and time the codec on a GPU, in eight minutes; writes docs/benchmarks_gpu.md
 	$(BIN)/python benchmarks/gpu.py $(PARTS)

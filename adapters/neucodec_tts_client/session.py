@@ -1,7 +1,7 @@
 """One WebSocket of a server: text goes in while it is written, sound comes out sentence by sentence.
 
     session = await open_session("http://127.0.0.1:8000")
-    await session.configure(session_config(voice="slt"))
+    await session.configure(session_config(voice="heart"))
     await session.send_text("Hello there. How are", "first")
     await session.send_text(" you?", "first")
     await session.finish()

@@ -61,7 +61,7 @@ def serve(
         typer.Option(
             "--voice-alias",
             metavar="NAME=VOICE",
-            help="Another name of a voice, as in alloy=slt. May be given several times.",
+            help="Another name of a voice, as in alloy=heart. May be given several times.",
             show_default=False,
         ),
     ] = None,

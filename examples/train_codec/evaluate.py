@@ -12,6 +12,7 @@ prints a table:
     nearest to the voice of the prompt   by resemblyzer, among the model's voices
     nearer to the person              than to any of the model's voices, when asked to speak like a recording
     ends by itself                    at the first attempt, without loops
+    real-time factor                  from text to sound, in one go
 
 `--corpus` and `--people` are folders of make_corpus.py and recordings.py.
 """
@@ -22,7 +23,8 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +52,17 @@ class Spoken:
     wave: np.ndarray
     """float32 (n,) at 16 kHz."""
     reasons: tuple[str, ...]
+    work: float
+    """Seconds, of computing."""
 
 
 def speak(tts: TextToSpeech, text: str, name: str, prompt: SpeakerPrompt, seed: int) -> Spoken:
     """Speak a sentence once, whatever comes of it."""
+    start = time.perf_counter()
     result = tts.speak(text, prompt, seed=seed, retries=0)
+    work = time.perf_counter() - start
     wave = resample(torch.from_numpy(result.samples), result.sample_rate, RATE).numpy()
-    return Spoken(name, text, wave, tuple(segment.finish_reason for segment in result.segments))
+    return Spoken(name, text, wave, tuple(segment.finish_reason for segment in result.segments), work)
 
 
 def manifest(path: Path) -> list[dict[str, Any]]:
@@ -96,13 +102,14 @@ def of_the_voices(
     voices: dict[str, SpeakerPrompt],
     known: dict[str, np.ndarray],
     tools: Any,
+    seed: int,
 ) -> dict[str, float]:
     """Score the test sentences in the model's own voices."""
     recogniser, judge, ears = tools
     spoken, heard = [], []
     for number, text in enumerate(texts):
         for name, prompt in voices.items():
-            spoken.append(speak(tts, text, name, prompt, number))
+            spoken.append(speak(tts, text, name, prompt, 1000 * seed + number))
             heard.append(recogniser.hear(spoken[-1].wave))
         log.info("%d of %d sentences", number + 1, len(texts))
     found = {"words wrong": word_error_rate([each.text for each in spoken], heard)}
@@ -114,6 +121,7 @@ def of_the_voices(
         "DNSMOS overall, spoken": float(np.mean([judge.overall(each.wave) for each in spoken])),
         "nearest to the voice of the prompt": float(np.mean(near)),
         "ends by itself": float(np.mean([set(each.reasons) == {"stop"} for each in spoken])),
+        "real-time factor": sum(each.work for each in spoken) / sum(len(each.wave) / RATE for each in spoken),
     }
 
 
@@ -170,6 +178,9 @@ def main() -> None:
     add("--sentences", type=int, default=50, help="in each voice")
     add("--recordings", type=int, default=60, help="of people, after the codec")
     add("--clones", type=int, default=10)
+    add("--seed", type=int, default=0, help="another one for another take of everything")
+    add("--temperature", type=float, help="instead of the model's own")
+    add("--top-k", type=int, help="instead of the model's own")
     add("--threads", type=int)
     add("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
@@ -179,6 +190,10 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     site = packages.make_importable(packages.MEASURING, args.corpus / "packages")
     tts = TextToSpeech.from_pretrained(args.model, codec=args.codec)
+    changes = {"temperature": args.temperature, "top_k": args.top_k}
+    tts.sampling = replace(
+        tts.sampling, **{name: value for name, value in changes.items() if value is not None}
+    )
     ears = Voices()
     tools = (Recogniser(site, args.corpus / "packages" / "whisper-base"), Judge(), ears)
     voices = model_voices(tts)
@@ -201,7 +216,7 @@ def main() -> None:
         people += evenly(
             manifest(args.people / "evaluation" / "manifest.jsonl"), args.clones - len(people), 3.0
         )
-    figures |= shown(of_the_voices(tts, texts[: args.sentences], voices, known, tools))
+    figures |= shown(of_the_voices(tts, texts[: args.sentences], voices, known, tools, args.seed))
     figures |= shown(of_cloning(tts, texts, people, known, tools))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")

@@ -1,6 +1,6 @@
 """Make the language model of `tiny`, untrained: a small Llama that reads phones and writes the codec's codes.
 
-    python examples/train_codec/make_model.py --corpus data/tiny-voice --out runs/tiny-voice/start
+    python examples/train_codec/make_model.py --corpus data/voice --codec tiny --out runs/voice-start
 
 writes a model folder as `neucodec-tts extend-vocab` leaves it, with a prompt format of its own in speech_config.json.
 """
@@ -112,10 +112,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--corpus", type=Path, default=Path("data/tiny-voice"), help="folder of speak_corpus.py"
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/tiny-voice/start"))
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"), help="folder of make_corpus.py")
+    parser.add_argument("--out", type=Path, default=Path("runs/voice-start"))
     parser.add_argument("--codec", default="tiny", help="whose codes it will speak")
     parser.add_argument(
         "--begin-from",

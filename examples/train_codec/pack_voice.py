@@ -1,9 +1,9 @@
 """Make of a trained voice model the folder that is given away: weights in float16, and voices of its own.
 
     python examples/train_codec/pack_voice.py runs/voice/model --codec runs/tiny-decoder/checkpoint \
-        --corpus data/tiny-voice --out runs/tiny-voice --temperature 0.4
+        --corpus data/corpus --out runs/tiny-voice --temperature 0.5
 
-The voices are recordings of `speak_corpus.py` that were not in training, of each voice the longest.
+The voices are recordings of `make_corpus.py` that were not in training, of each voice the longest.
 """
 
 from __future__ import annotations
@@ -39,11 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="folder of a trained model")
     parser.add_argument("--codec", required=True, help="whose codes it speaks: folder, hub id, or tiny")
     parser.add_argument("--codec-name", help="what the folder calls the codec, if it is not --codec")
-    parser.add_argument(
-        "--corpus", type=Path, default=Path("data/tiny-voice"), help="folder of speak_corpus.py"
-    )
-    parser.add_argument("--voices", nargs="*", default=["slt", "rms", "awb"])
-    parser.add_argument("--default-voice", default="rms", help="who speaks where no voice is asked for")
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"), help="folder of make_corpus.py")
+    parser.add_argument("--voices", nargs="*", default=["heart", "michael", "emma", "george"])
+    parser.add_argument("--default-voice", default="heart", help="who speaks where no voice is asked for")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--temperature", type=float, help="of the sampling, instead of the model's own")
     parser.add_argument("--top-k", type=int, help="of the sampling, instead of the model's own")

@@ -50,7 +50,7 @@ def demo(
 ) -> None:
     """Hear the built-in model, without a network.
 
-    It says a text in three voices, and sends a recording of human speech through the codec.
+    It says a text in four voices, and sends a recording of human speech through the codec.
     """
     from neucodec_tts.text import check_text, speakable
 
@@ -127,8 +127,8 @@ def _say_whence(terminal: Terminal) -> None:
     for line in (
         "Where the parts come from; the READMEs in neucodec_tts/checkpoints and neucodec_tts/assets say all of it:",
         "  codec           tiny: NeuCodec's architecture, small, trained by examples/train_codec; not Neuphonic's",
-        "  language model  tiny-voice: a small Llama, trained from nothing on flite's voices by the same recipe",
-        "  voices          flite's, Carnegie Mellon University: from recordings that were not in the training",
+        "  language model  tiny-voice: a small Llama, trained on synthetic speech by the same recipe",
+        "  voices          hibari's and Kokoro's (Apache-2.0): sentences that were not in the training",
         "  recording       Allison Smith for Asterisk, CC BY-SA 3.0",
     ):
         terminal.say(line)

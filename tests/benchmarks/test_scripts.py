@@ -97,10 +97,10 @@ def test_prepare():
 
 
 def test_short_texts(capsys):
-    short_texts.main(["--texts", "2", "--voice", "rms", "--seed", "1"])
+    short_texts.main(["--texts", "2", "--voice", "michael", "--seed", "1"])
     first, second = capsys.readouterr().out.splitlines()[:2]
     assert first == "2 texts, seed 1, tiny"
-    assert second.startswith("rms: median 0.")
+    assert second.startswith("michael: median 0.")
     assert second.endswith("0 wrong")
 
 

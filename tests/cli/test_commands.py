@@ -75,7 +75,7 @@ def test_demo(call, tmp_path, monkeypatch):
     done = call("demo", "They said no.", "--no-play")
     assert done.code == 0
     assert {p.name for p in Path("outputs/demo").iterdir()} == {
-        *("awb.wav", "rms.wav", "slt.wav", "voices.png"),
+        *("emma.wav", "george.wav", "heart.wav", "michael.wav", "voices.png"),
         *("original.flac", "reconstruction.wav", "codes.safetensors"),
     }
     assert Path("outputs/demo/voices.png").read_bytes().startswith(b"\x89PNG")
@@ -89,7 +89,7 @@ def test_demo_for_machines_and_with_two_sentences(call, tmp_path):
     done = call("demo", "They said no. So I went home.", "-o", tmp_path, "--no-play", "--json")
     assert done.code == 0
     found = json.loads(done.out)
-    assert set(found["voices"]) == {"awb", "rms", "slt"}
+    assert set(found["voices"]) == {"emma", "george", "heart", "michael"}
     for name, voice in found["voices"].items():
         assert set(voice["finish_reasons"]) == {"stop"}
         assert soundfile.info(tmp_path / f"{name}.wav").duration == pytest.approx(voice["audio_seconds"])

@@ -191,7 +191,7 @@ def test_where_the_text_comes_from(say, how: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_a_model_the_built_in_one_speaks(call, folder):
-    done = call("say", "They are all gone.", "-o", "out.wav", "-v", "slt", "--seed", 1, "--json")
+    done = call("say", "They are all gone.", "-o", "out.wav", "-v", "heart", "--seed", 1, "--json")
     assert done.code == 0
     assert (
         "using the small built-in model 'tiny'; for a model that speaks well: --model neuphonic/neutts-air"

@@ -151,14 +151,14 @@ def test_a_servers_codes_sound_while_they_come(site, tiny):
 
     def steps(page: Page) -> tuple[str, torch.Tensor]:
         page.run("document.querySelector('[name=text]').value = 'Hello. Again.'")
-        page.run("document.querySelector('[name=voice]').value = 'slt'")
+        page.run("document.querySelector('[name=voice]').value = 'heart'")
         page.run("document.querySelector('[name=server]').value = location.origin")
         page.run("document.getElementById('speak').click()")
         return heard(page)
 
     _, samples = use(url, steps)
     assert answers.asked == [
-        {"input": "Hello. Again.", "voice": "slt", "response_format": "codes", "stream_format": "sse"}
+        {"input": "Hello. Again.", "voice": "heart", "response_format": "codes", "stream_format": "sse"}
     ]
     parts = [streamed(tiny, torch.as_tensor(each)) for each in answers.sentences]
     pause = torch.zeros(round(0.35 * 24_000))

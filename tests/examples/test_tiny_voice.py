@@ -1,4 +1,4 @@
-"""The recipe of the voice of `tiny`, without flite: which texts are read by whom, and what is held out."""
+"""The recipe of the voice of `tiny`: the model that begins, other speeds of a corpus, and what is given away."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -17,48 +18,10 @@ from tests.assets import ASSETS
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """Packages as `unpack` unpacks them, with made-up texts."""
-    for package in ("fortunes", "fortunes-min"):
-        folder = tmp_path / package / "usr/share/games/fortunes"
-        folder.mkdir(parents=True)
-        numbers = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-        fortunes = [
-            f"The {a} of {b} people saw {package} today.\n\t\t-- A Writer" for a in numbers for b in numbers
-        ]
-        (folder / "people").write_text("\n%\n".join([*fortunes, "2 + 2 = 4.", "SHOUTED LOUDLY HERE!"]))
-        (folder / "people.dat").write_bytes(b"\xff")
-    program = tmp_path / "bible-kjv/usr/bin/bible"
-    program.parent.mkdir(parents=True)
-    verse = "And it came to pass in those days, that there went out a decree; and all went to be taxed."
-    program.write_text(f"#!/bin/sh\necho 'Lu2:1 {verse}'\n")
-    program.chmod(0o755)
-    (tmp_path / "bible-kjv-text/usr/lib").mkdir(parents=True)
-    return tmp_path
-
-
-def test_what_is_held_out_is_read_by_no_voice_in_training(recipe, cache: Path) -> None:
-    corpus = recipe("speak_corpus")
-    splits, training = corpus.assignments(cache)
-    held = {*splits["test"], *splits["references"]}
-    assert (len(splits["test"]), len(splits["references"])) == (50, 12)
-    assert len(held) == 62
-    assert set(training) == set(corpus.VOICES)
-    everything = set().union(*training.values())
-    assert not held & everything
-    for texts in training.values():
-        assert len(texts) == len(set(texts))
-        assert 0.5 < len(texts) / len(everything) < 0.8
-    assert "That there went out a decree." in everything
-    assert all(corpus.SHORTEST <= len(text) <= corpus.LONGEST for text in everything)
-    assert not any("SHOUTED" in text or "Writer" in text or "2" in text for text in everything)
-
-
-@pytest.fixture
 def start(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an untrained model of the codes of `tmp_path / "codec"`."""
     (tmp_path / "train").mkdir()
-    row = {"id": "a", "audio": "a.wav", "text": "The quick brown fox jumps.", "speaker": "slt"}
+    row = {"id": "a", "audio": "a.wav", "text": "The quick brown fox jumps.", "speaker": "heart"}
     (tmp_path / "train/manifest.jsonl").write_text(json.dumps(row) + "\n")
     out = tmp_path / "start"
     NeuCodec(tiny_config([4] * 4)).save_pretrained(tmp_path / "codec")
@@ -133,7 +96,7 @@ def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> Non
     rows = []
     for name, seconds in (("short", 3), ("long", 6)):
         soundfile.write(references / f"{name}.wav", samples[: seconds * rate], rate)
-        rows.append({"id": name, "audio": f"{name}.wav", "text": f"A {name} text.", "speaker": "slt"})
+        rows.append({"id": name, "audio": f"{name}.wav", "text": f"A {name} text.", "speaker": "heart"})
     (references / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     codec, out = str(tmp_path / "codec"), tmp_path / "given"
     pack = recipe("pack_voice").main
@@ -142,9 +105,9 @@ def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> Non
         "--corpus",
         str(tmp_path),
         "--voices",
-        "slt",
+        "heart",
         "--default-voice",
-        "slt",
+        "heart",
         "--out",
         str(out),
     ]
@@ -155,9 +118,36 @@ def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> Non
     tts = TextToSpeech.from_pretrained(out)
     assert tts.sampling.temperature == 0.5
     assert tts.model_voices is not None
-    assert tts.model_voices.names() == ["slt"]
-    assert tts.model_voices.load("slt").text == "A long text."
-    said = tts.speak("The fox.", "slt", sampling=replace(tts.sampling, max_frames=10), retries=0)
+    assert tts.model_voices.names() == ["heart"]
+    assert tts.model_voices.load("heart").text == "A long text."
+    said = tts.speak("The fox.", "heart", sampling=replace(tts.sampling, max_frames=10), retries=0)
     assert 0 < said.speech_tokens <= 10
     weights = (out / "model.safetensors").stat().st_size
     assert weights == pytest.approx((start / "model.safetensors").stat().st_size / 2, rel=0.02)
+
+
+def test_other_speeds_are_other_speakers(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, rate = soundfile.read(ASSETS / "demo.flac")
+    rows = []
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.flac", samples[: 2 * rate], rate)
+        rows.append({"id": name, "audio": f"{name}.flac", "text": name, "speaker": "emma", "seconds": 2.0})
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "speeds"
+    arguments = [str(tmp_path / "manifest.jsonl"), "--speeds", "0.8", "1.25", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["other_speeds.py", *arguments])
+    recipe("other_speeds").main()
+    made = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in made] == ["a-080", "b-080", "b-125", "a-125"]
+    assert {row["speaker"] for row in made} == {"emma-080", "emma-125"}
+    for row in made:
+        info = soundfile.info(out / row["audio"])
+        assert info.samplerate == 24_000
+        assert info.duration == pytest.approx(row["seconds"], abs=0.001)
+    slow, _ = soundfile.read(out / made[0]["audio"])
+    assert np.abs(slow).max() == pytest.approx(np.abs(samples[: 2 * rate]).max(), rel=0.1)
+
+    monkeypatch.setattr(sys, "argv", ["other_speeds.py", *arguments, "--hours", "0.0001"])
+    recipe("other_speeds").main()  # of each speed one, of those that are there
+    made = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in made] == ["a-080", "b-125"]

@@ -159,7 +159,7 @@ def test_formats_with_phones_are_made(neutts: Extended):
 
 
 def test_the_default_voice_and_normalisation(tmp_path: Path):
-    config = SpeechConfig("neutts", language="en-us", default_voice="rms", normalize=True)
+    config = SpeechConfig("neutts", language="en-us", default_voice="michael", normalize=True)
     config.save(tmp_path)
     assert SpeechConfig.read(tmp_path / "speech_config.json") == config
     assert config.make_reader().normalize

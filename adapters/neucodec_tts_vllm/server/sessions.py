@@ -22,7 +22,7 @@ The client sends:
 The server sends, for each sentence:
 
     {"type": "audio.start", "utterance_index": 0, "sentence_index": 0, "sentence_text": "Hello there.",
-     "format": "pcm", "sample_rate": 24000, "watermarked": false, "seed": 5, "voice": "slt", "model": "tiny"}
+     "format": "pcm", "sample_rate": 24000, "watermarked": false, "seed": 5, "voice": "heart", "model": "tiny"}
     binary frames                                   bytes of the format; those of one sentence are one file
     {"type": "audio.done", "utterance_index": 0, "sentence_index": 0, "audio_seconds": 1.1, "cut_short": 0,
      "usage": {"input_tokens": 12, "output_tokens": 55, "total_tokens": 67}}

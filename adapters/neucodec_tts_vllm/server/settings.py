@@ -36,7 +36,7 @@ class ServerSettings:
             when its client reads nothing for so long.
         strict_names: refuse OpenAI's names of models and voices (1, 0); by default they mean the model that is served
             and its voices.
-        voice_aliases: other names of voices, as in ``alloy=slt,nova=dave``.
+        voice_aliases: other names of voices, as in ``alloy=heart,nova=dave``.
         ref_audio_hosts: names of hosts, with commas between, from which ``ref_audio`` may be fetched; none by default.
     """
 
@@ -93,7 +93,7 @@ class ServerSettings:
         for alias in settings.voice_aliases:
             if [bool(part.strip()) for part in alias.split("=")] != [True, True]:
                 raise EngineError(
-                    f"{PREFIX}VOICE_ALIASES has {alias!r}; it must be NAME=VOICE, as in alloy=slt"
+                    f"{PREFIX}VOICE_ALIASES has {alias!r}; it must be NAME=VOICE, as in alloy=heart"
                 )
         return settings
 

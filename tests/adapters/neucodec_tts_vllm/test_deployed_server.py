@@ -48,7 +48,7 @@ def test_it_is_ready(server):
 
 
 def test_a_request_is_a_tree_of_spans_below_its_callers(server, collector):
-    body = {"input": "They are all gone. I am here.", "voice": "slt", "seed": 1, "response_format": "pcm"}
+    body = {"input": "They are all gone. I am here.", "voice": "heart", "seed": 1, "response_format": "pcm"}
     for stream in (False, True):
         answer = httpx.post(
             server.url + SPEECH, json={**body, "stream": stream}, headers={"traceparent": CALLER}, timeout=120
@@ -87,7 +87,7 @@ def test_the_dashboard_asks_for_nothing_that_is_not_there(server):
 
 def test_on_sigterm_speech_ends_whole_and_nothing_new_is_taken(server):
     """The last one: the server is gone afterwards."""
-    body = {"input": "They are all gone. I am still here. " * 6, "voice": "slt", "seed": 1}
+    body = {"input": "They are all gone. I am still here. " * 6, "voice": "heart", "seed": 1}
     body |= {"response_format": "pcm", "stream": True}
     with server.client() as client, ThreadPoolExecutor(1) as pool:
         expected = client.post(SPEECH, json=body).content

@@ -24,12 +24,12 @@ def url(tmp_path_factory):
         yield server.url
 
 
-def test_it_brings_three_voices(url):
-    assert {"awb", "rms", "slt"} <= {voice["id"] for voice in httpx.get(url + VOICES).json()["voices"]}
+def test_it_brings_four_voices(url):
+    assert {"emma", "george", "heart", "michael"} <= {voice["id"] for voice in httpx.get(url + VOICES).json()["voices"]}
     assert [each["id"] for each in httpx.get(url + "/v1/models").json()["data"]] == ["tiny"]
 
 
-@pytest.mark.parametrize("voice", ["awb", "rms", "slt"])
+@pytest.mark.parametrize("voice", ["emma", "george", "heart", "michael"])
 def test_the_openai_client_speaks_in_them(url, voice):
     openai = pytest.importorskip("openai", reason="the client of OpenAI comes with vLLM")
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -44,7 +44,7 @@ def test_the_openai_client_speaks_in_them(url, voice):
 
 
 def test_what_is_streamed_is_what_is_sent_whole(url):
-    body = {"input": TEXT, "voice": "slt", "response_format": "pcm", "seed": 1}
+    body = {"input": TEXT, "voice": "heart", "response_format": "pcm", "seed": 1}
     whole = httpx.post(url + SPEECH, json={**body, "stream": False}, timeout=120)
     streamed = httpx.post(url + SPEECH, json={**body, "stream": True}, timeout=120)
     assert whole.status_code == streamed.status_code == 200
