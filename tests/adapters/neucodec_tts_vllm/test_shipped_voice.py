@@ -25,7 +25,9 @@ def url(tmp_path_factory):
 
 
 def test_it_brings_four_voices(url):
-    assert {"emma", "george", "heart", "michael"} <= {voice["id"] for voice in httpx.get(url + VOICES).json()["voices"]}
+    assert {"emma", "george", "heart", "michael"} <= {
+        voice["id"] for voice in httpx.get(url + VOICES).json()["voices"]
+    }
     assert [each["id"] for each in httpx.get(url + "/v1/models").json()["data"]] == ["tiny"]
 
 
