@@ -1,11 +1,10 @@
 """Make other speakers of a corpus: its recordings played slower and faster, which moves pitch and formants with them.
 
-    python examples/train_codec/other_speeds.py data/corpus/train/manifest.jsonl --speeds 0.85 0.92 1.1 --hours 2 \
-        --out data/speeds
+    python examples/train_codec/other_speeds.py data/corpus/train/manifest.jsonl --speeds 0.85 0.92 1.1 --hours 2
 
 A language model that hears few voices learns from it that the prompt says who speaks. Speaker `emma` at 0.92 is
-`emma-092`.
-It goes on where it was stopped.
+`emma-092`. The recordings lie beside those of the corpus, and `speeds.jsonl` beside its manifest lists all of them,
+the corpus too. It goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -46,12 +45,11 @@ def main() -> None:
     parser.add_argument("manifest", type=Path, help="of make_corpus.py")
     parser.add_argument("--speeds", type=float, nargs="+", default=[0.85, 0.92, 1.1])
     parser.add_argument("--hours", type=float, default=2, help="of each speaker at each speed, at most")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in args.manifest.read_text("utf-8").splitlines()]
     speakers = sorted({row["speaker"] for row in rows})
-    made = []
+    folder, made = args.manifest.parent, list(rows)
     for speaker in speakers:
         ours = [row for row in rows if row["speaker"] == speaker]
         for number, speed in enumerate(args.speeds):
@@ -60,9 +58,9 @@ def main() -> None:
             for row in ours[start:] + ours[:start]:
                 if seconds >= args.hours * 3600:
                     break
-                path = args.out / name / f"{row['id']}-{round(speed * 100):03d}.flac"
+                path = folder / name / f"{row['id']}-{round(speed * 100):03d}.flac"
                 if not path.exists():
-                    write(path, at_speed(args.manifest.parent / row["audio"], speed))
+                    write(path, at_speed(folder / row["audio"], speed))
                 length = round(row["seconds"] / speed, 3)
                 seconds += length
                 made.append(
@@ -75,9 +73,9 @@ def main() -> None:
                     }
                 )
             print(f"{name}: {seconds / 3600:.2f} h", flush=True)
-    partial = args.out / "manifest.partial"
+    partial = folder / "speeds.partial"
     partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), "utf-8")
-    os.replace(partial, args.out / "manifest.jsonl")
+    os.replace(partial, folder / "speeds.jsonl")
 
 
 if __name__ == "__main__":

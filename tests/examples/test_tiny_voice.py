@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from neucodec_tts import NeuCodec, TextToSpeech
+from neucodec_tts import NeuCodec, TextToSpeech, VoiceLibrary
 from neucodec_tts.prompts import SpeechConfig
 from neucodec_tts.training.codec.models import tiny_config
 from tests.assets import ASSETS
@@ -114,6 +114,8 @@ def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> Non
     pack([*arguments, "--codec", codec, "--temperature", "0.5"])
     with pytest.raises(SystemExit, match="speaks the codes of"):
         pack([*arguments, "--codec", "tiny"])
+    with pytest.raises(SystemExit, match="no recording of heart of 'Another text.'"):
+        pack([*arguments, "--codec", codec, "--sentence", "Another text."])
 
     tts = TextToSpeech.from_pretrained(out)
     assert tts.sampling.temperature == 0.5
@@ -125,6 +127,9 @@ def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> Non
     weights = (out / "model.safetensors").stat().st_size
     assert weights == pytest.approx((start / "model.safetensors").stat().st_size / 2, rel=0.02)
 
+    pack([*arguments, "--codec", codec, "--sentence", "A short text."])
+    assert VoiceLibrary(out / "voices").load("heart").text == "A short text."
+
 
 def test_other_speeds_are_other_speakers(recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, rate = soundfile.read(ASSETS / "demo.flac")
@@ -133,21 +138,22 @@ def test_other_speeds_are_other_speakers(recipe, tmp_path: Path, monkeypatch: py
         soundfile.write(tmp_path / f"{name}.flac", samples[: 2 * rate], rate)
         rows.append({"id": name, "audio": f"{name}.flac", "text": name, "speaker": "emma", "seconds": 2.0})
     (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = tmp_path / "speeds"
-    arguments = [str(tmp_path / "manifest.jsonl"), "--speeds", "0.8", "1.25", "--out", str(out)]
+    arguments = [str(tmp_path / "manifest.jsonl"), "--speeds", "0.8", "1.25"]
     monkeypatch.setattr(sys, "argv", ["other_speeds.py", *arguments])
     recipe("other_speeds").main()
-    made = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "speeds.jsonl").read_text().splitlines()]
+    assert listed[:2] == rows
+    made = listed[2:]
     assert [row["id"] for row in made] == ["a-080", "b-080", "b-125", "a-125"]
     assert {row["speaker"] for row in made} == {"emma-080", "emma-125"}
     for row in made:
-        info = soundfile.info(out / row["audio"])
+        info = soundfile.info(tmp_path / row["audio"])
         assert info.samplerate == 24_000
         assert info.duration == pytest.approx(row["seconds"], abs=0.001)
-    slow, _ = soundfile.read(out / made[0]["audio"])
+    slow, _ = soundfile.read(tmp_path / made[0]["audio"])
     assert np.abs(slow).max() == pytest.approx(np.abs(samples[: 2 * rate]).max(), rel=0.1)
 
     monkeypatch.setattr(sys, "argv", ["other_speeds.py", *arguments, "--hours", "0.0001"])
     recipe("other_speeds").main()  # of each speed one, of those that are there
-    made = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in made] == ["a-080", "b-125"]
+    listed = [json.loads(line) for line in (tmp_path / "speeds.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in listed] == ["a", "b", "a-080", "b-125"]
