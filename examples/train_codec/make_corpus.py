@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ log = logging.getLogger("make_corpus")
 MISHEARD = 0.12  # edits over phones
 FEW_PHONES, MISHEARD_OF_FEW = 12, 0.4  # whisper is less sure of a word or two
 SHORTEST, LONGEST = 0.25, 9.0  # seconds
+OF_ONE = 8  # sentences of each voice of the crowd
 TOGETHER = 24  # recordings that are read before they are listened to
 
 
@@ -116,7 +117,9 @@ def _whole_lines(path: Path) -> list[dict]:  # type: ignore[type-arg]
 
 def group_of(speaker: str) -> str:
     """The group whose hours a speaker counts for."""
-    return speaker if speaker in (BULK, CROWD) else "voices"
+    if speaker.startswith(CROWD):
+        return CROWD
+    return BULK if speaker == BULK else "voices"
 
 
 class Maker:
@@ -179,17 +182,17 @@ def training(site: Path, voices: tuple[str, ...]) -> dict[str, Iterator[tuple[st
     """The items of each group for training, in the order to be read in: the groups begin at other texts."""
     everything = texts.training_texts(site)
 
-    def of_group(speakers: tuple[str, ...], first: float) -> Iterator[tuple[str, str, str]]:
+    def of_group(voice_of: Callable[[int], str], first: float) -> Iterator[tuple[str, str, str]]:
         start = int(first * len(everything))
         for number in range(len(everything)):
             place = (start + number) % len(everything)
-            voice = speakers[number % len(speakers)]
+            voice = voice_of(number)
             yield f"{voice}-{place:05d}", voice, everything[place]
 
     return {
-        BULK: of_group((BULK,), 0.0),
-        "voices": of_group(voices, 0.4),
-        CROWD: of_group((CROWD,), 0.8),
+        BULK: of_group(lambda number: BULK, 0.0),
+        "voices": of_group(lambda number: voices[number % len(voices)], 0.4),
+        CROWD: of_group(lambda number: f"{CROWD}-{number // OF_ONE:04d}", 0.8),
     }
 
 
@@ -208,7 +211,9 @@ def main() -> None:
         metavar="NAME",
         help=f"of Kokoro: {', '.join(VOICES)}",
     )
-    parser.add_argument("--crowd-hours", type=float, default=1.5, help="of voices mixed of Kokoro's")
+    parser.add_argument(
+        "--crowd-hours", type=float, default=1.5, help="of voices mixed of Kokoro's, of eight sentences each"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)

@@ -87,19 +87,18 @@ class Reader:
         """Read a sentence.
 
         Args:
-            voice: ``BULK``, one of ``VOICES``, or ``CROWD``, where each name has a voice of its own.
+            voice: ``BULK``, one of ``VOICES``, or a name that begins with ``CROWD``, whose voice is mixed.
             text: one sentence or two, of at most 120 letters.
-            name: of the recording; it seeds what is random.
+            name: of the recording; it seeds hibari's noise.
 
         Returns:
             Samples float32 (n,) at 24 kHz without silence at the ends, and the phones that were read.
         """
-        seed = int.from_bytes(sha256(name.encode()).digest()[:8], "big")
         if voice == BULK:
             phones = self.phones(text)
-            return trimmed(self._hibari.from_phonemes(phones, seed=seed)), phones
-        if voice == CROWD:
-            styles, british = self._mixed(np.random.default_rng(seed))
+            return trimmed(self._hibari.from_phonemes(phones, seed=_seed(name))), phones
+        if voice.startswith(CROWD):
+            styles, british = self._mixed(np.random.default_rng(_seed(voice)))
         else:
             styles, british = self._style(_FILES[voice]), _FILES[voice].startswith("b")
         phones = self.phones(text, british)
@@ -129,6 +128,10 @@ class Reader:
         first, second = chance.choice(names, 2, replace=False)
         share = np.float32(chance.uniform(0.2, 0.8))
         return share * self._style(first) + (1 - share) * self._style(second), accent == "b"
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(sha256(name.encode()).digest()[:8], "big")
 
 
 def trimmed(samples: np.ndarray, before: float = 0.06, behind: float = 0.12) -> np.ndarray:

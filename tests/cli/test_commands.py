@@ -61,7 +61,7 @@ def test_roundtrip(call, recording):
     assert done.code == 0
     found = json.loads(done.out)
     assert 0.5 < found["stoi"] < 1
-    assert found["bit_rate"] == 600
+    assert found["bit_rate"] == 700
     assert found["codes"] == 75
     assert Path("speech-reconstructed.wav").exists()
     assert Path("picture.png").read_bytes().startswith(b"\x89PNG")
@@ -118,7 +118,7 @@ def test_info(call):
     done = call("info", "--json")
     assert done.code == 0
     found = json.loads(done.out)
-    assert found["codebook_size"] == 4_096
+    assert found["codebook_size"] == 16_384
     assert found["frame_rate"] == 50
     assert call("info", "--quiet").out == ""
 

@@ -294,10 +294,10 @@ def test_saving_where_nothing_can_be_saved(codec, tmp_path):
 
 def test_every_built_in_checkpoint_is_there():
     for name in CODECS:
-        assert NeuCodec.from_pretrained(name).codebook_size == 4_096
+        assert NeuCodec.from_pretrained(name).codebook_size == 16_384
     folders = [*CODECS.values(), *SPEECH_MODELS.values()]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 20_000_000
+    assert sum(path.stat().st_size for path in files) < 40_000_000
 
 
 def test_a_proxy_that_does_not_answer_is_no_network(monkeypatch):

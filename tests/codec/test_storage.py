@@ -44,7 +44,7 @@ def test_the_metadata_say_what_it_is(tmp_path, tiny):
             "format": "neucodec-codes",
             "version": "1",
             "codec_id": tiny.codec_id,
-            "codebook_size": "4096",
+            "codebook_size": "16384",
             "frame_rate": "50",
         }
         assert list(opened.keys()) == ["codes"]

@@ -22,7 +22,9 @@ from tests.tokens.small_tokenizers import llama_like, qwen_like
 SPEAKABLE = replace(SMALL, text_rule="speakable")
 
 
-def save(folder: Path, tokenizer, family: str, codes: int = 4_096, config: SpeechConfig | None = None) -> str:
+def save(
+    folder: Path, tokenizer, family: str, codes: int = 16_384, config: SpeechConfig | None = None
+) -> str:
     """Save the part of a model folder that tokens are made with: the tokenizer, and perhaps speech_config.json."""
     vocabulary = SpeechVocabulary.extend(tokenizer, codebook_size=codes, format=family)
     folder.mkdir()
@@ -34,7 +36,7 @@ def save(folder: Path, tokenizer, family: str, codes: int = 4_096, config: Speec
 
 @pytest.fixture(scope="module")
 def neutts(tmp_path_factory) -> str:
-    config = SpeechConfig("neutts-text", codec="tiny", codebook_size=4_096)
+    config = SpeechConfig("neutts-text", codec="tiny", codebook_size=16_384)
     return save(tmp_path_factory.mktemp("models") / "neutts", qwen_like(), "neutts", config=config)
 
 
@@ -168,7 +170,7 @@ def test_a_template_of_ones_own(mixed, tmp_path, codec):
 
     def model(prompt: str) -> None:
         template = PromptTemplate(prompt, ("<|SPEECH_GENERATION_END|>",))
-        SpeechConfig("custom", codec="tiny", codebook_size=4_096, template=template).save(folder)
+        SpeechConfig("custom", codec="tiny", codebook_size=16_384, template=template).save(folder)
 
     folder = Path(save(tmp_path / "own", qwen_like(), "neutts"))
     model("Say: {text}<|SPEECH_GENERATION_START|>{codes}")
@@ -200,7 +202,7 @@ def test_llasa_examples_do_not_depend_on_the_day(llasa):
 
 def test_models_that_do_not_go_with_it(mixed, tmp_path, codec, llasa, neutts):
     small = save(tmp_path / "small", qwen_like(), "neutts", 1024)
-    with pytest.raises(DatasetError, match="has tokens for 1024 codes, and the codec has 4096"):
+    with pytest.raises(DatasetError, match="has tokens for 1024 codes, and the codec has 16384"):
         prepare(mixed, tmp_path / "out", codec, tokens=TokenSettings(small, "neutts-text"), workers=0)
     with pytest.raises(DatasetError, match=r"or say what its prompts look like \(--format neutts"):
         prepare(mixed, tmp_path / "out", codec, tokens=TokenSettings(llasa), workers=0)

@@ -70,7 +70,7 @@ def test_the_card_s_table(
     assert rows[str(folders["neucodec"])]["token_rate"] == 50
     assert rows[str(folders["mimi"])]["bit_rate"] == 12.5 * 8 * 6
     assert rows[str(folders["mimi"])]["tokens_per_second"] == 100
-    assert rows["tiny"]["codebook"] == 4096
+    assert rows["tiny"]["codebook"] == 16384
     assert 0 < rows["tiny"]["codes_used"] < 0.2
     assert 2 < rows["tiny"]["entropy_bits"] < 12
     assert [row["source"][:10] for row in report["codecs"][-5:]] == ["model card"] * 3 + ["arXiv:2509"] * 2
@@ -125,7 +125,7 @@ class Fragile:
 
     input_sample_rate = output_sample_rate = 16_000
     frame_rate: float | None = 50.0
-    codebooks: tuple[int, ...] = (4096,)
+    codebooks: tuple[int, ...] = (16384,)
     parameters = None
 
     def __init__(self) -> None:

@@ -169,7 +169,7 @@ def test_a_servers_codes_sound_while_they_come(site, tiny):
 def test_what_the_page_refuses(site, tiny, codec_of_another_codebook, tmp_path):
     codes = tiny.encode(DEMO)[:20]
     save_codes(tmp_path / "other.safetensors", codes, codec_of_another_codebook)
-    np.save(tmp_path / "beyond.npy", np.array([1, 5000], np.uint16))
+    np.save(tmp_path / "beyond.npy", np.array([1, 50_000], np.uint16))
     (tmp_path / "broken.safetensors").write_bytes(b"abc")
     np.save(tmp_path / "floats.npy", np.zeros(3))
 
@@ -189,7 +189,7 @@ def test_what_the_page_refuses(site, tiny, codec_of_another_codebook, tmp_path):
 
     other, beyond, broken, floats, unreachable = use(site[0], steps)
     assert f"and this page decodes those of {tiny.codec_id}" in other
-    assert beyond == "error: 5000 is no code of this codec, which has 4096"
+    assert beyond == "error: 50000 is no code of this codec, which has 16384"
     assert broken == "error: broken.safetensors: this is no file of codes, or it is damaged"
     assert floats == "error: floats.npy: codes are integers (frames,)"
     assert unreachable == "error: http://127.0.0.1:9 cannot be reached"

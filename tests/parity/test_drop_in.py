@@ -95,11 +95,11 @@ print("\\n" + json.dumps(answers))
 
 
 def save_backbone(folder: Path) -> None:
-    """A random language model with the tokens of NeuTTS for the 4,096 codes of `tiny`."""
+    """A random language model with the tokens of NeuTTS for the 16,384 codes of `tiny`."""
     tokenizer = qwen_like()
     torch.manual_seed(0)
     model = tiny_qwen(len(tokenizer))
-    SpeechVocabulary.extend(tokenizer, model, codebook_size=4096, init="random", format="neutts")
+    SpeechVocabulary.extend(tokenizer, model, codebook_size=16_384, init="random", format="neutts")
     tokenizer.add_tokens(["<|TEXT_REPLACE|>", "<|SPEECH_REPLACE|>"])  # by which it finds its places
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -165,7 +165,7 @@ def test_the_decoder_for_onnx(exported: Path):
         NeuCodec.from_pretrained("tiny", device="cpu"),
         NeuCodecOnnxDecoder(exported / "model.onnx"),
     )
-    codes = np.random.default_rng(0).integers(0, 4096, (2, 1, 30))
+    codes = np.random.default_rng(0).integers(0, 16_384, (2, 1, 30))
     sound = decoder.decode_code(codes)
     assert (sound.shape, decoder.sample_rate) == ((2, 1, 14_400), 24_000)
     assert sound.dtype == np.float32
@@ -188,8 +188,8 @@ def test_the_decoder_for_onnx(exported: Path):
         (np.zeros(2, int), r"\(B, 1, frames\)"),
         (np.zeros((1, 2, 2), int), r"\(B, 1, frames\)"),
         (np.zeros((1, 1, 0), int), "at least one"),
-        (np.full((1, 1, 2), 4096), "0 to 4095"),
-        (np.full((1, 1, 2), -1), "0 to 4095"),
+        (np.full((1, 1, 2), 16_384), "0 to 16383"),
+        (np.full((1, 1, 2), -1), "0 to 16383"),
     ],
 )
 def test_codes_that_it_does_not_take(exported: Path, codes: Any, says: str):

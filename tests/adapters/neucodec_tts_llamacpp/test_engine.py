@@ -253,8 +253,8 @@ print(next(speech).size)
 def test_what_is_refused(tiny_engine, tiny_gguf, model, prompts):
     with pytest.raises(EngineError, match=r"leaves no room for speech in the model's context of 1024"):
         tiny_engine.generate([2] * 1024, Sampling())
-    with pytest.raises(EngineError, match=r"token id 4161, but the model has ids 0 to 4160"):
-        tiny_engine.generate([4161], Sampling())
+    with pytest.raises(EngineError, match=r"token id 16446, but the model has ids 0 to 16445"):
+        tiny_engine.generate([16_446], Sampling())
     with pytest.raises(EngineError, match=r"2 prompts came with 1 samplings"):
         tiny_engine.generate_batch(prompts[:2], [Sampling()])
     load = LlamaCppEngine.load
@@ -266,11 +266,11 @@ def test_what_is_refused(tiny_engine, tiny_gguf, model, prompts):
         load(str(tiny_gguf), model.tokens, threads=0)
     with pytest.raises(CheckpointError, match=r"is not in GGUF; make it so: neucodec-tts convert"):
         load(speech_model("tiny"), model.tokens)
-    foreign = SpeechTokens(SpeechVocabulary(range(65, 65 + 8192)), (62,))
-    with pytest.raises(VocabularyError, match=r"the model has 4,161 embedding rows"):
+    foreign = SpeechTokens(SpeechVocabulary(range(65, 65 + 32_768)), (62,))
+    with pytest.raises(VocabularyError, match=r"the model has 16,446 embedding rows"):
         load(str(tiny_gguf), foreign)
-    with pytest.raises(VocabularyError, match="stop token has id 9999, but the model has only 4,161"):
-        load(str(tiny_gguf), SpeechTokens(model.tokens.vocabulary, (9999,)))
+    with pytest.raises(VocabularyError, match="stop token has id 99999, but the model has only 16,446"):
+        load(str(tiny_gguf), SpeechTokens(model.tokens.vocabulary, (99_999,)))
 
 
 def test_a_gpu_that_is_not_there(llama_cpp, tiny_gguf, model):

@@ -134,7 +134,7 @@ def test_weights_in_float16_are_those_of_a_checkpoint_in_float16(tiny, exported,
 def test_8_bits_sound_the_same(tiny, exported, exported_int8, codes):
     heard = NeuCodec.from_pretrained(exported_int8).decode(codes)
     expected = tiny.decode(codes)
-    assert snr(expected, heard) >= 30
+    assert snr(expected, heard) >= 26
     assert stoi(expected[::3].numpy(), heard[::3].numpy()) >= 0.99
     assert NeuCodec.from_pretrained(exported_int8).encode(expected[::3], 8_000).numel() > 0
     name = "streaming_decoder.onnx"
