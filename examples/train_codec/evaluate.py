@@ -1,6 +1,6 @@
 """Measure a voice model and its codec, on sentences and recordings that no training saw.
 
-    pip install faster-whisper jiwer resemblyzer librosa pandas onnxruntime 'neucodec-tts[evaluate,phonemes]'
+    pip install faster-whisper jiwer resemblyzer librosa pandas onnxruntime 'neucodec-tts[evaluate]'
     python examples/train_codec/evaluate.py tiny --corpus data/corpus --people data/people
 
 prints a table:

@@ -1,6 +1,6 @@
 """Make the language model of `tiny`, untrained: a small Llama that reads phones and writes the codec's codes.
 
-    python examples/train_codec/make_model.py --corpus data/voice --codec tiny --out runs/voice-start
+    python examples/train_codec/make_model.py --corpus data/corpus --codec tiny --out runs/voice-start
 
 writes a model folder as `neucodec-tts extend-vocab` leaves it, with a prompt format of its own in speech_config.json.
 """
