@@ -142,7 +142,7 @@ def _speak(
         speech = tts.speak(text, voice, seed=SEED)
     speech.save(path)
     speed = real_time(watch.seconds, speech.duration, tts.codec.device)
-    terminal.say(f"  {name:<8}{path}: {speech.duration:.2f} s ({speed})")
+    terminal.say(f"  {name:<7} {path}: {speech.duration:.2f} s ({speed})")
     return Spoken(path, speech, watch.seconds)
 
 
