@@ -82,7 +82,11 @@ def check_settings(options: argparse.Namespace) -> None:
         "workers",
         "device",
     )
-    wanted = {name: str(value) for name, value in vars(options).items() if name not in free}
+    wanted = {
+        name: " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in vars(options).items()
+        if name not in free
+    }
     path = options.out / "settings.json"
     stored = json.loads(path.read_text()) if path.is_file() else wanted
     changed = [f"{name} was {stored.get(name)} and is now {wanted[name]}" for name in wanted]
@@ -133,16 +137,13 @@ def prepare_base(options: argparse.Namespace) -> tuple[Path, SpeechConfig]:
     return base, SpeechConfig.read(base / "speech_config.json")
 
 
-def prepare_data(options: argparse.Namespace, codec: str) -> Path:
-    """A data set, made or completed if need be."""
-    if options.data:
-        return options.data
+def prepare_data(options: argparse.Namespace, codec: str) -> None:
+    """Make or complete the data set, if none is given."""
     data: Path = options.out / "data"
     manifest = data / "manifest.json"
-    if manifest.is_file() and json.loads(manifest.read_text())["complete"]:
-        return data
-    neucodec_tts("prepare", options.source, "--output", str(data), "--codec", codec)
-    return data
+    complete = manifest.is_file() and json.loads(manifest.read_text())["complete"]
+    if not options.data and not complete:
+        neucodec_tts("prepare", options.source, "--output", str(data), "--codec", codec)
 
 
 def save_trained(model: Any, base: Path, config: SpeechConfig, options: argparse.Namespace) -> Path:
@@ -178,13 +179,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             check_settings(options)
             warn_of_bfloat16(options)
         base, config = prepare_base(options)
-        data = prepare_data(options, options.codec or config.codec) if state.is_main_process else None
-        rows = load_data(data or options.data or options.out / "data")
+        if state.is_main_process:
+            prepare_data(options, options.codec or config.codec)
+        rows = load_data(*(options.data or [options.out / "data"]))
         tokenizer = AutoTokenizer.from_pretrained(base)
         options.max_length = options.max_length or config.context_length
         train_rows, test_rows = hold_out(rows, options.held_out)
         making = {"clones": options.clones, "max_length": options.max_length, "seed": options.seed}
-        making.update(base=str(base), rows=len(rows), held_out=test_rows, contrast=bool(options.guide))
+        making.update(base=str(base), rows=len(rows), held_out=test_rows, contrasts=bool(options.guide))
         train = make_examples(options.out / "examples", rows, train_rows, config, tokenizer, making)
         test = None
         if test_rows:

@@ -1,4 +1,4 @@
-"""A model learns from itself to heed its text more: guidance (Ho and Salimans, 2021), made part of the weights."""
+"""A model learns from itself to heed its text and voice: guidance (Ho and Salimans, 2021), made part of the weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIKELIEST = 50
 
 
 class ContrastCollator:
-    """Makes batches of examples with another text each, `contrast_ids`, for `GuidedTrainer`.
+    """Makes batches of examples with another text and voice each, `contrast_ids`, for `GuidedTrainer`.
 
     The speech is the same, and stands at the end of both.
     """
@@ -27,23 +27,21 @@ class ContrastCollator:
         self._collate = collator
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        batch = self._collate([self._ended(each["input_ids"], each["labels"]) for each in features])
-        others = self._collate([self._ended(each["contrast_ids"], each["labels"]) for each in features])
+        batch = self._collate([{name: each[name] for name in ("input_ids", "labels")} for each in features])
+        others = self._collate([self._contrast(each["contrast_ids"], each["labels"]) for each in features])
         return batch | {f"contrast_{name}": value for name, value in others.items()}
 
     @staticmethod
-    def _ended(ids: Sequence[int], labels: Sequence[int]) -> dict[str, list[int]]:
-        """The example, of which the last utterance is learnt and no voice before it."""
-        before = len(labels) - 1 - list(reversed(labels)).index(IGNORED)  # the last that is not spoken
-        spoken = list(labels[before + 1 :])
+    def _contrast(ids: Sequence[int], labels: Sequence[int]) -> dict[str, list[int]]:
+        spoken = [label for label in labels if label != IGNORED]
         return {"input_ids": list(ids), "labels": [IGNORED] * (len(ids) - len(spoken)) + spoken}
 
 
 class GuidedTrainer(Trainer):
-    """Trains a model to say of its own accord what it says when the text counts several times.
+    """Trains a model to say of its own accord what it says when text and voice count several times.
 
-    A copy of the model as it was at the start is asked twice what comes next: after its text, p, and after another
-    one, q. The model learns q · (p / q) ^ guide, among what is likely with the text. The loss is the divergence from
+    A copy of the model as it was at the start is asked twice what comes next: after its text and voice, p, and after
+    others, q. The model learns q · (p / q) ^ guide, among what is likely with the text. The loss is the divergence from
     that, in nats. What is said after the training needs no second question, and no engine has to know of it.
     """
 

@@ -17,7 +17,12 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     what.add_argument(
         "source", nargs="?", help="recordings with their texts, as `neucodec-tts prepare` takes them"
     )
-    what.add_argument("--data", type=place, help="a data set that is prepared already, or its URL, instead")
+    what.add_argument(
+        "--data",
+        type=place,
+        nargs="+",
+        help="data sets that are prepared already, or their URLs, instead; one named twice counts twice",
+    )
     what.add_argument("--model", help="a causal language model: hub id or folder, with codes or without")
     what.add_argument("--from-config", metavar="NAME", help="random weights instead: small, or a config.json")
     what.add_argument("--codec", help="hub id, folder, or tiny; by default the one that the model names")
@@ -82,7 +87,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
         type=float,
         default=0.0,
         metavar="W",
-        help="a trained model learns from itself to say what it would say if its text counted W times",
+        help="a trained model learns from itself to say what it would if its text and voice counted W times",
     )
     how.add_argument("--lora", type=int, default=0, metavar="RANK", help="train LoRA and the new rows only")
     how.add_argument("--attention", default="sdpa", help="sdpa, eager, flash_attention_2 ...")

@@ -301,13 +301,13 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
     )
     model = LlamaForCausalLM(config).eval()
     voice, speech = [3, 60, 61, 2], [70, 71, 72, 73, 1]
-    labels = [-100, 60, 61, -100]  # the voice's codes are learnt in other trainings, and not in this one
+    other_voice = [3, 62, 2]
     texts = [([4, 5], [6, 7, 8, 9]), ([5, 6, 7, 8], [9])]
     features = [
         {
             "input_ids": voice + text + speech,
-            "labels": labels + [-100] * len(text) + speech,
-            "contrast_ids": voice + other + speech,
+            "labels": [-100] * len(voice + text) + speech,
+            "contrast_ids": other_voice + other + speech,
         }
         for text, other in texts
     ]
@@ -329,7 +329,7 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
     with torch.no_grad():
         expected = []
         for (_, other), found in zip(texts, (chances(each["input_ids"]) for each in features), strict=True):
-            elsewhere = chances(voice + other + speech)
+            elsewhere = chances(other_voice + other + speech)
             fifty = torch.zeros_like(found).scatter(1, found.topk(50).indices, 1.0).log()
             wanted = (elsewhere + 1.7 * (found - elsewhere) + fifty).softmax(-1)
             expected.append((wanted * (wanted.clamp(min=1e-30).log() - found)).sum(-1).mean())
@@ -340,8 +340,51 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
             **{name: batch[name.removeprefix("contrast_")] for name in batch if "contrast" in name},
         }
         losses = [trainer(guide).compute_loss(model, same) for guide in (1.0, 3.0)]
-        torch.testing.assert_close(losses[0], losses[1])  # the same text changes nothing
+        torch.testing.assert_close(losses[0], losses[1])  # the same text and voice change nothing
         assert losses[0] < loss
+
+
+def test_contrasts_have_another_text_and_another_speakers_voice(
+    recipe: ModuleType, work: Path, base: Path, tmp_path: Path
+):
+    """Where there is another speaker; else the same voice, and where there is no voice, none."""
+    maker_of = importlib.import_module("speech_examples").ExampleMaker
+    tokenizer = importlib.import_module("transformers").AutoTokenizer.from_pretrained(base)
+    prompt_format = SpeechConfig.read(base / "speech_config.json").make_format(tokenizer)
+    # Each utterance of a speaker has codes of that speaker alone.
+    own = {"ann": range(0, 50), "bob": range(50, 100), "cid": range(100, 150)}
+    lines = [(name, codes[10 * n : 10 * n + 10]) for name, codes in own.items() for n in range(5)]
+
+    tokens = prompt_format.training_example("All codes.", range(150)).labels[-151:-1]
+
+    def speakers_of(ids: list[int]) -> list[str]:
+        return [list(own)[tokens.index(token) // 50] for token in ids if token in tokens]
+
+    def made(lines: list[tuple[str, range]]) -> list[dict[str, list[int]]]:
+        rows = importlib.import_module("datasets").Dataset.from_dict(
+            {
+                "text": [f"Number {number}, read aloud." for number in range(len(lines))],
+                "codes": [list(codes) for _, codes in lines],
+                "speaker": [name for name, _ in lines],
+            }
+        )
+        return list(maker_of(rows, prompt_format, 1, 256, 0, contrast=True).examples(list(range(len(lines)))))
+
+    strangers = set()
+    for number, example in enumerate(made(lines)):
+        speaker = lines[number // 2][0]
+        voiced = number % 2
+        assert speakers_of(example["input_ids"]) == [speaker] * (20 if voiced else 10)
+        before, said = speakers_of(example["contrast_ids"])[:-10], speakers_of(example["contrast_ids"])[-10:]
+        assert said == [speaker] * 10
+        assert speakers_of([label for label in example["labels"] if label != -100]) == [speaker] * 10
+        assert example["labels"][-11:] == example["input_ids"][-11:] == example["contrast_ids"][-11:]
+        assert len(before) == 10 * voiced
+        assert speaker not in before
+        strangers.update(before)
+    assert strangers == set(own)  # whoever is another one is as likely
+    for number, example in enumerate(made(lines[:5])):  # one speaker
+        assert speakers_of(example["contrast_ids"]) == ["ann"] * (20 if number % 2 else 10)
 
 
 @pytest.mark.slow
@@ -480,10 +523,30 @@ def test_tokens_that_are_there_are_used(recipe: ModuleType, work: Path, base: Pa
         labels=pa.array([*ids[:9], None], pa.list_(pa.int32())),
     )
     options = arguments(work, tmp_path / "out", "--model", str(base), "--steps", "1", "--speak", "0")
-    options[options.index("--data") + 1] = str(tmp_path / "with-tokens")
+    place = options.index("--data") + 1
+    options[place : place + 1] = [str(tmp_path / "with-tokens")] * 2
     result = recipe.main([*options, "--held-out", "0"])
     assert (result["steps"], result["measured_on"]) == (1, "what it was trained on")
     assert not (tmp_path / "out" / "examples").exists()
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert settings["data"] == f"{tmp_path / 'with-tokens'} {tmp_path / 'with-tokens'}"
+
+
+def test_several_data_sets(recipe: ModuleType, tmp_path: Path):
+    """One that is named twice counts twice; columns that not all have go; codes of two codecs are not mixed."""
+    load = importlib.import_module("speech_examples").load_data
+    codes = pa.array([[1, 2]] * 2, pa.list_(pa.uint16()))
+    write_data(tmp_path / "a", id=["a1", "a2"], text=["x", "y"], codes=codes, speaker=["ann", "ann"])
+    write_data(tmp_path / "b", id=["b1", "b2"], text=["x", "y"], codes=codes)
+    rows = load(tmp_path / "a", tmp_path / "b", tmp_path / "a")
+    assert rows["id"] == ["a1", "a2", "b1", "b2", "a1", "a2"]
+    assert set(rows.column_names) == {"id", "text", "codes"}
+    assert "speaker" in load(tmp_path / "a", tmp_path / "a").column_names
+    for name, codec in (("a", "neucodec-1"), ("b", "neucodec-2")):
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"codec": {"codec_id": codec}}))
+    with pytest.raises(SystemExit, match=r"a has those of neucodec-1; .*b has those of neucodec-2"):
+        load(tmp_path / "a", tmp_path / "b")
+    assert len(load(tmp_path / "b")) == 2
 
 
 def test_wrong_use(recipe: ModuleType, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
