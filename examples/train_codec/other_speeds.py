@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -35,6 +37,13 @@ def write(path: Path, samples: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     soundfile.write(partial, samples.clip(-1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    os.replace(partial, path)
+
+
+def write_manifest(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a manifest, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     os.replace(partial, path)
 
 
@@ -73,9 +82,7 @@ def main() -> None:
                     }
                 )
             print(f"{name}: {seconds / 3600:.2f} h", flush=True)
-    partial = folder / "speeds.partial"
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), "utf-8")
-    os.replace(partial, folder / "speeds.jsonl")
+    write_manifest(folder / "speeds.jsonl", made)
 
 
 if __name__ == "__main__":
