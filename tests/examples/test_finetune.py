@@ -347,7 +347,7 @@ def test_guidance_weighs_the_text(recipe: ModuleType):
 def test_contrasts_have_another_text_and_another_speakers_voice(
     recipe: ModuleType, work: Path, base: Path, tmp_path: Path
 ):
-    """Where there is another speaker; else the same voice, and where there is no voice, none."""
+    """An example without a voice has a contrast without one. With one speaker alone, the voice is the same."""
     maker_of = importlib.import_module("speech_examples").ExampleMaker
     tokenizer = importlib.import_module("transformers").AutoTokenizer.from_pretrained(base)
     prompt_format = SpeechConfig.read(base / "speech_config.json").make_format(tokenizer)
