@@ -4,7 +4,7 @@
     python examples/train_codec/other_voices.py data/corpus/train/manifest.jsonl --hours 4
     python examples/train_codec/other_voices.py data/people/train/heard.jsonl --hours 2.5
 
-A language model that hears hundreds of voices learns to speak as its prompt does. Each speaker is one draw of numbers,
+They are for a language model that is to speak in any voice it is given. Each speaker is one draw of numbers,
 and says ten sentences that one speaker of the corpus has read. The recordings lie beside those of the corpus, and
 `voices.jsonl` lists them. It goes on where it was stopped. An hour takes a core some ten minutes. The vocoder is WORLD
 (Morise, Yokomori and Ozawa, 2016); `pyworld` comes as source and needs a C++ compiler.
