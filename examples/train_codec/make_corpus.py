@@ -31,6 +31,7 @@ import packages
 import soundfile
 import texts
 from listening import ROUND_SECONDS, Listener
+from manifests import whole_lines, write_manifest
 from voices import BULK, CROWD, SAMPLE_RATE, VOICES, Reader
 
 log = logging.getLogger("make_corpus")
@@ -63,9 +64,9 @@ class Split:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.rows = [Row(**row) for row in _whole_lines(folder / "rows.jsonl")]
+        self.rows = [Row(**row) for row in whole_lines(folder / "rows.jsonl")]
         self.done = {row.id for row in self.rows}
-        self.done |= {row["id"] for row in _whole_lines(folder / "rejected.jsonl")}
+        self.done |= {row["id"] for row in whole_lines(folder / "rejected.jsonl")}
         self._written = 0.0
 
     def seconds(self, group: str) -> float:
@@ -93,26 +94,12 @@ class Split:
 
     def write_manifest(self) -> None:
         """Replace the manifest by one of all rows."""
-        partial = self.folder / "manifest.partial"
-        lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rows]
-        partial.write_text("".join(lines), "utf-8")
-        os.replace(partial, self.folder / "manifest.jsonl")
+        write_manifest(self.folder / "manifest.jsonl", map(asdict, self.rows))
         self._written = time.monotonic()
 
     def _append(self, name: str, row: dict[str, object]) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _whole_lines(path: Path) -> list[dict]:  # type: ignore[type-arg]
-    """The rows of a file, without one at its end that a kill cut short, which is taken away."""
-    if not path.exists():
-        return []
-    text = path.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, "utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def group_of(speaker: str) -> str:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from manifests import write_manifest
 
 from neucodec_tts.audio import as_waveform
 from neucodec_tts.audio.resampling import resample
@@ -37,13 +36,6 @@ def write(path: Path, samples: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     soundfile.write(partial, samples.clip(-1, 1), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(partial, path)
-
-
-def write_manifest(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a manifest, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     os.replace(partial, path)
 
 

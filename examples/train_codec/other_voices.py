@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from other_speeds import SAMPLE_RATE, write, write_manifest
+from manifests import write_manifest
+from other_speeds import SAMPLE_RATE, write
 
 from neucodec_tts.audio import as_waveform
 
@@ -29,6 +30,7 @@ SENTENCES = 10  # of each speaker
 SHORTEST, LONGEST = 1.2, 7.0  # seconds
 LOWEST, HIGHEST = 60, 500  # Hz, of the voice's pitch
 FEWEST = 20  # voiced frames of 5 ms; with fewer there is no telling the pitch
+MOST_SILENT = 20  # speakers, one after the other, none of whose recordings has a pitch
 FRAME = 5.0  # ms
 
 
@@ -130,11 +132,12 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=4, help="of all speakers together")
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.manifest.read_text("utf-8").splitlines()]
-    folder, made, seconds = args.manifest.parent, list[dict[str, Any]](), 0.0
+    folder, made, seconds, silent = args.manifest.parent, list[dict[str, Any]](), 0.0, 0
     taken = [row for row in rows if args.sources is None or row["speaker"] in args.sources]
     for name, speaker, theirs in speakers(taken):
         if seconds >= args.hours * 3600:
             break
+        before = len(made)
         for row in theirs:
             path = folder / name / f"{name}-{row['id']}.flac"
             if not path.exists():
@@ -146,6 +149,11 @@ def main() -> None:
             seconds += length
             audio = f"{name}/{path.name}"
             made.append({**row, "id": path.stem, "audio": audio, "speaker": name, "seconds": length})
+        silent = 0 if len(made) > before else silent + 1
+        if silent == MOST_SILENT:
+            raise SystemExit(
+                f"no recording of {MOST_SILENT} speakers in a row has a pitch; look at {args.manifest}"
+            )
         print(f"{name}: {seconds / 3600:.2f} h", flush=True)
     write_manifest(folder / "voices.jsonl", made)
 

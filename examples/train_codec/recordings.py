@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import os
 import subprocess
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from manifests import write_manifest
 
 log = logging.getLogger("recordings")
 SAMPLE_RATE = 16_000  # Hz, of all of them
@@ -201,9 +201,7 @@ def main() -> None:
             source.credit,
         )
     for split, lines in rows.items():
-        partial = args.out / split / "manifest.partial"
-        partial.write_text("".join(json.dumps(row) + "\n" for row in lines), "utf-8")
-        os.replace(partial, args.out / split / "manifest.jsonl")
+        write_manifest(args.out / split / "manifest.jsonl", lines)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Any
 
 import packages
 from evaluate import evenly, manifest
+from manifests import whole_lines, write_manifest
 from measures import RATE, Recogniser
-from other_speeds import write_manifest
 
 from neucodec_tts.audio import as_waveform
 
@@ -53,9 +53,8 @@ def main() -> None:
     of: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in manifest(args.manifest):
         of[row["speaker"]].append(row)
-    begun, heard = args.manifest.with_name("heard.begun"), {}
-    if begun.exists():
-        heard = {row["id"]: row for row in map(json.loads, begun.read_text("utf-8").splitlines())}
+    begun = args.manifest.with_name("heard.begun")
+    heard = {row["id"]: row for row in whole_lines(begun)}
     with begun.open("a", encoding="utf-8") as file:
         for speaker, theirs in of.items():
             for row in evenly(theirs, args.each, SHORTEST, LONGEST):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -18,14 +19,14 @@ class Way:
     """Forwards connections to the server, until it is cut.
 
     Attributes:
-        connections: open ones, of both sides.
+        connections: open ones, of a client and to the server.
         passed: bytes that went to the server.
         cut_after: bytes after which it cuts itself.
     """
 
     port: int
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
-    connections: list[socket.socket] = field(default_factory=list)
+    connections: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
     passed: int = 0
     cut_after: float = float("inf")
 
@@ -43,36 +44,59 @@ class Way:
                 client.close()
                 continue
             server = socket.create_connection(("127.0.0.1", self.port))
-            self.connections += [client, server]
-            threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
+            self.connections.append((client, server))
+            threading.Thread(target=self._to_server, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._to_client, args=(client, server), daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+    def _to_server(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
-            while data := source.recv(65536):
-                if counted:
-                    self.passed += len(data)
+            while data := client.recv(65536):
+                self.passed += len(data)
                 if self.passed >= self.cut_after:
                     self.cut()
                     return
-                target.sendall(data)
-        for each in (source, target):
+                server.sendall(data)
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_WR)  # it still does and answers what it has been asked
+
+    def _to_client(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                with suppress(OSError):  # of a client that is gone
+                    client.sendall(data)
+        for each in (client, server):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        if counted:
-            source.close()
-            target.close()
+            each.close()
+        with suppress(ValueError):  # it was cut
+            self.connections.remove((client, server))
+
+    def settle(self) -> None:
+        """Wait for what clients that are gone have asked for: a killed run's last request may come to pass after it."""
+        while any(_gone(client) for client, _ in list(self.connections)):
+            time.sleep(0.005)
 
     def cut(self) -> None:
         """Close all connections, and every new one."""
         self.cut_after = min(self.cut_after, self.passed)
-        for each in self.connections:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        for pair in list(self.connections):
+            for each in pair:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
         self.connections.clear()
 
     def mend(self) -> None:
         self.cut_after = float("inf")
+
+
+def _gone(client: socket.socket) -> bool:
+    """Whether the other side has closed a connection, even if what it sent before has not been read yet."""
+    try:
+        poll = select.poll()
+        poll.register(client, getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # closed here, a moment ago
+        return False
 
 
 @contextmanager

@@ -219,7 +219,7 @@ def test_long_recordings_there(bucket, tmp_path, clip, codec):
 
 
 @pytest.mark.slow
-def test_killed_runs_end_with_the_same_bytes(bucket, corpus, tmp_path, codec):
+def test_killed_runs_end_with_the_same_bytes(bucket, way, corpus, tmp_path, codec):
     """Killed at any moment and run again; what is there meanwhile is whole."""
     url = upload(corpus, f"{bucket}/corpus")
     prepare(url, f"{bucket}/whole", codec, SMALL, workers=0)
@@ -231,6 +231,7 @@ def test_killed_runs_end_with_the_same_bytes(bucket, corpus, tmp_path, codec):
             while True:
                 moment = moments.randint(0, 12) if kills < KILLS else None
                 ended = runs.run(url, out, 0, moment, moments.random() * 0.3)  # type: ignore[arg-type]
+                way.settle()
                 there = objects_of(out)
                 for name, content in there.items():
                     assert (

@@ -258,6 +258,10 @@ def test_other_voices_are_listed_and_made_once(recipe, tmp_path: Path, monkeypat
     monkeypatch.setattr(sys, "argv", ["other_voices.py", *arguments, "--from", "few"])
     with pytest.raises(SystemExit, match="no speaker of the corpus has 10 recordings"):
         script.main()
+    monkeypatch.setattr(script.Speaker, "says", lambda self, wave: None)
+    monkeypatch.setattr(sys, "argv", ["other_voices.py", *arguments[:2], "1"])
+    with pytest.raises(SystemExit, match="no recording of 20 speakers in a row has a pitch"):
+        script.main()
 
 
 def test_whisper_writes_down_what_people_say(recipe, tmp_path: Path, monkeypatch) -> None:
@@ -298,6 +302,8 @@ def test_whisper_writes_down_what_people_say(recipe, tmp_path: Path, monkeypatch
         script.main()
     assert not (tmp_path / "heard.jsonl").exists()
     stops = False
+    with (tmp_path / "heard.begun").open("ab") as begun:
+        begun.write('{"id": "4", "text": "Priv\u00e9'.encode()[:-1])  # killed while it wrote, within a letter
     script.main()
     assert heard == ["en", "en", "ru", None]
     kept = [json.loads(line) for line in (tmp_path / "heard.jsonl").read_text().splitlines()]
