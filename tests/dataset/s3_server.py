@@ -72,7 +72,7 @@ class Way:
             self.connections.remove((client, server))
 
     def settle(self) -> None:
-        """Wait for what clients that are gone have asked for: a killed run's last request may come to pass after it."""
+        """Wait until clients that are gone have been answered: what a killed run asked for last may be done after it."""
         while any(_gone(client) for client, _ in list(self.connections)):
             time.sleep(0.005)
 
@@ -90,7 +90,7 @@ class Way:
 
 
 def _gone(client: socket.socket) -> bool:
-    """Whether the other side has closed a connection, even if what it sent before has not been read yet."""
+    """True if the other side has closed a connection. What it sent before may still be unread."""
     try:
         poll = select.poll()
         poll.register(client, getattr(select, "POLLRDHUP", 0))
