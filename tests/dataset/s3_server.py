@@ -72,7 +72,7 @@ class Way:
             self.connections.remove((client, server))
 
     def settle(self) -> None:
-        """Wait until clients that are gone have been answered: what a killed run asked for last may be done after it."""
+        """Wait until clients that are gone are answered: what a killed run asked for last may be done after it."""
         while any(_gone(client) for client, _ in list(self.connections)):
             time.sleep(0.005)
 
