@@ -26,6 +26,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from neucodec_tts.codec.compiled import is_compiled
+from neucodec_tts.codec.precision import HALVES
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _VENDOR = "AuthenticAMD"
 _copies: Any = WeakTensorKeyDictionary()
 _packing = threading.Lock()
 _use = threading.local()
+_ROW = 32  # numbers of two bytes in a row of an AMX tile
 _MANY_SAMPLES = 1000  # for which it pays to bring a convolution's weights into another order
 
 
@@ -61,7 +63,28 @@ class OneDnnPointwise(nn.Conv1d):
         return F.conv1d(x, self.weight, self.bias, dilation=2)
 
 
-class ChannelsLastConv1d(nn.Conv1d):
+class CheckedConv1d(nn.Conv1d):
+    """A convolution that never runs into an error of oneDNN's.
+
+    On processors with AMX, oneDNN 3.12 (PyTorch 2.13) returns noise for a bfloat16 convolution of fewer than 32
+    channels a group, where these times the kernel's width fill rows of 32. Such a convolution is computed in float32.
+    The released codecs have none. PyTorch's issue 163347 is of the same kind.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, T) to (B, out_channels, T')."""
+        channels = self.in_channels // self.groups
+        if x.device.type != "cpu" or channels >= _ROW or channels * self.kernel_size[0] % _ROW:
+            return super().forward(x)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        if dtype not in HALVES:
+            return super().forward(x)
+        bias = None if self.bias is None else self.bias.float()
+        with torch.autocast("cpu", enabled=False):
+            return self._conv_forward(x.float(), self.weight.float(), bias).to(dtype)
+
+
+class ChannelsLastConv1d(CheckedConv1d):
     """A convolution of one group. Of many samples it leaves the channels side by side, for the next of its kind."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -152,12 +175,12 @@ def _packed(weight: Tensor) -> Tensor | None:
 
 
 def compute_with_onednn(model: nn.Module) -> None:
-    """Give linear layers and pointwise convolutions of a model, those of ``transformers`` too, the classes above."""
+    """Give linear layers and convolutions of a model, those of ``transformers`` too, the classes above."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = OneDnnLinear
-        elif type(module) is nn.Conv1d and _is_pointwise(module):
-            module.__class__ = OneDnnPointwise
+        elif type(module) is nn.Conv1d:
+            module.__class__ = OneDnnPointwise if _is_pointwise(module) else CheckedConv1d
 
 
 def _is_pointwise(module: nn.Conv1d) -> bool:
