@@ -17,8 +17,9 @@ from neucodec_tts.errors import CheckpointError, DeviceError, EngineError, Vocab
 from neucodec_tts.speech import Sampling, SpeechEngine, SpeechTokens, TextToSpeech
 from neucodec_tts.speech.loading import SpeechModel
 from neucodec_tts.tokens import SpeechVocabulary
-from neucodec_tts_llamacpp import LlamaCppEngine
+from neucodec_tts_llamacpp import LlamaCppEngine, runtime
 from neucodec_tts_llamacpp import engine as engine_module
+from neucodec_tts_llamacpp.conversion import convert_to_gguf
 
 pytestmark = pytest.mark.llamacpp
 
@@ -286,6 +287,31 @@ def test_a_small_context_ends_the_speech(tiny_gguf, model, prompts):
     spoken = engine.generate(prompts[0], Sampling(min_frames=60, seed=1)).collect()
     assert len(spoken.ids) == 64 - len(prompts[0])
     assert spoken.finish_reason == "length"
+
+
+@pytest.mark.parametrize("quantization", ["q8_0", "q4_0"])
+def test_quantized_weights(quantization, model, prompts, tmp_path):
+    """llama.cpp 0.3.36's own choice of memory for them crashes on processors with AMX."""
+    path = convert_to_gguf("tiny", tmp_path / "tiny", quantization).file
+    engine = LlamaCppEngine.load(str(path), model.tokens, device="cpu")
+    spoken = dict(engine.generate_batch(prompts, [Sampling(temperature=0, max_frames=20)] * len(prompts)))
+    assert all(len(spoken[place].ids) == 20 for place in range(len(prompts)))
+
+
+@pytest.mark.parametrize(
+    ("features", "others"), [(b"AVX2 = 1 | ", True), (b"AVX2 = 1 | AMX_INT8 = 1 | ", False)]
+)
+def test_amx_is_not_used(features, others, tiny_gguf, monkeypatch):
+    api, found = runtime.binding(), []
+
+    def load(path, options):
+        found.append(options.use_extra_bufts)
+
+    monkeypatch.setattr(api, "llama_print_system_info", lambda: features)
+    monkeypatch.setattr(api, "llama_model_load_from_file", load)
+    with pytest.raises(CheckpointError):
+        runtime.Runtime(str(tiny_gguf), None, sequences=1, context_length=64, threads=1, gpu=False)
+    assert found == [others]
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.95])
