@@ -128,7 +128,7 @@ class Runtime:
             options = api.llama_model_default_params()
             options.n_gpu_layers = 0 if gpu is False or not offers_gpu else 999
             if b"AMX_INT8 = 1" in api.llama_print_system_info():
-                options.use_extra_bufts = False  # AMX's crashes: ggml-org/llama.cpp#20824
+                options.use_extra_bufts = False  # the one for AMX crashes: ggml-org/llama.cpp#20824
             if table is None:
                 model = api.llama_model_load_from_file(os.fsencode(path), options)
             else:

@@ -64,7 +64,7 @@ class OneDnnPointwise(nn.Conv1d):
 
 
 class CheckedConv1d(nn.Conv1d):
-    """A convolution that never runs into an error of oneDNN's.
+    """A convolution that avoids an error of oneDNN's.
 
     On processors with AMX, oneDNN 3.12 (PyTorch 2.13) returns noise for a bfloat16 convolution of fewer than 32
     channels a group, where these times the kernel's width fill rows of 32. Such a convolution is computed in float32.
