@@ -62,23 +62,24 @@ def character_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 @torch.no_grad()
 def begin_from(model: LlamaForCausalLM, folder: Path, start: Path) -> None:
-    """Take over what a trained model has learnt: layers of the same shape, and the rows of tokens that it knows.
+    """Take over what a trained model has learnt: its layers, and the rows of tokens that it knows.
 
-    Codes of a larger codebook have the digits of the old one first, and begin as those do.
+    A model of several times as many layers has copies of each, of which the later ones add nothing at first. Codes of a
+    larger codebook have the digits of the old one first, and begin as those do.
 
     Args:
         model: untrained, of the codes of its codec.
         folder: of it, for its tokenizer and configuration.
-        start: folder of the trained model, of the same width.
+        start: folder of the trained model, of the same width, whose number of layers divides that of `model`.
     """
     old = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)  # what is given away is float16
-    own = model.state_dict()
-    same = {
-        name: tensor
-        for name, tensor in old.state_dict().items()
-        if name in own and own[name].shape == tensor.shape and "embed" not in name and "lm_head" not in name
-    }
-    model.load_state_dict(same, strict=False)
+    model.model.norm.load_state_dict(old.model.norm.state_dict())
+    copies = len(model.model.layers) // len(old.model.layers)
+    for number, layer in enumerate(model.model.layers):
+        layer.load_state_dict(old.model.layers[number // copies].state_dict())
+        if number % copies:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
     table, old_table = model.get_input_embeddings().weight, old.get_input_embeddings().weight
     tokenizer, old_tokenizer = (PreTrainedTokenizerFast.from_pretrained(path) for path in (folder, start))
     lookup = token_lookup(old_tokenizer)
@@ -91,14 +92,16 @@ def begin_from(model: LlamaForCausalLM, folder: Path, start: Path) -> None:
         for path, tokens in ((folder, tokenizer), (start, old_tokenizer))
     )
     table[codes] = old_table[old_codes[np.arange(len(codes)) % len(old_codes)].copy()]
-    print(f"{len(same)} tensors, and the rows of phones and codes, begin as those of {start}")
+    print(f"layers, and the rows of phones and codes, begin as those of {start}")
 
 
-def check_start(start: Path, codec: str, width: int) -> None:
+def check_start(start: Path, codec: str, width: int, layers: int) -> None:
     """Before any work: that a model can begin from another one."""
     config = LlamaConfig.from_pretrained(start)
     if config.hidden_size != width:
         sys.exit(f"error: {start} has a width of {config.hidden_size}: give --width {config.hidden_size}")
+    if layers % config.num_hidden_layers:
+        sys.exit(f"error: {start} has {config.num_hidden_layers} layers: give --layers as a multiple of that")
     levels = list(NeuCodec.from_pretrained(codec).config.quantization_levels)
     old_codec = SpeechConfig.read(start / "speech_config.json").codec
     old = list(NeuCodec.from_pretrained(old_codec).config.quantization_levels)
@@ -117,8 +120,8 @@ def main() -> None:
     parser.add_argument("--codec", default="tiny", help="whose codes it will speak")
     parser.add_argument(
         "--begin-from",
-        help="a folder or tiny: take over its layers, phones and codes, of which a codec that grew has several "
-        "for each",
+        help="a folder or tiny: take over its layers, phones and codes; a model of more layers, or of a codec that "
+        "grew, has several for each",
     )
     parser.add_argument(
         "--longest",
@@ -127,11 +130,14 @@ def main() -> None:
         help="seconds of speech in one go, as long as the corpus' sentences",
     )
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--layers", type=int, help="5, or as many as --begin-from has")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    layers = args.layers or 5
     if args.begin_from:
-        check_start(Path(speech_model(args.begin_from)), args.codec, args.width)
+        start = Path(speech_model(args.begin_from))
+        layers = args.layers or LlamaConfig.from_pretrained(start).num_hidden_layers
+        check_start(start, args.codec, args.width, layers)
     manifest = args.corpus / "train" / "manifest.jsonl"
     texts = [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
     tokenizer = character_tokenizer(LexiconPhonemizer().batch(texts))
@@ -141,7 +147,7 @@ def main() -> None:
             vocab_size=len(tokenizer),
             hidden_size=args.width,
             intermediate_size=args.width * 11 // 4,
-            num_hidden_layers=args.layers,
+            num_hidden_layers=layers,
             num_attention_heads=args.width // 64,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
@@ -169,7 +175,7 @@ def main() -> None:
     ).save(args.out)
     model = LlamaForCausalLM.from_pretrained(args.out)
     if args.begin_from:
-        begin_from(model, args.out, Path(speech_model(args.begin_from)))
+        begin_from(model, args.out, start)
         model.save_pretrained(args.out)
     millions = model.num_parameters() / 1e6
     print(f"{millions:.2f} M parameters in {args.out}")

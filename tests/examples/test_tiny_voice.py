@@ -90,6 +90,28 @@ def test_a_model_begins_from_one_of_a_smaller_codebook(
 
 
 @pytest.mark.slow
+def test_a_model_grows_by_layers_that_do_nothing_at_first(
+    recipe, start: Path, tmp_path: Path, monkeypatch
+) -> None:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    make_model, out = recipe("make_model"), tmp_path / "deeper"
+    arguments = ["--corpus", str(tmp_path), "--out", str(out), "--codec", str(tmp_path / "codec")]
+    arguments = ["make_model.py", *arguments, "--begin-from", str(start), "--seed", "5"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--layers", "10"])
+    make_model.main()
+    old, new = (LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (start, out))
+    assert len(new.model.layers) == 2 * len(old.model.layers)
+    ids = torch.arange(60)[None]
+    with torch.no_grad():
+        assert torch.equal(new(ids).logits, old(ids).logits)
+    monkeypatch.setattr(sys, "argv", [*arguments, "--layers", "7"])
+    with pytest.raises(SystemExit, match="has 5 layers: give --layers as a multiple"):
+        make_model.main()
+
+
+@pytest.mark.slow
 def test_what_is_given_away_is_whole(recipe, start: Path, tmp_path: Path) -> None:
     references = tmp_path / "references"
     references.mkdir()
