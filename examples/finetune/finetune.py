@@ -81,6 +81,7 @@ def check_settings(options: argparse.Namespace) -> None:
         "speak",
         "workers",
         "device",
+        "compile",
     )
     wanted = {
         name: " ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -105,6 +106,18 @@ def warn_of_bfloat16(options: argparse.Namespace) -> None:
     known = torch.backends.mkldnn.is_available()
     if options.bf16 and on_cpu and known and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("warning: this processor has no bfloat16 of its own, so --bf16 makes it slower: leave it out")
+
+
+def check_compiler(options: argparse.Namespace) -> None:
+    """Find out before any work whether `--compile` can be had."""
+    device = "cpu" if options.device == "cpu" or not torch.cuda.is_available() else "cuda"
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except Exception as problem:  # whatever a compiler can meet on somebody's machine
+        reason = str(problem).strip().split("\n")[0]
+        raise SystemExit(
+            f"error: --compile: {reason}; install what it names (g++), or leave --compile out"
+        ) from problem
 
 
 def prepare_base(options: argparse.Namespace) -> tuple[Path, SpeechConfig]:
@@ -178,6 +191,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if state.is_main_process:
             check_settings(options)
             warn_of_bfloat16(options)
+            if options.compile:
+                check_compiler(options)
         base, config = prepare_base(options)
         if state.is_main_process:
             prepare_data(options, options.codec or config.codec)

@@ -59,11 +59,10 @@ class GuidedTrainer(Trainer):
         own = {name: value for name, value in inputs.items() if not name.startswith("contrast_")}
         other = {name.removeprefix("contrast_"): inputs[name] for name in inputs.keys() - own.keys()}
         with torch.no_grad(), self.accelerator.autocast():  # as the Trainer has the model itself compute
-            with_text, without = (
-                spoken_logits(self._teacher, batch).log_softmax(-1) for batch in (own, other)
-            )
+            with_text, without = (spoken_logits(self._teacher, batch) for batch in (own, other))
             likely, tokens = with_text.topk(min(LIKELIEST, with_text.shape[-1]))
             elsewhere = without.gather(1, tokens)
+            # Logits serve as well as logarithms of chances, from which they differ by a number for each row.
             wanted = (elsewhere + self.guide * (likely - elsewhere)).log_softmax(-1)
         found = spoken_logits(model, own).log_softmax(-1).gather(1, tokens)
         loss = (wanted.exp() * (wanted - found)).sum(-1).mean()

@@ -256,6 +256,11 @@ def make_trainer(
         "eval_dataset": held_out,
         "callbacks": [Report(options.minutes)],
     }
+    if options.compile:
+        layers = set(model._no_split_modules or ())
+        for layer in model.modules():
+            if type(layer).__name__ in layers:
+                layer.compile(dynamic=True)
     trainer: Trainer
     if options.guide:
         trainer = GuidedTrainer(model, arguments, **made)

@@ -93,6 +93,11 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     how.add_argument("--attention", default="sdpa", help="sdpa, eager, flash_attention_2 ...")
     how.add_argument("--bf16", action="store_true", help="compute in bfloat16 (where it is no detour)")
     how.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the layers, which takes half a minute once and needs a C++ compiler; steps are faster then",
+    )
+    how.add_argument(
         "--gradient-checkpointing", action="store_true", help="less memory for a third more time"
     )
     how.add_argument("--device", choices=("auto", "cpu"), default="auto")

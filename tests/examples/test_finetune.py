@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,10 +173,13 @@ def test_it_learns_and_speaks_and_survives_a_kill(
 
 
 @pytest.mark.parametrize("shape", [(24, 8), (8, 24)])
-def test_muon_in_float32_goes_where_torchs_goes(recipe: ModuleType, shape: tuple[int, int]):
+def test_muon_in_float32_goes_where_torchs_goes(
+    recipe: ModuleType, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
     """Upstream orthogonalises in bfloat16, so that its steps are the same but for less than a hundredth."""
     import torch
 
+    monkeypatch.setattr(importlib.import_module("muon"), "has_bfloat16", lambda: False)
     torch.manual_seed(0)
     ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
     how: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
@@ -404,6 +408,39 @@ def test_a_model_learns_to_guide_itself(recipe: ModuleType, work: Path, base: Pa
     result = recipe.main(command)
     assert result["finished"]
     assert result["loss_after"] < result["loss_before"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs g++")
+def test_compiled_layers_learn_the_same(recipe: ModuleType, work: Path, base: Path, tmp_path: Path):
+    import torch
+
+    torch._dynamo.reset()
+    losses, graphs = [], torch._dynamo.utils.counters["stats"]
+    for number, more in enumerate(([], ["--compile"])):
+        before = graphs["unique_graphs"]
+        command = arguments(
+            work, tmp_path / str(number), "--model", str(base), "--batching", "grouped", *more
+        )
+        losses.append(recipe.main([*command, "--steps", "8", "--speak", "0"])["loss_after"])
+        compiled = graphs["unique_graphs"] - before
+        assert bool(compiled) == bool(more)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_no_compiler_is_said_before_any_work(
+    recipe: ModuleType, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("No working C++ compiler found\nin a long list")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    command = arguments(work, tmp_path / "a", "--from-config", "small", "--compile")
+    with pytest.raises(SystemExit, match=r"--compile: No working C\+\+ compiler found; install"):
+        recipe.main(command)
+    assert {path.name for path in (tmp_path / "a").iterdir()} <= {"settings.json"}
 
 
 def test_muon_learns_and_goes_on_where_it_was(recipe: ModuleType):
