@@ -32,6 +32,7 @@ import torch
 from accelerate import PartialState
 from huggingface_hub import snapshot_download
 from learning import Report, arrange, last_checkpoint, load_model, make_trainer, say, with_lora
+from muon import has_bfloat16
 from options import parse
 from small_model import save_random_model
 from speaking import speak_sentences, voice_for
@@ -104,7 +105,7 @@ def warn_of_bfloat16(options: argparse.Namespace) -> None:
     """Many a processor computes in bfloat16 only by way of float32, and takes several times as long."""
     on_cpu = options.device == "cpu" or not torch.cuda.is_available()
     known = torch.backends.mkldnn.is_available()
-    if options.bf16 and on_cpu and known and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if options.bf16 and on_cpu and known and not has_bfloat16():
         say("warning: this processor has no bfloat16 of its own, so --bf16 makes it slower: leave it out")
 
 
