@@ -28,7 +28,7 @@ def test_tiny_becomes_one_folder(tmp_path):
     told = json.loads(done.stdout)
     assert told["file"] == "tiny-q4_0-gguf/tiny-q4_0.gguf"
     assert told["voices"] == 4
-    assert told["bytes"] == (tmp_path / told["file"]).stat().st_size < 8_000_000
+    assert told["bytes"] == (tmp_path / told["file"]).stat().st_size < 9_500_000
     again = run(tmp_path, "convert", "tiny", "--gguf", "q4_0")
     assert (again.returncode, again.stdout) == (1, "")
     assert "tiny-q4_0-gguf exists already; give another folder, or --overwrite" in again.stderr
