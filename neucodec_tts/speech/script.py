@@ -20,7 +20,8 @@ LONGEST_FRAMES = 1000
 """Longest speech of one sentence, 20 s: models are trained on utterances, and lose the thread in longer ones."""
 _MARGIN = 1.3  # room in the context beyond the estimated length
 _RUNAWAY = 3.0  # speech that gets longer than so many times its estimate has lost its way
-_LEAST = 0.25  # and speech that stops before this share of it has not begun
+_LEAST = 0.25  # and speech that stops before this share of it has not begun,
+_LEAST_FRAMES = 12  # or before so many codes, 0.24 s: a lone "I" takes twice that
 _EXTRA_FRAMES = 100
 
 
@@ -130,7 +131,7 @@ class Script:
         longest = min(self._room(prompt_ids), self._runaway(estimated))
         if self._sampling.max_frames is not None:
             longest = min(longest, self._sampling.max_frames)
-        shortest = min(max(self._sampling.min_frames, round(_LEAST * estimated)), longest)
+        shortest = min(max(self._sampling.min_frames, round(_LEAST * estimated), _LEAST_FRAMES), longest)
         sampling = replace(
             self._sampling,
             min_frames=shortest,

@@ -146,6 +146,10 @@ def test_limits_follow_the_estimate_and_the_caller(stage: Stage):
     assert 0 < free.sampling.min_frames < free.estimated_frames < free.sampling.max_frames
     (bounded,) = scripted(stage, LONG, min_frames=20, max_frames=30)
     assert (bounded.sampling.min_frames, bounded.sampling.max_frames) == (30, 30)
+    (brief,) = scripted(stage, "I")
+    assert brief.estimated_frames < brief.sampling.min_frames == 12
+    (cut,) = scripted(stage, "I", max_frames=5)
+    assert (cut.sampling.min_frames, cut.sampling.max_frames) == (5, 5)
 
 
 def test_each_sentence_has_random_numbers_of_its_own(stage: Stage):
