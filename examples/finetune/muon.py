@@ -96,7 +96,7 @@ class Muon(torch.optim.Muon):
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16."""
+    """True if the CPU has instructions for bfloat16."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
