@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neucodec_tts.cli.environment import speak_in_one_thread_if_small
 from neucodec_tts.cli.options import DeviceOption
 from neucodec_tts.cli.roundtrip import run_roundtrip
 from neucodec_tts.cli.sinks import loudspeaker_sink, play_speech
@@ -70,6 +71,8 @@ def demo(
 
         logging.disable_progress_bar()  # this command has its own
         tts = TextToSpeech.from_pretrained("tiny", device=device)
+        tts.watermarker()  # its packages take seconds to import
+    speak_in_one_thread_if_small(tts)
     _say_whence(terminal)
     terminal.say(f'\n"{text}"')
     assert tts.model_voices is not None

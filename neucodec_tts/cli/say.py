@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neucodec_tts.cli.environment import speak_in_one_thread_if_small
 from neucodec_tts.cli.options import (
     BackendOption,
     DecoderOption,
@@ -225,6 +226,8 @@ def say(
             device=device,
             voices=voices,
         )
+        tts.watermarker(watermark)  # its packages take seconds to import
+    speak_in_one_thread_if_small(tts)
     if isinstance(speaker, Recording):
         with terminal.progress("listening to the voice"):
             speaker = SpeakerPrompt.from_audio(tts.codec, speaker.path, speaker.transcript)

@@ -7,10 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from neucodec_tts.cli.environment import cpu_quota, set_threads, usable_cpus
+import neucodec_tts.cli.environment as environment_module
+from neucodec_tts.cli.environment import cpu_quota, set_threads, speak_in_one_thread_if_small, usable_cpus
+from neucodec_tts.codec.arrays import TensorCodec
 
 
 def groups(folder: Path, files: dict[str, str], lines: str) -> float | None:
@@ -77,6 +83,75 @@ def test_threads_are_set_only_where_torch_would_start_too_many(monkeypatch):
     chosen = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "5"}
     set_threads(chosen)
     assert chosen == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "5"}
+
+
+SMALL = nn.Sequential(nn.Linear(256, 704), nn.LayerNorm(704))
+LARGE = nn.Sequential(nn.Linear(896, 4864), nn.LayerNorm(4864))
+
+
+def speaking(model: Any, codec: Any) -> Any:
+    return SimpleNamespace(engine=SimpleNamespace(model=model), decoder=TensorCodec(codec))
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """PyTorch's threads, of which there are three before the test."""
+    monkeypatch.setattr(environment_module, "_free", False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield torch.get_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("tts", "expected"),
+    [
+        (speaking(SMALL, SMALL), 1),
+        (speaking(LARGE, SMALL), 3),
+        (speaking(SMALL, LARGE), 3),
+        (speaking(SMALL, nn.Linear(256, 256, device="meta")), 3),
+        (SimpleNamespace(engine=object(), decoder=TensorCodec(SMALL)), 3),
+        (SimpleNamespace(engine=SimpleNamespace(model=SMALL), decoder=object()), 3),
+    ],
+    ids=["small", "large model", "large codec", "other device", "other engine", "other codec"],
+)
+def test_small_networks_speak_in_one_thread(threads, tts, expected):
+    environment: dict[str, str] = {}
+    set_threads(environment)
+    assert speak_in_one_thread_if_small(tts, environment) is (expected == 1)
+    assert threads() == expected
+
+
+@pytest.mark.parametrize("chosen", [{"OMP_NUM_THREADS": "3"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_threads_that_the_caller_chose_are_left_alone(threads, chosen):
+    set_threads(chosen)
+    assert not speak_in_one_thread_if_small(speaking(SMALL, SMALL), chosen)
+    assert threads() == 3
+
+
+def test_threads_are_left_alone_where_no_command_runs(threads):
+    assert not speak_in_one_thread_if_small(speaking(SMALL, SMALL), {"OMP_WAIT_POLICY": "PASSIVE"})
+    assert threads() == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("say", "Hello.", "--model", "tiny"), ("demo", "Hello.", "--no-play")])
+def test_real_commands_speak_in_one_thread(tmp_path, command):
+    code = (
+        "import sys, os, torch\n"
+        "torch.set_num_threads(3)\n"
+        "from neucodec_tts.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    print('threads:', torch.get_num_threads())\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "-o", "out.wav"],
+        check=True, capture_output=True, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.endswith("threads: 1\n"), done.stdout
 
 
 @pytest.mark.slow
