@@ -85,8 +85,8 @@ def test_threads_are_set_only_where_torch_would_start_too_many(monkeypatch):
     assert chosen == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "5"}
 
 
-SMALL = nn.Sequential(nn.Linear(256, 704), nn.LayerNorm(704))
-LARGE = nn.Sequential(nn.Linear(896, 4864), nn.LayerNorm(4864))
+SMALL: Any = nn.Sequential(nn.Linear(256, 704), nn.LayerNorm(704))
+LARGE: Any = nn.Sequential(nn.Linear(896, 4864), nn.LayerNorm(4864))
 
 
 def speaking(model: Any, codec: Any) -> Any:
@@ -139,7 +139,7 @@ def test_threads_are_left_alone_where_no_command_runs(threads):
 def test_real_commands_speak_in_one_thread(tmp_path, command):
     code = (
         "import sys, os, torch\n"
-        "torch.set_num_threads(3)\n"
+        "torch.set_num_threads(3)  # or one on a machine of one core\n"
         "from neucodec_tts.cli import main\n"
         "try:\n"
         "    main(sys.argv[1:])\n"
