@@ -49,14 +49,14 @@ def speak_in_one_thread_if_small(tts: TextToSpeech, environment: Mapping[str, st
 
     Nothing changes where the caller of the command has chosen a number of threads, or threads that do not sleep.
     """
+    sleep = environment.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+    if not _free or not sleep or "torch" not in sys.modules:  # llama.cpp with exported files does without it
+        return False
     from torch import nn, set_num_threads
 
     from neucodec_tts.codec.arrays import TensorCodec
 
     codec = tts.decoder.codec if isinstance(tts.decoder, TensorCodec) else None
-    sleep = environment.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
-    if not _free or not sleep:
-        return False
     for network in (getattr(tts.engine, "model", None), codec):
         if not isinstance(network, nn.Module):
             return False  # other threads than PyTorch's compute it

@@ -134,6 +134,19 @@ def test_threads_are_left_alone_where_no_command_runs(threads):
     assert threads() == 3
 
 
+def test_engines_without_torch_do_not_import_it():
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from neucodec_tts.cli.environment import set_threads, speak_in_one_thread_if_small\n"
+        "environment = {}\n"
+        "set_threads(environment)\n"
+        "assert not speak_in_one_thread_if_small(SimpleNamespace(engine=object(), decoder=object()), environment)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [("say", "Hello.", "--model", "tiny"), ("demo", "Hello.", "--no-play")])
 def test_real_commands_speak_in_one_thread(tmp_path, command):
